@@ -1,0 +1,7 @@
+"""``python -m osteon``."""
+
+import sys
+
+from osteon.cli.app import main
+
+sys.exit(main())

@@ -1,0 +1,127 @@
+"""What every command shares: tables and notes for people, JSON for machines, progress, exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from osteon.errors import Refusal
+from osteon.progress import reporting
+
+JSON_OPTION = typer.Option("--json", help="Print only JSON on standard output; notes go to standard error.")
+
+
+class Console:
+    """Where a command writes: with ``as_json`` only the final JSON goes to standard output."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        from rich.console import Console as RichConsole
+
+        self.as_json = as_json
+        self.out = RichConsole(stderr=as_json, highlight=False)
+        self.err = RichConsole(stderr=True, highlight=False)
+
+    def note(self, text: str) -> None:
+        """Print a line for people."""
+        self.out.print(text, soft_wrap=True, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Print a warning on standard error."""
+        self.err.print(f"[yellow]warning:[/yellow] {_escape(text)}", soft_wrap=True)
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Print a table; numbers are set right."""
+        from rich.table import Table
+
+        rows = [list(row) for row in rows]
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for index, name in enumerate(columns):
+            numeric = bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(_escape(_cell(value)) for value in row))
+        self.out.print(table)
+
+    def refusals(self, refusals: Sequence[Refusal], shown: int = 20) -> None:
+        """List the input that was refused on standard error."""
+        for item in refusals[:shown]:
+            self.warn(f"{item.path}: {item.detail}")
+        if len(refusals) > shown:
+            self.warn(f"and {len(refusals) - shown} more (all with --json)")
+
+    def emit(self, values: dict[str, Any]) -> None:
+        """With ``--json``, print the result."""
+        if self.as_json:
+            print(json.dumps(jsonable(values), indent=2, ensure_ascii=False, allow_nan=False))
+
+    def finish(self, refusals: Sequence[Refusal] = ()) -> None:
+        """End the command: exit code 3 if any input was refused."""
+        if refusals:
+            raise typer.Exit(3)
+
+    @contextmanager
+    def progress(self) -> Iterator[None]:
+        """Show progress bars with remaining time, on standard error, for work done inside."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.err,
+            transient=True,
+        )
+
+        def report(items: Iterable[Any], description: str, total: int | None) -> Iterable[Any]:
+            return bar.track(items, description=description, total=total)
+
+        with bar, reporting(report):
+            yield
+
+
+def jsonable(values: Any) -> Any:
+    """Return plain JSON data: NaN and infinities become null, NumPy scalars become Python's, paths text."""
+    if isinstance(values, dict):
+        return {str(key): jsonable(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [jsonable(value) for value in values]
+    if hasattr(values, "item") and getattr(values, "ndim", 0) == 0:
+        values = values.item()
+    if isinstance(values, float):
+        return values if math.isfinite(values) else None
+    return values if values is None or isinstance(values, (str, int, bool)) else str(values)
+
+
+def set_logging(*, verbose: bool) -> None:
+    """Send log records to standard error."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,268 @@
+"""Settings of a run: strictly typed, read from and written to YAML; an unknown key is refused."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from osteon.errors import SettingsError
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Damaged = Literal["use", "skip", "fail"]
+Fit = Literal["pad", "squeeze"]
+Metric = Literal["auc", "average_precision", "accuracy", "kappa", "f1", "loss"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DataSettings(Settings):
+    """Which radiographs, and how they are read."""
+
+    path: Path | None = Field(None, description="folder or table that holds the data")
+    reader: str = Field("auto", description="mura, fracatlas, table, or auto: by what lies in the folder")
+    reader_options: dict[str, Any] = Field(default_factory=dict, description="options of the reader by name")
+    regions: tuple[str, ...] = Field((), description="body regions to keep, in lower case; empty: all")
+    damaged: Damaged = Field("use", description="what to do with truncated files: use what can be read, skip, fail")
+    neighbours: int | None = Field(
+        None,
+        ge=0,
+        description="block length in consecutive file numbers taken as one patient where patients are "
+        "unknown; 0 off; null: the reader's own",
+    )
+    duplicates: bool = Field(True, description="join near-identical images into one group before splitting")
+
+
+class StoreSettings(Settings):
+    """How images are resized and kept for training."""
+
+    size: int = Field(256, ge=16, le=4096, description="height and width in pixels")
+    fit: Fit = Field("pad", description="pad keeps the aspect; squeeze is the paper's plain resize")
+
+
+class SplitSettings(Settings):
+    """Who is trained on, validated on and tested on."""
+
+    method: Literal["auto", "grouped", "image", "paper", "given"] = Field(
+        "auto",
+        description="grouped: by patient or group; image: leaks, for comparison only; paper: MURA humerus as the paper "
+        "did, leaks; given: the catalogue's own column; auto: given where complete, else grouped",
+    )
+    valid: Fraction = Field(0.15, description="share of images for validation")
+    test: Fraction = Field(0.15, description="share of images for test")
+    folds: int | None = Field(None, ge=2, le=50, description="number of folds of a grouped cross-validation")
+    fold: int = Field(0, ge=0, description="which fold is the test set; the next one is validation")
+    seed: int = 0
+
+
+class PreprocessSettings(Settings):
+    """Standardisation of grey values; the defaults are the paper's."""
+
+    mean: float = Field(52.47, description="grey value subtracted, on 0-255")
+    sd: float = Field(68.79, gt=0, description="grey values divided by, on 0-255")
+    channels: Literal[1, 3] = Field(3, description="3 repeats the grey channel, as the paper's input")
+
+
+class AugmentSettings(Settings):
+    """Random changes of training images, sampled for each image; the defaults are the paper's."""
+
+    rotation: float = Field(45.0, ge=0, le=180, description="uniform in +- degrees")
+    brightness: tuple[float, float] = Field((0.8, 1.2), description="factor on grey values, uniform")
+    horizontal_flip: float = Field(0.5, ge=0, le=1, description="probability")
+    vertical_flip: float = Field(0.0, ge=0, le=1, description="probability")
+    scale: tuple[float, float] = Field((1.0, 1.0), description="zoom factor, log-uniform")
+    shift: float = Field(0.0, ge=0, le=0.5, description="uniform in +- this fraction of the side")
+    shear: float = Field(0.0, ge=0, le=45, description="uniform in +- degrees")
+    contrast: tuple[float, float] = Field((1.0, 1.0), description="factor about the image's mean, uniform")
+    gamma: tuple[float, float] = Field((1.0, 1.0), description="exponent on grey values in 0-1, log-uniform")
+    noise: float = Field(0.0, ge=0, le=64, description="standard deviation of added noise, up to, on 0-255")
+    erase: float = Field(0.0, ge=0, le=1, description="probability of one erased rectangle")
+    fill: Literal["zero", "nearest"] = Field("zero", description="grey values from outside the image")
+
+
+class ModelSettings(Settings):
+    """Which network."""
+
+    name: str = "paper_cnn"
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the model by name")
+
+
+class EarlyStopping(Settings):
+    """When to stop before the last epoch."""
+
+    metric: Metric = "auc"
+    patience: int = Field(10, ge=1, description="epochs without improvement on validation data")
+    min_delta: float = Field(0.0, ge=0)
+
+
+class TrainingSettings(Settings):
+    """How the network is fitted; the defaults are a short modern recipe, the preset ``paper`` is the paper's."""
+
+    optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle"
+    warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up; not with one_cycle, which has its own")
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(64, ge=1)
+    class_weights: Literal["none", "balanced", "region"] = Field(
+        "none",
+        description="weights of the loss: balanced by class, or by class within each region as MURA's baseline",
+    )
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, which are then evaluated")
+    gradient_clip: float | None = Field(None, gt=0)
+    select: Metric | Literal["last"] = Field("auc", description="validation metric that chooses the checkpoint")
+    early_stopping: EarlyStopping | None = None
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="auto: bf16 where it is fast")
+    channels_last: bool = True
+    compile: bool = False
+    accelerator: str = Field("auto", description="as Lightning's Trainer")
+    devices: int | str = Field("auto", description="as Lightning's Trainer")
+    strategy: str = Field("auto", description="as Lightning's Trainer")
+    loggers: tuple[Literal["csv", "tensorboard", "mlflow", "wandb"], ...] = ("csv", "tensorboard")
+
+
+class EvaluationSettings(Settings):
+    """How predictions are scored."""
+
+    pooling: Literal["mean", "max", "median", "noisy_or"] = Field("mean", description="views of a study to its score")
+    threshold: Literal["fixed", "youden", "sensitivity"] = Field("youden", description="chosen on validation only")
+    fixed_threshold: float = Field(0.5, ge=0, le=1)
+    target_sensitivity: float = Field(0.9, gt=0, le=1)
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples")
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    seed: int = 0
+
+
+class RunSettings(Settings):
+    """Everything that decides a run."""
+
+    data: DataSettings = DataSettings()
+    store: StoreSettings = StoreSettings()
+    split: SplitSettings = SplitSettings()
+    preprocess: PreprocessSettings = PreprocessSettings()
+    augment: AugmentSettings = AugmentSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    seed: int = 0
+
+
+def presets() -> list[str]:
+    """Return the names of the presets that come with the package."""
+    folder = resources.files("osteon").joinpath("presets")
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_settings(source: str | Path | None = None, overrides: dict[str, Any] | None = None) -> RunSettings:
+    """Build settings from defaults, a preset or YAML file, and single overrides, in that order.
+
+    Args:
+        source: Name of a preset, path of a YAML file, or None for the defaults.
+        overrides: Dotted keys to values, e.g. ``{"training.epochs": 3}``; strings are read as YAML.
+
+    Raises:
+        SettingsError: The file cannot be read, a key is unknown or a value is out of range.
+    """
+    values = {} if source is None else _read_yaml(source)
+    for key, value in (overrides or {}).items():
+        _set(values, key, value)
+    return validate(values, where=None if source is None else str(source))
+
+
+def validate(values: dict[str, Any], *, where: str | None = None) -> RunSettings:
+    """Check plain data against the settings' schema.
+
+    Raises:
+        SettingsError: Names every key that is unknown or out of range.
+    """
+    try:
+        return RunSettings.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        raise SettingsError(
+            "; ".join(lines),
+            where=where,
+            hint="osteon train --help shows examples; docs/settings.md lists every key",
+        ) from None
+
+
+def dump_settings(settings: RunSettings) -> str:
+    """Return settings as YAML that :func:`load_settings` reads back to the same settings."""
+    import yaml
+
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(source: str | Path) -> dict[str, Any]:
+    import yaml
+
+    name = str(source)
+    preset = resources.files("osteon").joinpath("presets", f"{name}.yaml")
+    if name in presets():
+        text = preset.read_text(encoding="utf-8")
+    else:
+        path = Path(source)
+        if not path.is_file():
+            raise SettingsError(
+                "no such preset or settings file",
+                where=name,
+                hint=f"Presets: {', '.join(presets())}; or a YAML file",
+            )
+        text = path.read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"not valid YAML: {str(error).splitlines()[0]}", where=name) from None
+    if not isinstance(values, dict):
+        raise SettingsError("a settings file must hold keys and values", where=name)
+    return values
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    import yaml
+
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise SettingsError(f"{parent!r} is a value, not a group of settings", where=key)
+    values[last] = _number(yaml.safe_load(value)) if isinstance(value, str) else value
+
+
+def _number(value: Any) -> Any:
+    """Read ``1e-4``, which YAML 1.1 takes for text, as the number that was meant."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _explain(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{key}: {item['msg']}"
+    close = difflib.get_close_matches(key, list(keys()), n=1, cutoff=0.5)
+    return f"{key}: unknown setting" + (f", did you mean {close[0]}?" if close else "")
+
+
+def keys(model: type[BaseModel] = RunSettings, prefix: str = "") -> dict[str, tuple[Any, str]]:
+    """Return every setting's dotted key with its default value and description."""
+    found: dict[str, tuple[Any, str]] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found.update(keys(field.annotation, f"{prefix}{name}."))
+        else:
+            found[prefix + name] = (field.get_default(call_default_factory=True), field.description or "")
+    return found

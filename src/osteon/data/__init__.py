@@ -1,0 +1,1 @@
+"""Reading, auditing, splitting and storing radiographs."""

@@ -1,0 +1,1 @@
+"""From predictions to figures with intervals, comparisons and the report."""

@@ -1,0 +1,102 @@
+"""Names of readers and models, and where their code is; importing this module imports none of it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from osteon.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registered name.
+
+    Attributes:
+        name: What users type.
+        target: ``"package.module:attribute"`` of the factory.
+        summary: One line that says what it is.
+        source: The publication or project it comes from.
+        facts: Whatever else the kind needs to know without importing the code.
+    """
+
+    name: str
+    target: str
+    summary: str
+    source: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the factory."""
+        module, attribute = self.target.split(":")
+        factory: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        return factory
+
+
+class Registry:
+    """Names mapped to lazily imported factories."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry] = {}
+
+    def register(self, entry: Entry) -> None:
+        """Add an entry; a name can be taken only once."""
+        if entry.name in self._entries:
+            raise ValueError(f"{self.kind} {entry.name!r} is registered twice")
+        self._entries[entry.name] = entry
+
+    def __getitem__(self, name: str) -> Entry:
+        """Return an entry, or say which names there are.
+
+        Raises:
+            SettingsError: The name is unknown.
+        """
+        if name in self._entries:
+            return self._entries[name]
+        close = difflib.get_close_matches(name, self._entries, n=1)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        raise SettingsError(f"there is no {self.kind} named {name!r}", hint=f"{guess}Known: {', '.join(self._entries)}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def names(self) -> list[str]:
+        """Return the registered names in order of registration."""
+        return list(self._entries)
+
+
+READERS = Registry("reader")
+MODELS = Registry("model")
+
+for _entry in (
+    Entry(
+        "mura",
+        "osteon.data.mura:read_mura",
+        "MURA v1.1's own tree",
+        "Rajpurkar et al. 2017, arXiv:1712.06957",
+    ),
+    Entry(
+        "fracatlas",
+        "osteon.data.fracatlas:read_fracatlas",
+        "FracAtlas's own tree",
+        "Abedeen et al. 2023, Scientific Data 10:521",
+    ),
+    Entry("table", "osteon.data.table:read_table", "a CSV or Parquet table, or one folder per class"),
+):
+    READERS.register(_entry)
+
+MODELS.register(
+    Entry(
+        "paper_cnn",
+        "osteon.models.paper_cnn:PaperCNN",
+        "the paper's nine-layer CNN",
+        "Verma 2024, Bone Fracture Classification with MURA",
+    )
+)

@@ -1,0 +1,254 @@
+"""The run folder: a complete record of a run, in which nothing half-written is ever taken for whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from osteon._version import __version__
+from osteon.config import RunSettings, dump_settings, load_settings
+from osteon.errors import InputError, SettingsError
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target`` that takes its name only if the block succeeds.
+
+    Args:
+        target: A file or folder to appear whole or not at all; its parent is made.
+
+    Raises:
+        SettingsError: There is no room or no right to write.
+    """
+    target = Path(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise unwritable(error, target) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        raise unwritable(error, target) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def unwritable(error: OSError, target: str | Path) -> SettingsError:
+    """Turn a failed write (full disk, no right to write) into an error that says what to do."""
+    what = error.strerror or str(error)
+    return SettingsError(
+        f"could not be written: {what}",
+        where=target,
+        hint="Free some space or choose another folder; nothing is lost",
+    )
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: str | Path, values: Any) -> None:
+    """Write a JSON file whole or not at all; NaN is refused, since JSON has none."""
+    write_text(target, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(source: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(source).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("file not found", where=source) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"not valid JSON: {error}", where=source) from None
+
+
+def seed_numpy(seed: int) -> None:
+    """Seed Python's and NumPy's global generators (torch's are seeded where torch is imported)."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries that draw from the global state
+
+
+def environment() -> dict[str, Any]:
+    """Return what a run's figures may depend on: versions, processor, commit of the code."""
+    import psutil
+
+    packages = [
+        "numpy",
+        "pandas",
+        "pillow",
+        "scipy",
+        "torch",
+        "torchvision",
+        "timm",
+        "lightning",
+        "onnxruntime",
+    ]
+    return {
+        "osteon": __version__,
+        "commit": _commit(),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": psutil.cpu_count(logical=True),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "packages": {name: version for name in packages if (version := _version(name))},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where everything of one run lies."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Settings, as YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Machine and versions, as JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def split(self) -> Path:
+        """The catalogue as used, with its split column (a catalogue table)."""
+        return self.path / "split.csv"
+
+    @property
+    def audit(self) -> Path:
+        """The audit's findings, as JSON."""
+        return self.path / "audit.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def history(self) -> Path:
+        """One row an epoch: losses, metrics, seconds."""
+        return self.path / "history.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """The predictions contract."""
+        return self.path / "predictions.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """The evaluation's figures, as JSON."""
+        return self.path / "metrics.json"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of figures."""
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The report page."""
+        return self.path / "report.html"
+
+    @classmethod
+    def create(cls, path: str | Path, settings: RunSettings) -> RunFolder:
+        """Make a new run folder with its settings and environment.
+
+        Raises:
+            SettingsError: The folder already holds a run or something else.
+        """
+        folder = cls(Path(path))
+        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            raise SettingsError(
+                "the folder is not empty",
+                where=path,
+                hint="Choose another --out, or --resume to go on with this run",
+            )
+        write_text(folder.config, dump_settings(settings))
+        write_json(folder.environment, environment())
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Open an existing run folder.
+
+        Raises:
+            InputError: There is no run in it.
+        """
+        folder = cls(Path(path))
+        if not folder.config.is_file():
+            raise InputError("not a run folder: it has no config.yaml", where=path)
+        return folder
+
+    def settings(self) -> RunSettings:
+        """Read the run's settings."""
+        return load_settings(self.config)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Return the commit when the package runs from its own checkout."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: ``$OSTEON_CACHE``, else the platform's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("OSTEON_CACHE") or platformdirs.user_cache_path("osteon", appauthor=False))

@@ -1,0 +1,39 @@
+"""Shared by all tests: every test starts from the same seeds, and may ask for real radiographs."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - libraries under test may draw from the global state
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep each test's caches out of the user's home and out of other tests."""
+    monkeypatch.setenv("OSTEON_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def fracatlas() -> Path:
+    """Folder of the real FracAtlas images; skipped where they are absent, unless OSTEON_NEED_REAL_DATA is set."""
+    folder = Path(os.environ.get("OSTEON_FRACATLAS", SHARED / "data" / "fracatlas"))
+    if not (folder / "dataset.csv").is_file():
+        assert not os.environ.get("OSTEON_NEED_REAL_DATA"), f"real radiographs are required, but not in {folder}"
+        pytest.skip(f"needs FracAtlas in {folder} (or OSTEON_FRACATLAS)")
+    return folder
