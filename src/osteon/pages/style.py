@@ -41,7 +41,7 @@ _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MANY_POINTS = 3000
 
-THEME: dict[str, Any] = {
+THEME: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -73,6 +73,7 @@ THEME: dict[str, Any] = {
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
     "svg.hashsalt": "osteon",
+    "text.parse_math": False,
 }
 
 
@@ -93,7 +94,9 @@ def look(index: int) -> Look:
 @contextmanager
 def theme() -> Iterator[None]:
     """Draw in this style inside the ``with`` block."""
-    with mpl.rc_context({**mpl.rcParamsDefault, **THEME, "backend": mpl.rcParams["backend"]}):
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(THEME)
         yield
 
 
@@ -157,7 +160,7 @@ def _is_heavy(figure: Figure) -> bool:
     for axes in figure.axes:
         points = sum(np.size(line.get_xdata()) for line in axes.lines)
         points += sum(np.size(item.get_offsets()) // 2 for item in axes.collections)
-        pictures = any(np.size(image.get_array()) > 1024 for image in axes.images)
+        pictures = any(np.prod(image.get_size()) > 1024 for image in axes.images)
         if pictures or points + len(axes.patches) > _MANY_POINTS:
             return True
     return False
