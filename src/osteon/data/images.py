@@ -1,0 +1,375 @@
+"""Image files to grey pixels: PNG, JPEG and TIFF, bounded, oriented, and as far as a damaged file goes.
+
+Nothing but :class:`UnreadableImageError` leaves :func:`read_image`, whatever the bytes. No switch of Pillow's is
+touched, so threads, processes and other users of Pillow are not disturbed.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile
+
+from osteon.data.repair import Repaired, repair
+from osteon.errors import InputError, Refusal
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""File names that readers take for images, in lower case."""
+
+_EXIF_ORIENTATION = 0x0112
+_PHOTOMETRIC = 262
+_BITS_PER_SAMPLE = 258
+_WHITE_IS_ZERO = 0
+_DICOM_PREAMBLE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that keep a hostile or mistaken file from filling the memory.
+
+    Attributes:
+        bytes: Largest file, in bytes.
+        pixels: Largest width times height, checked in the header before anything is decoded. Pillow itself stops
+            at twice its ``Image.MAX_IMAGE_PIXELS`` (179 million).
+    """
+
+    bytes: int = 256 * 1024 * 1024
+    pixels: int = 100_000_000
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """A radiograph as grey values.
+
+    Attributes:
+        pixels: Grey values, shape ``(height, width)``, ``uint8`` or ``uint16`` (more than 8 bits stay so), upright
+            after the file's orientation tag. Bright is what the file shows as bright.
+        damaged: Whether a part of the picture could not be read; that part is black where it is known.
+        notes: What else is worth knowing, as sentences.
+    """
+
+    pixels: Pixels
+    damaged: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class UnreadableImageError(InputError):
+    """A file is not an image that can be read.
+
+    Attributes:
+        refusal: File, stable reason code and words. Codes: ``missing``, ``not_a_file``, ``no_access``,
+            ``zero_bytes``, ``too_many_bytes``, ``too_many_pixels``, ``dicom_not_supported``, ``unsupported_format``,
+            ``not_an_image``, ``several_frames``, ``unsupported_pixels``, ``truncated``, ``corrupt``.
+    """
+
+    def __init__(self, refusal: Refusal, hint: str | None = None) -> None:
+        super().__init__(refusal.detail, where=refusal.path, hint=hint)
+        self.refusal = refusal
+
+    def __reduce__(self) -> tuple[type[UnreadableImageError], tuple[Refusal, str | None]]:
+        """Keep the refusal on the way back from a worker process."""
+        return type(self), (self.refusal, self.hint)
+
+
+def read_image(source: Path | str | bytes, *, limits: Limits = LIMITS, at_least: int | None = None) -> DecodedImage:
+    """Decode an image to grey values.
+
+    Colour becomes luma (ITU-R 601-2), transparency is laid over black, one bit becomes 0 and 255. Of a TIFF whose
+    further frames are all smaller (thumbnails, a pyramid) the first is read; several full frames are refused,
+    since leaving out a view in silence could hide a finding.
+
+    Args:
+        source: A file's path, or its bytes.
+        limits: Bounds on bytes and pixels.
+        at_least: Let a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps this many
+            pixels; much faster. Other formats are not affected.
+
+    Raises:
+        UnreadableImageError: Nothing can be read; its ``refusal`` says why.
+    """
+    name = "<bytes>" if isinstance(source, bytes) else str(source)
+    try:
+        data = _checked_bytes(source, limits) if isinstance(source, bytes) else _file_bytes(Path(source), limits)
+        return _decoder(data)(data, limits, at_least)
+    except _Refused as refused:
+        raise UnreadableImageError(Refusal(name, refused.reason, refused.detail), refused.hint) from None
+
+
+def read_image_uint8(
+    source: Path | str | bytes, *, limits: Limits = LIMITS, at_least: int | None = None
+) -> DecodedImage:
+    """Decode an image as :func:`read_image` does and bring deeper grey values to 8 bits with :func:`to_uint8`."""
+    image = read_image(source, limits=limits, at_least=at_least)
+    return replace(image, pixels=to_uint8(image.pixels))
+
+
+def to_uint8(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """Scale grey values to 0-255.
+
+    Args:
+        pixels: ``uint8`` (returned as it is) or ``uint16``, any shape.
+
+    Returns:
+        ``uint16`` is divided by the largest value of the smallest depth among 8, 10, 12, 14 and 16 bits that holds
+        the maximum, so that images of one detector are scaled alike unless one is quite dark.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    top = _top(int(pixels.max(initial=0)))
+    table = np.rint(np.arange(top + 1) * (255.0 / top)).astype(np.uint8)
+    return np.asarray(table[pixels], dtype=np.uint8)
+
+
+def _top(maximum: int) -> int:
+    return next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if maximum < 2**bits)
+
+
+class _Refused(Exception):  # noqa: N818 - not an error of its own; read_image turns it into one with the file's name
+    def __init__(self, reason: str, detail: str, hint: str | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.hint = hint
+
+
+def _file_bytes(path: Path, limits: Limits) -> bytes:
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "not a plain file"
+            raise _Refused("not_a_file", f"is {kind}")
+        if about.st_size > limits.bytes:
+            raise _too_many_bytes(about.st_size, limits)
+        with path.open("rb") as file:
+            return _checked_bytes(file.read(limits.bytes + 1), limits)
+    except FileNotFoundError:
+        raise _Refused("missing", "file not found") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _Refused("no_access", f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _checked_bytes(data: bytes, limits: Limits) -> bytes:
+    if not data:
+        raise _Refused("zero_bytes", "the file is empty (zero bytes)")
+    if len(data) > limits.bytes:
+        raise _too_many_bytes(len(data), limits)
+    return data
+
+
+def _too_many_bytes(size: int, limits: Limits) -> _Refused:
+    return _Refused("too_many_bytes", f"{size / 1e6:,.0f} MB, more than the {limits.bytes / 1e6:,.0f} MB allowed")
+
+
+Decoder = Callable[[bytes, Limits, int | None], DecodedImage]
+
+_OTHER_FORMATS = {
+    b"GIF8": "a GIF",
+    b"BM": "a BMP",
+    b"RIFF": "a WebP or other RIFF file",
+    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 codestream",
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+}
+
+
+def _decoder(data: bytes) -> Decoder:
+    """Choose the decoder by the file's first bytes, never by its name."""
+    if data[_DICOM_PREAMBLE : _DICOM_PREAMBLE + 4] == b"DICM":
+        return _read_dicom
+    for signature, formats in _FORMATS.items():
+        if data.startswith(signature):
+            return lambda data, limits, at_least: _read_picture(data, formats, limits, at_least)
+    for signature, words in _OTHER_FORMATS.items():
+        if data.startswith(signature):
+            raise _Refused("unsupported_format", f"is {words}", "Convert it to PNG, JPEG or TIFF")
+    raise _Refused("not_an_image", "is not an image: its first bytes are those of no known format")
+
+
+_FORMATS = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8": "JPEG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
+}
+
+
+def _read_dicom(data: bytes, limits: Limits, at_least: int | None) -> DecodedImage:
+    raise _Refused(
+        "dicom_not_supported",
+        "is a DICOM file, which this version does not read yet",
+        "Export it as PNG or TIFF from the viewer",
+    )
+
+
+class _Source(io.BytesIO):
+    """Bytes that remember whether more was asked for than there is."""
+
+    starved = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        got = super().read(size)
+        self.starved = self.starved or (not got and size != 0)
+        return got
+
+
+def _read_picture(data: bytes, kind: str, limits: Limits, at_least: int | None) -> DecodedImage:
+    try:
+        try:
+            return _decode(data, kind, limits, at_least)
+        except (OSError, SyntaxError, ValueError) as error:
+            return _decode_damaged(data, kind, limits, at_least, error)
+    except _Refused:
+        raise
+    except Exception as error:  # Pillow's plugins raise almost anything on broken bytes
+        raise _Refused("corrupt", f"is a damaged {kind}: {_words(error)}") from None
+
+
+def _decode_damaged(data: bytes, kind: str, limits: Limits, at_least: int | None, error: Exception) -> DecodedImage:
+    """Read a broken file as far as it goes."""
+    repaired = repair(data, kind, limits.pixels)
+    if repaired is None:
+        reason = "truncated" if "truncated" in str(error).lower() else "corrupt"
+        raise _Refused(reason, f"is a damaged {kind} of which nothing can be read: {_words(error)}") from None
+    image = _decode(repaired.data, kind, limits, at_least, repaired)
+    return replace(image, damaged=True)
+
+
+def _words(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _decode(
+    data: bytes, kind: str, limits: Limits, at_least: int | None, repaired: Repaired | None = None
+) -> DecodedImage:
+    source = _Source(data)
+    with _opened(source, kind, limits) as image:
+        notes = _frame_notes(image)
+        if at_least is not None and kind == "JPEG":
+            image.draft("L", (at_least, at_least))
+        elif kind == "JPEG":
+            image.draft("L", None)
+        source.starved = False
+        image.load()
+        if kind == "JPEG" and source.starved and repaired is None:
+            raise OSError("image file is truncated")  # only where others switched Pillow's own check off
+        pixels = _grey(image)
+        notes += _depth_notes(image, data)
+        if repaired is not None:
+            pixels, share = repaired.finish(pixels)
+            if share == 0:
+                raise _Refused("truncated", "ends before the picture begins")
+            notes += (_damage_note(share),)
+        return DecodedImage(_oriented(pixels, image), notes=notes)
+
+
+def _opened(source: io.BytesIO, kind: str, limits: Limits) -> ImageFile.ImageFile:
+    """Read the header and refuse sizes beyond the limits."""
+    try:
+        image = Image.open(source, formats=[kind])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _Refused("too_many_pixels", f"has too many pixels: {_words(error)}") from None
+    width, height = image.size
+    if width * height > limits.pixels:
+        detail = f"{width} x {height} pixels, more than the {limits.pixels / 1e6:,.0f} million allowed"
+        raise _Refused("too_many_pixels", detail)
+    return image
+
+
+def _frame_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
+    """Refuse a TIFF or animated PNG of several full frames; mention smaller ones."""
+    frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+    if frames == 1:
+        return ()
+    first = image.width * image.height
+    for index in range(1, frames):
+        image.seek(index)
+        if image.width * image.height >= first:
+            detail = f"holds {frames} frames (pages), and which one is meant is not known"
+            raise _Refused("several_frames", detail, "Save each frame as a file of its own")
+    image.seek(0)
+    return (f"holds {frames} frames; the first and largest is read",)
+
+
+def _grey(image: Image.Image) -> Pixels:
+    """Return grey values as the file stores them, before orientation."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return _deep_grey(image)
+    if image.mode == "F":
+        raise _Refused("unsupported_pixels", "holds floating-point grey values", "Save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        black = Image.new("RGB", image.size)
+        black.paste(image, mask=image.getchannel("A"))
+        image = black
+    elif image.mode not in ("1", "L", "RGB"):
+        image = image.convert("RGB")
+    return np.asarray(image.convert("L"))
+
+
+def _deep_grey(image: Image.Image) -> npt.NDArray[np.uint16]:
+    values = np.asarray(image)
+    if values.size and (values.min() < 0 or values.max() > np.iinfo(np.uint16).max):
+        detail = f"holds grey values from {values.min()} to {values.max()}, outside of 0-65535"
+        raise _Refused("unsupported_pixels", detail, "Save it with 8 or 16 bits")
+    pixels = values.astype(np.uint16)
+    if _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts this at up to 8 bits only
+        pixels = np.asarray(_top(int(pixels.max(initial=0))) - pixels, dtype=np.uint16)
+    return pixels
+
+
+def _tag(image: Image.Image, number: int) -> Any:
+    return getattr(image, "tag_v2", {}).get(number)
+
+
+def _depth_notes(image: Image.Image, data: bytes) -> tuple[str, ...]:
+    """Say so where Pillow gave 8 bits of a channel that had more."""
+    if image.mode.startswith("I"):
+        return ()
+    bits = data[24] if image.format == "PNG" else max(_tag(image, _BITS_PER_SAMPLE) or (8,))
+    return (f"colour of {bits} bits a channel, read at 8 bits",) if bits > 8 else ()
+
+
+def _damage_note(share: float | None) -> str:
+    if share is None:
+        return "the file is damaged or ends early; it was read as far as it goes"
+    much = "nearly all" if share > 0.99 else f"about {100 * share:.0f} %"
+    return f"the file is damaged or ends early; {much} of the picture could be read"
+
+
+def _oriented(pixels: Pixels, image: Image.Image) -> Pixels:
+    """Turn and mirror as the EXIF orientation tag says; a tag that cannot be read changes nothing."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # any broken metadata
+        orientation = 1
+    turn = _TURNS.get(orientation)
+    upright: Pixels = pixels if turn is None else np.ascontiguousarray(turn(pixels))
+    return upright
+
+
+_TURNS: dict[Any, Callable[[Any], Any]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.T,
+    6: lambda pixels: pixels.T[:, ::-1],
+    7: lambda pixels: pixels.T[::-1, ::-1],
+    8: lambda pixels: pixels.T[::-1],
+}
