@@ -1,0 +1,66 @@
+"""Flips and one affine resampling for a whole batch of images or masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from osteon.transforms.parameters import AugmentParameters
+
+CHUNK = 8
+_STILL = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+
+
+def warp(images: Tensor, parameters: AugmentParameters) -> Tensor:
+    """Move the pixels of each image as its parameters say.
+
+    Args:
+        images: (N, C, S, S) of any number type, S as in ``parameters.size``.
+        parameters: One change for each image.
+
+    Returns:
+        (N, C, S, S) float32, bilinearly interpolated. Images that are not moved, or only flipped, keep their exact
+        values.
+    """
+    return _warp(images, parameters, mode="bilinear")
+
+
+def apply_geometry(masks: Tensor, parameters: AugmentParameters) -> Tensor:
+    """Move masks with their images: like :func:`warp`, with the nearest pixel's value and nothing outside.
+
+    Args:
+        masks: (N, C, S, S), of any number type or bool.
+        parameters: Those that the images were changed with.
+
+    Returns:
+        (N, C, S, S) of the same type, holding only values of ``masks`` and zero.
+    """
+    moved = _warp(masks, parameters, mode="nearest", outside="zeros")
+    return moved.to(masks.dtype)
+
+
+def _warp(images: Tensor, parameters: AugmentParameters, *, mode: str, outside: str | None = None) -> Tensor:
+    side = parameters.size
+    if images.ndim != 4 or len(images) != len(parameters) or images.shape[-2:] != (side, side):
+        wanted = (len(parameters), "C", side, side)
+        raise ValueError(f"images of shape {tuple(images.shape)} do not fit parameters for {wanted}")
+    outside = outside or {"zero": "zeros", "nearest": "border"}[parameters.fill]
+    flipped = _flip(_flip(images, parameters.horizontal_flip, -1), parameters.vertical_flip, -2)
+    matrices = parameters.unflipped_matrices()
+    moving = (matrices != _STILL).flatten(1).any(dim=1)
+    grey = flipped.to(torch.float32, copy=True)
+    if not moving.any():
+        return grey
+    rows = moving.nonzero().squeeze(1).to(images.device)
+    matrices = matrices[moving].to(images.device, torch.float32)
+    for chunk, some in zip(rows.split(CHUNK), matrices.split(CHUNK), strict=True):
+        grid = functional.affine_grid(some, [len(some), 1, side, side], align_corners=False)
+        grey[chunk] = functional.grid_sample(grey[chunk], grid, mode=mode, padding_mode=outside, align_corners=False)
+    return grey
+
+
+def _flip(images: Tensor, which: Tensor, dim: int) -> Tensor:
+    if not which.any():
+        return images
+    return torch.where(which.to(images.device)[:, None, None, None], images.flip(dim), images)
