@@ -20,6 +20,7 @@ COLUMNS = ("image_id", "path", "study_id", "patient_id", "group_id", "region", "
 BOX_COLUMNS = ("image_id", "x", "y", "width", "height", "kind")
 SPLITS = ("train", "valid", "test")
 SEPARATOR = "|"
+CONTRACT = 1
 
 
 @dataclass(frozen=True)
@@ -110,16 +111,18 @@ class Catalogue:
         """Write ``path`` (CSV), ``*.boxes.csv`` and ``*.json`` beside it; paths go relative to the root."""
         path = Path(path)
         table = self.images.copy()
-        table["path"] = [_relative(item, self.root) for item in table["path"]]
+        prefix = f"{self.root.as_posix().rstrip('/')}/"
+        table["path"] = [item.removeprefix(prefix) for item in table["path"]]
         with atomic_path(path) as temporary:
             table.to_csv(temporary, index=False)
         with atomic_path(path.with_suffix(".boxes.csv")) as temporary:
             self.boxes.to_csv(temporary, index=False)
         about = {
-            "contract": 1,
+            "contract": CONTRACT,
             "target": self.target,
             "name": self.name,
             "root": str(self.root.resolve()),
+            "columns": {name: str(table[name].dtype) for name in table if name not in COLUMNS},
             "source": self.source,
             "warnings": list(self.warnings),
             "refusals": [item.as_dict() for item in self.refusals],
@@ -137,11 +140,25 @@ class Catalogue:
         try:
             about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             images = pd.read_csv(path, dtype=str, keep_default_na=False)
+            images = _with_types(images, about.get("columns", {}))
             boxes = pd.read_csv(path.with_suffix(".boxes.csv"), dtype={"image_id": str, "kind": str})
-        except (OSError, ValueError) as error:
+            root = Path(about["root"])
+            images["path"] = [str(root / item) for item in images["path"]]
+            return cls._from_parts(images, boxes, root, about)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"not a readable catalogue: {error}", where=path) from None
-        root = Path(about["root"])
-        images["path"] = [str(root / item) for item in images["path"]]
+
+    @classmethod
+    def is_written(cls, path: str | Path) -> bool:
+        """Whether a CSV is one that :meth:`write` wrote, by the JSON beside it."""
+        try:
+            about = json.loads(Path(path).with_suffix(".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(about, dict) and about.get("contract") == CONTRACT
+
+    @classmethod
+    def _from_parts(cls, images: pd.DataFrame, boxes: pd.DataFrame, root: Path, about: dict[str, Any]) -> Catalogue:
         return cls(
             images=images,
             target=about["target"],
@@ -180,9 +197,7 @@ def _checked(images: pd.DataFrame, where: Path) -> pd.DataFrame:
             images[name] = _labels(images.get(name, pd.Series(pd.NA, index=images.index)), where)
         else:
             images[name] = images[name].fillna("").astype(str) if name in images else ""
-    for name, default in (("study_id", "image_id"), ("patient_id", None), ("group_id", None)):
-        if default is not None:
-            images[name] = images[name].where(images[name] != "", images[default])
+    images["study_id"] = images["study_id"].where(images["study_id"] != "", images["image_id"])
     twice = images["image_id"][images["image_id"].duplicated()]
     if len(twice):
         raise InputError(f"{len(twice)} image ids occur twice, e.g. {twice.iloc[0]!r}", where=where)
@@ -206,8 +221,12 @@ def _labels(column: pd.Series[Any], where: Path) -> pd.Series[Any]:
     return numbers.astype("Int8")
 
 
-def _relative(path: str, root: Path) -> str:
-    try:
-        return Path(path).relative_to(root).as_posix()
-    except ValueError:
-        return path
+def _with_types(images: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
+    """Return further columns in the types that they were written from."""
+    for name, kind in types.items():
+        if name in images and kind not in ("str", "object", "string"):
+            values = images[name].where(images[name] != "", None)
+            truth = kind in ("bool", "boolean")
+            plain = values.map({"True": True, "False": False}) if truth else pd.to_numeric(values)
+            images[name] = pd.Series(plain, dtype=pd.api.types.pandas_dtype(kind))
+    return images

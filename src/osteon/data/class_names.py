@@ -1,0 +1,80 @@
+"""Words for classes and splits that users write, and the 0 and 1, train, valid and test that they mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from osteon.errors import InputError, SettingsError
+
+TARGET_WORDS = {
+    "fractured": "fractured",
+    "fracture": "fractured",
+    "fractures": "fractured",
+    "broken": "fractured",
+    "abnormal": "abnormal",
+    "abnormality": "abnormal",
+}
+POSITIVE = frozenset({"1", "true", "yes", "y", "positive", "pos", *TARGET_WORDS})
+NEGATIVE = frozenset(
+    {"0", "false", "no", "n", "negative", "neg", "normal", "healthy", "intact", "unfractured", "unbroken"}
+    | {f"{no}_{word}" for no in ("no", "non", "not") for word in TARGET_WORDS}
+    | {f"non{word}" for word in TARGET_WORDS}
+)
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+def class_labels(classes: Iterable[str], positives: Sequence[str], *, where: Path) -> dict[str, int]:
+    """Return 0 or 1 for each class.
+
+    Args:
+        classes: The distinct classes.
+        positives: Those that count as 1; where empty, plain names (``fractured``, ``normal``, ``1`` …) are known.
+        where: The table or folder, for messages.
+
+    Raises:
+        SettingsError: A positive class does not occur.
+        InputError: Without positives, a class whose meaning is not plain.
+    """
+    classes = list(classes)
+    absent = [name for name in positives if name not in classes]
+    if absent and classes:
+        raise SettingsError(
+            f"there is no class {absent[0]!r}", where=where, hint=f"Classes: {', '.join(map(repr, classes[:20]))}"
+        )
+    if positives:
+        return {name: int(name in positives) for name in classes}
+    unclear = [name for name in classes if _plain(name) not in POSITIVE | NEGATIVE]
+    if unclear:
+        raise InputError(
+            f"which of the classes {', '.join(map(repr, classes[:10]))} counts as positive is not plain",
+            where=where,
+            hint=f"Say which, e.g. --option positive={unclear[0]}",
+        )
+    return {name: int(_plain(name) in POSITIVE) for name in classes}
+
+
+def target_word(classes: Iterable[str], positives: Sequence[str], column: str | None) -> str:
+    """Return what label 1 means: by the positive class's name, else the label column's, else ``positive``."""
+    names = [*positives, *classes, *([column] if column else [])]
+    plain = [_plain(name) for name in names]
+    known = [TARGET_WORDS[word] for word in plain if word in TARGET_WORDS]
+    if known:
+        return known[0]
+    negated = [TARGET_WORDS[word] for name in plain for word in TARGET_WORDS if name in _negations(word)]
+    return negated[0] if negated else (positives[0] if positives else "positive")
+
+
+def _negations(word: str) -> set[str]:
+    return {f"no_{word}", f"non_{word}", f"not_{word}", f"non{word}"}
+
+
+def _plain(name: str) -> str:
+    """Return ``Non-Fractured `` as ``non_fractured`` and ``1.0`` as ``1``."""
+    word = re.sub(r"[\s\-_]+", "_", name.strip().lower())
+    return word.removesuffix(".0")

@@ -1,0 +1,125 @@
+"""Folders listed and files looked up by the readers, remembered so that a cache can tell whether they changed.
+
+A folder's modification time changes whenever an entry is added, removed or renamed in it; a file's time or size
+changes when it is written. Readers never open images, so a catalogue depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from osteon.data.images import SUFFIXES
+
+IGNORED = ("__MACOSX",)
+
+
+@dataclass
+class Listing:
+    """What was looked at: paths with their time (and size) in text, ``""`` where there was nothing."""
+
+    folders: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    newest: int = 0
+
+    def unchanged(self) -> bool:
+        """Whether every folder still has the same entries and every file the same content, by their times."""
+        return all(_folder_stamp(path)[0] == stamp for path, stamp in self.folders.items()) and all(
+            _file_stamp(path)[0] == stamp for path, stamp in self.files.items()
+        )
+
+
+_current: ContextVar[Listing | None] = ContextVar("osteon_listing", default=None)
+
+
+@contextmanager
+def recorded() -> Iterator[Listing]:
+    """Collect what is listed and looked up inside the ``with`` block."""
+    listing = Listing()
+    token = _current.set(listing)
+    try:
+        yield listing
+    finally:
+        _current.reset(token)
+
+
+def list_folder(path: str | Path) -> tuple[list[str], list[str]]:
+    """Return the names of a folder's sub-folders and files, sorted; both are empty where there is no such folder.
+
+    Hidden entries are left out, and with them the ``._`` companions that macOS puts into archives.
+    """
+    _record_folder(str(path))
+    folders: list[str] = []
+    files: list[str] = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.name not in IGNORED:
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    return sorted(folders), sorted(files)
+
+
+def list_images(path: str | Path) -> list[str]:
+    """Return the names of the image files in a folder, sorted."""
+    return [name for name in list_folder(path)[1] if is_image_name(name)]
+
+
+def walk_images(root: str | Path, depth: int = 12) -> Iterator[tuple[str, list[str]]]:
+    """Yield every folder under ``root`` that holds images, as a path relative to it, with the images' names.
+
+    Symbolic links are followed; ``depth`` ends a loop of them.
+    """
+    waiting = [("", depth)]
+    while waiting:
+        relative, left = waiting.pop()
+        folders, files = list_folder(Path(root, relative))
+        images = [name for name in files if is_image_name(name)]
+        if images:
+            yield relative, images
+        if left:
+            waiting.extend((f"{relative}/{name}".lstrip("/"), left - 1) for name in reversed(folders))
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is taken for an image by its name."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def find_file(path: str | Path) -> bool:
+    """Whether a file is there; it is remembered either way."""
+    stamp, changed = _file_stamp(str(path))
+    listing = _current.get()
+    if listing is not None:
+        listing.files[str(path)] = stamp
+        listing.newest = max(listing.newest, changed)
+    return bool(stamp)
+
+
+def _record_folder(path: str) -> None:
+    listing = _current.get()
+    if listing is not None:
+        stamp, changed = _folder_stamp(path)
+        listing.folders[path] = stamp
+        listing.newest = max(listing.newest, changed)
+
+
+def _folder_stamp(path: str) -> tuple[str, int]:
+    try:
+        changed = os.stat(path).st_mtime_ns  # noqa: PTH116 - called for tens of thousands of folders
+    except OSError:
+        return "", 0
+    return str(changed), changed
+
+
+def _file_stamp(path: str) -> tuple[str, int]:
+    try:
+        about = os.stat(path)  # noqa: PTH116 - as above
+    except OSError:
+        return "", 0
+    return f"{about.st_mtime_ns} {about.st_size}", about.st_mtime_ns

@@ -1,0 +1,300 @@
+"""A user's own data: a CSV or Parquet table of images, or one folder per class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from osteon.data.catalogue import COLUMNS, Catalogue
+from osteon.data.class_names import SPLIT_WORDS, class_labels, target_word
+from osteon.data.images import SUFFIXES
+from osteon.data.listing import find_file, list_folder, walk_images
+from osteon.errors import InputError, Refusal, SettingsError, require
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+
+GUESSES = {
+    "image": (
+        *("path", "image_path", "file_path", "filepath", "file", "filename", "file_name"),
+        *("image", "img", "image_name", "img_path", "image_file", "image_id", "id"),
+    ),
+    "label": ("label", "class", "target", "diagnosis", "fractured", "fracture", "abnormal", "y"),
+    "patient": ("patient_id", "patient", "patientid", "subject_id", "subject"),
+    "study": ("study_id", "study", "studyid", "exam_id", "exam", "accession"),
+    "region": ("region", "body_part", "bodypart", "anatomy"),
+    "view": ("view", "projection", "view_position"),
+    "split": ("split", "subset", "partition", "set"),
+}
+"""Column names taken for each role where none is named, compared in lower case, first match wins."""
+
+_COLUMN_OF = {"patient": "patient_id", "study": "study_id", "region": "region", "view": "view", "split": "split"}
+_SHOWN = 3
+
+
+def read_table(
+    path: Path,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    patient: str | None = None,
+    study: str | None = None,
+    region: str | None = None,
+    view: str | None = None,
+    split: str | None = None,
+    positive: str | list[str] | None = None,
+    target: str | None = None,
+    root: str | None = None,
+) -> Catalogue:
+    """Catalogue a table, or a tree with one folder per class (``fractured/``, ``train/normal/`` …).
+
+    Args:
+        path: A CSV, TSV or Parquet file; a folder with exactly one of them; or a tree of class folders. A folder
+            of images without class folders is catalogued without labels.
+        image: Column with the image's path, relative to ``root``; a name without suffix is completed.
+        label: Column with the class.
+        patient: Column with the patient.
+        study: Column with the study.
+        region: Column with the body region, several joined by ``|``.
+        view: Column with the projection.
+        split: Column with train, valid or test (and their usual synonyms).
+        positive: The class, or classes, that count as 1; not needed where the names are plain
+            (``fractured``/``normal``, ``positive``/``negative``, ``1``/``0`` …).
+        target: What 1 means, e.g. ``fractured``; by default taken from the class or the label's column.
+        root: Folder that image paths are relative to; by default the table's own folder.
+
+    Raises:
+        InputError: The table or tree cannot be used.
+        SettingsError: An option names a column or class that is not there.
+    """
+    path = path.absolute()
+    columns = {"image": image, "label": label, "patient": patient, "study": study}
+    columns |= {"region": region, "view": view, "split": split}
+    positives = [positive] if isinstance(positive, str) else [str(item) for item in positive or []]
+    file = path if path.is_file() else _only_table(path)
+    if file is not None:
+        return _TableReader(file, columns, positives, target, root).read()
+    given = [name for name, value in {**columns, "root": root}.items() if value is not None]
+    if given:
+        raise SettingsError(f"option {given[0]!r} needs a table, but this is a folder without one", where=path)
+    return _read_tree(path, positives, target)
+
+
+def looks_like_table(path: Path) -> bool:
+    """Whether a path is a table by its name, or a folder that holds one table or any image."""
+    if path.suffix.lower() in TABLE_SUFFIXES and find_file(path):
+        return True
+    return _only_table(path) is not None or next(walk_images(path), None) is not None
+
+
+def _only_table(folder: Path) -> Path | None:
+    tables = [name for name in list_folder(folder)[1] if name.lower().endswith(TABLE_SUFFIXES)]
+    return folder / tables[0] if len(tables) == 1 else None
+
+
+class _TableReader:
+    """One reading of a table."""
+
+    def __init__(
+        self, path: Path, columns: dict[str, str | None], positives: list[str], target: str | None, root: str | None
+    ) -> None:
+        self.path = path
+        self.root = (path.parent / root).absolute() if root else path.parent
+        self.table = _load(path)
+        self.columns = {role: self._column(role, name) for role, name in columns.items()}
+        self.positives = positives
+        self.target = target
+        self.warnings: list[str] = []
+
+    def read(self) -> Catalogue:
+        names = self._names()
+        self._refuse_twice(names)
+        paths, refusals = self._paths(names)
+        images = self._rows(names, paths)[paths.notna().to_numpy()].reset_index(drop=True)
+        label = self.columns["label"]
+        return Catalogue(
+            images=images,
+            target=self.target or target_word(self._values(label) if label else (), self.positives, label),
+            name=self.path.stem,
+            root=self.root,
+            source={"reader": "table", "file": self.path.name, "columns": self.columns, "positive": self.positives},
+            warnings=tuple(self.warnings),
+            refusals=tuple(refusals),
+        )
+
+    def _column(self, role: str, name: str | None) -> str | None:
+        if name is not None and name not in self.table:
+            raise SettingsError(
+                f"there is no column {name!r} for {role!r}", where=self.path, hint=f"Columns: {self._listed()}"
+            )
+        lower = {str(column).strip().lower(): str(column) for column in reversed(list(self.table))}
+        return name or next((lower[guess] for guess in GUESSES[role] if guess in lower), None)
+
+    def _listed(self) -> str:
+        return ", ".join(map(str, self.table))
+
+    def _names(self) -> pd.Series[str]:
+        column = self.columns["image"]
+        if column is None:
+            raise InputError(
+                "no column of image paths is recognised",
+                where=self.path,
+                hint=f"Name it, e.g. --option image=COLUMN; columns: {self._listed()}",
+            )
+        if self.table.empty:
+            raise InputError("the table has no rows", where=self.path)
+        return self.table[column].str.strip().str.replace("\\", "/")
+
+    def _refuse_twice(self, names: pd.Series[str]) -> None:
+        twice = names[(names != "") & names.duplicated(keep=False)]
+        if len(twice):
+            rows = [str(index + 2) for index in twice.index[twice == twice.iloc[0]][:_SHOWN]]
+            raise InputError(
+                f"{twice.nunique()} images have more than one row, first {twice.iloc[0]!r} in rows {', '.join(rows)}",
+                where=self.path,
+                hint="Keep one row for each image",
+            )
+
+    def _paths(self, names: pd.Series[str]) -> tuple[pd.Series[Any], list[Refusal]]:
+        """Return each row's file, None where there is none, and the refusals of those."""
+        lookup = _Lookup(self.root)
+        paths = pd.Series([lookup.find(name) if name else None for name in names], index=names.index, dtype=object)
+        refusals = [
+            Refusal(name or f"{self.path.name}, row {index + 2}", *_why(name))
+            for index, name in names[paths.isna()].items()
+            if isinstance(index, int)
+        ]
+        if paths.isna().all():
+            raise InputError(
+                f"none of the {len(names)} images of the table is there, e.g. {names.iloc[0]!r}",
+                where=self.root,
+                hint="Say where they lie, e.g. --option root=FOLDER",
+            )
+        return paths, refusals
+
+    def _rows(self, names: pd.Series[str], paths: pd.Series[Any]) -> pd.DataFrame:
+        used = {column for column in self.columns.values() if column}
+        images = pd.DataFrame({"image_id": names, "path": paths.fillna("")})
+        for role, column in _COLUMN_OF.items():
+            name = self.columns[role]
+            if name:
+                images[column] = self.table[name].str.strip()
+        images["region"] = _lower(images, "region")
+        images["view"] = _lower(images, "view")
+        images["split"] = self._splits(images)
+        images["label"] = self._labels()
+        for extra in self.table:
+            if extra not in used:
+                kept = f"table_{extra}" if extra in COLUMNS else str(extra)
+                images[kept] = _plain(self.table[extra])
+        return images
+
+    def _splits(self, images: pd.DataFrame) -> pd.Series[str]:
+        words = _lower(images, "split")
+        unknown = sorted(set(words) - set(SPLIT_WORDS) - {""})
+        if unknown:
+            raise InputError(
+                f"unknown split {unknown[0]!r} in column {self.columns['split']!r}",
+                where=self.path,
+                hint="Splits are train, valid and test",
+            )
+        return words.map(lambda word: SPLIT_WORDS.get(word, ""))
+
+    def _values(self, column: str) -> list[str]:
+        return sorted(set(self.table[column].str.strip()) - {""})
+
+    def _labels(self) -> pd.Series[Any]:
+        column = self.columns["label"]
+        if column is None:
+            self.warnings.append(f"no column of labels is recognised; columns: {self._listed()}")
+            return pd.Series(pd.NA, index=self.table.index, dtype="Int8")
+        labels = class_labels(self._values(column), self.positives, where=self.path)
+        return self.table[column].str.strip().map(labels).astype("Int8")
+
+
+class _Lookup:
+    """Finds the files of a table; each folder is listed once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folders: dict[str, dict[str, str]] = {}
+
+    def find(self, name: str) -> str | None:
+        """Return a file's path by its name in the table; a name without suffix is completed."""
+        folder, _, last = str(self.root / name).replace("\\", "/").rpartition("/")
+        if folder not in self._folders:
+            self._folders[folder] = self._names(folder)
+        found = self._folders[folder].get(last)
+        return None if found is None else f"{folder}/{found}"
+
+    @staticmethod
+    def _names(folder: str) -> dict[str, str]:
+        files = list_folder(folder or "/")[1]
+        stems = {Path(name).stem: name for name in reversed(files) if name.lower().endswith(SUFFIXES)}
+        return {**stems, **{name: name for name in files}}
+
+
+def _load(path: Path) -> pd.DataFrame:
+    """Read a table as text, unknown values empty."""
+    find_file(path)
+    try:
+        if path.suffix.lower() == ".parquet":
+            parquet = require("pyarrow.parquet", extra="parquet", feature="Reading a Parquet table")
+            return _as_text(parquet.read_table(path).to_pandas())
+        header = path.open(encoding="utf-8-sig", errors="replace").readline()
+        separator = max(",;\t", key=header.count)
+        return pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
+        raise InputError(f"not a readable table: {error}", where=path) from None
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    def text(value: Any) -> str:
+        if value is None or value != value:
+            return ""
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+    return pd.DataFrame({str(name): table[name].map(text).astype(str) for name in table}).reset_index(drop=True)
+
+
+def _plain(column: pd.Series[str]) -> pd.Series[Any]:
+    """Return numbers where every known value is one, else the text."""
+    numbers = pd.to_numeric(column.where(column != "", None), errors="coerce")
+    return numbers if (numbers.notna() | (column == "")).all() and numbers.notna().any() else column
+
+
+def _lower(images: pd.DataFrame, name: str) -> pd.Series[str]:
+    return images[name].str.lower() if name in images else pd.Series("", index=images.index)
+
+
+def _why(name: str) -> tuple[str, str]:
+    return ("missing", "listed in the table, but not on disk") if name else ("no_image", "the row names no image")
+
+
+def _read_tree(path: Path, positives: list[str], target: str | None) -> Catalogue:
+    rows = [(f"{folder}/{name}".lstrip("/"), *_place(folder)) for folder, names in walk_images(path) for name in names]
+    if not rows:
+        raise InputError("no images in the folder", where=path, hint=f"Looked for {', '.join(SUFFIXES)}")
+    images = pd.DataFrame(rows, columns=["image_id", "split", "class"])
+    images["path"] = f"{path}/" + images["image_id"]
+    classes = sorted(set(images["class"]) - {""})
+    images["label"] = images["class"].map(class_labels(classes, positives, where=path)).astype("Int8")
+    loose = int((images["class"] == "").sum())
+    return Catalogue(
+        images=images.drop(columns="class"),
+        target=target or target_word(classes, positives, None),
+        name=path.name,
+        root=path,
+        source={"reader": "table", "classes": classes, "positive": positives},
+        warnings=(f"images in no class folder, so without a label: {loose}",) if loose else (),
+    )
+
+
+def _place(folder: str) -> tuple[str, str]:
+    """Return the split and the class that a folder's path names, ``train/normal`` or ``normal/train``."""
+    parts = [part for part in folder.split("/") if part]
+    splits = [part for part in parts[:2] if part.lower() in SPLIT_WORDS]
+    classes: Iterable[str] = (part for part in parts[:2] if part.lower() not in SPLIT_WORDS)
+    return SPLIT_WORDS[splits[0].lower()] if splits else "", next(iter(classes), "")
