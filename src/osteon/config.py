@@ -128,7 +128,9 @@ class TrainingSettings(Settings):
     accelerator: str = Field("auto", description="as Lightning's Trainer")
     devices: int | str = Field("auto", description="as Lightning's Trainer")
     strategy: str = Field("auto", description="as Lightning's Trainer")
-    loggers: tuple[Literal["csv", "tensorboard", "mlflow", "wandb"], ...] = ("csv", "tensorboard")
+    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
+        ("tensorboard",), description="besides history.csv, which is always written"
+    )
 
 
 class EvaluationSettings(Settings):

@@ -7,7 +7,6 @@ import os
 import platform
 import random
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 from osteon._version import __version__
 from osteon.config import RunSettings, dump_settings, load_settings
 from osteon.errors import InputError, SettingsError
+from osteon.machine import processor_name
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def environment() -> dict[str, Any]:
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": psutil.cpu_count(logical=True),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "packages": {name: version for name in packages if (version := _version(name))},
@@ -166,6 +166,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """The evaluation's figures, as JSON."""
         return self.path / "metrics.json"
+
+    @property
+    def summary(self) -> Path:
+        """What the training came to, as JSON; there only when it has finished."""
+        return self.path / "summary.json"
 
     @property
     def figures(self) -> Path:
@@ -236,15 +241,6 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def _processor() -> str:
-    if sys.platform == "linux":
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        for line in lines:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def cache_folder() -> Path:

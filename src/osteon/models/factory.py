@@ -6,10 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from osteon.config import ModelSettings, PreprocessSettings, StoreSettings
 from osteon.errors import SettingsError
+from osteon.models.network import Network
 from osteon.registry import MODELS
 
 GIVEN = ("in_channels", "input_size")
@@ -19,7 +18,7 @@ def create(
     model: ModelSettings | None = None,
     preprocess: PreprocessSettings | None = None,
     store: StoreSettings | None = None,
-) -> nn.Module:
+) -> Network:
     """Make a network with fresh weights, drawn from torch's global generator.
 
     Args:
@@ -48,8 +47,8 @@ def create(
         network = factory(**given, **model.options)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"{model.name}: {error}", where="model.options") from error
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"{model.name} gave {type(network).__name__}, not a torch module")
+    if not isinstance(network, Network):
+        raise TypeError(f"{model.name} gave {type(network).__name__}, not a Network")
     return network
 
 

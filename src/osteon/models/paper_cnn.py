@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from osteon.errors import SettingsError
+from osteon.models.network import Network
 
 WIDTHS = (32, 64, 64, 64, 128, 128, 128, 256, 256)
 PLACEMENTS: dict[str, tuple[int, ...]] = {"late": (4, 7, 9), "early": (2, 5, 8)}
@@ -18,7 +19,7 @@ Pooling = Literal["average", "flatten"]
 Initialisation = Literal["glorot", "he"]
 
 
-class PaperCNN(nn.Module):
+class PaperCNN(Network):
     """Nine convolutions 3×3 with batch norm and ReLU, three max-pools, global average pool, dropout, one logit.
 
     With the defaults it has the paper's 1,347,777 trainable parameters: convolutions have no bias and batch norm has
@@ -105,10 +106,6 @@ class PaperCNN(nn.Module):
         pooled = features.mean(dim=(2, 3)) if self.pooling == "average" else features.flatten(1)
         logits: Tensor = self.head(self.dropout(pooled))
         return logits.squeeze(1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Turn standardised images (N, ``in_channels``, H, W) into logits (N,) of the abnormal class."""
-        return self.classify(self.features(images))
 
 
 class Block(nn.Module):

@@ -1,0 +1,51 @@
+"""What this machine can do: processor features and what follows for training."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+BF16_FLAGS = ("amx_bf16", "avx512_bf16")
+
+
+@cache
+def processor_flags() -> frozenset[str]:
+    """Return the processor's feature flags in Linux's spelling; empty where they cannot be read."""
+    if sys.platform == "linux":
+        return frozenset(_cpuinfo().get("flags", _cpuinfo().get("Features", "")).split())
+    if sys.platform == "darwin":
+        names = {"hw.optional.arm.FEAT_BF16": "bf16", "hw.optional.arm.FEAT_SME": "sme"}
+        return frozenset(flag for key, flag in names.items() if _sysctl(key) == "1")
+    return frozenset()
+
+
+def processor_name() -> str:
+    """Return the processor's model name as the system gives it."""
+    if sys.platform == "linux":
+        return _cpuinfo().get("model name", platform.machine())
+    if sys.platform == "darwin":
+        return _sysctl("machdep.cpu.brand_string") or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def fast_bf16_processor() -> bool:
+    """Return whether the processor multiplies bfloat16 in hardware (AMX or AVX-512 BF16)."""
+    return any(flag in processor_flags() for flag in BF16_FLAGS)
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _sysctl(key: str) -> str:
+    done = subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, check=False)
+    return done.stdout.strip()

@@ -1,0 +1,198 @@
+"""Fitting a network with Lightning: precision, devices, loggers, resuming."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+
+from osteon.config import RunSettings, TrainingSettings
+from osteon.errors import InputError, SettingsError, require
+from osteon.machine import fast_bf16_processor
+from osteon.models.network import Network
+from osteon.run import RunFolder
+from osteon.training.batches import EpochSampler, OrderedSampler, Sample, loader
+from osteon.training.callbacks import SMALLER_IS_BETTER, Checkpoints, History
+from osteon.training.module import Classifier
+
+QUIET = ("lightning.pytorch", "lightning.fabric", "lightning")
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a fit came to.
+
+    Attributes:
+        checkpoint: The chosen epoch's checkpoint.
+        best_epoch: The chosen epoch, from 1.
+        best_value: Its value of the selecting metric on validation data; NaN when the last epoch is taken.
+        epochs: Epochs done.
+        seconds: Wall-clock seconds of this call.
+    """
+
+    checkpoint: Path
+    best_epoch: int
+    best_value: float
+    epochs: int
+    seconds: float
+
+
+def fit(
+    network: Network,
+    train: Sample,
+    valid: Sample,
+    settings: RunSettings,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> Fit:
+    """Fit a network, keeping history and checkpoints in the run folder.
+
+    Args:
+        network: Standardised images ``(n, channels, size, size)`` to logits ``(n,)``.
+        train: What is learnt from.
+        valid: What chooses the epoch and stops early; nothing is learnt from it.
+        settings: The run's settings.
+        folder: Where history, checkpoints and logs are written.
+        resume: Go on after the last whole epoch, where there is one.
+        callbacks: Further watchers, e.g. a progress bar.
+
+    Raises:
+        InputError: The checkpoint to resume from cannot be read.
+        KeyboardInterrupt: The user broke it off; what was kept can be resumed.
+    """
+    started = time.perf_counter()
+    _quieten()
+    checkpoints = Checkpoints(folder.checkpoints, settings.training.select)
+    trainer = _trainer(settings, folder, checkpoints, [History(folder.history), *callbacks])
+    rank, world = trainer.global_rank, trainer.world_size
+    sampler = EpochSampler(train.labels, settings.training, settings.seed, rank=rank, world_size=world)
+    ordered = OrderedSampler(len(valid), settings.training.batch_size, rank=rank, world_size=world)
+    if settings.training.channels_last:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if settings.training.compile:
+        network.compile()
+    module = Classifier(network, settings, len(sampler))
+    source = str(checkpoints.last) if resume and checkpoints.last.is_file() else None
+    _run(trainer, module, loader(train, sampler), loader(valid, ordered), source)
+    return Fit(
+        checkpoint=checkpoints.best,
+        best_epoch=checkpoints.best_epoch,
+        best_value=checkpoints.best_value,
+        epochs=trainer.current_epoch,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def load_weights(network: Network, checkpoint: Path) -> None:
+    """Load a checkpoint's network weights; nothing but tensors and plain values is read from the file.
+
+    Raises:
+        InputError: The checkpoint is missing, cannot be read or is of another network.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    except FileNotFoundError:
+        raise InputError(
+            "no checkpoint", where=checkpoint, hint="osteon train --resume RUN goes on with the run"
+        ) from None
+    except Exception as error:
+        raise InputError(f"not a checkpoint of this network: {error}", where=checkpoint) from error
+
+
+def resolve_precision(settings: TrainingSettings) -> str:
+    """Return Lightning's name of the precision; ``auto`` is bfloat16 where the hardware multiplies it."""
+    if settings.precision != "auto":
+        return {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}[settings.precision]
+    if settings.accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if fast_bf16_processor() else "32-true"
+
+
+def _trainer(
+    settings: RunSettings, folder: RunFolder, checkpoints: Checkpoints, callbacks: list[Callback]
+) -> pl.Trainer:
+    options = settings.training
+    if options.early_stopping:
+        callbacks.append(_early_stopping(options))
+    if options.ema:
+        callbacks.append(EMAWeightAveraging(decay=options.ema))
+    try:
+        return pl.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            strategy=options.strategy,
+            precision=resolve_precision(options),  # type: ignore[arg-type]
+            max_epochs=options.epochs,
+            gradient_clip_val=options.gradient_clip,
+            logger=_loggers(options, folder),
+            callbacks=[*callbacks, checkpoints],
+            default_root_dir=str(folder.path),
+            deterministic="warn",
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=10,
+        )
+    except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+        raise SettingsError(f"this machine cannot train so: {error}", where="training.accelerator") from error
+
+
+def _early_stopping(settings: TrainingSettings) -> EarlyStopping:
+    stopping = settings.early_stopping
+    assert stopping is not None
+    return EarlyStopping(
+        monitor=f"valid_{stopping.metric}",
+        mode="min" if stopping.metric in SMALLER_IS_BETTER else "max",
+        patience=stopping.patience,
+        min_delta=stopping.min_delta,
+        check_on_train_epoch_end=True,
+    )
+
+
+def _loggers(settings: TrainingSettings, folder: RunFolder) -> list[Any]:
+    made: list[Any] = []
+    for name in settings.loggers:
+        if name == "tensorboard":
+            made.append(pl.loggers.TensorBoardLogger(folder.path, name="", version="tensorboard"))
+        elif name == "mlflow":
+            require("mlflow", extra="logging", feature="Logging to MLflow")
+            made.append(pl.loggers.MLFlowLogger(experiment_name="osteon", run_name=folder.path.name))
+        else:
+            require("wandb", extra="logging", feature="Logging to Weights & Biases")
+            made.append(pl.loggers.WandbLogger(project="osteon", name=folder.path.name, save_dir=folder.path))
+    return made
+
+
+def _run(trainer: pl.Trainer, module: Classifier, train: Any, valid: Any, source: str | None) -> None:
+    """Fit, turning Lightning's exit after Ctrl-C back into the interrupt that it was."""
+    try:
+        trainer.fit(module, train, valid, ckpt_path=source, weights_only=True)
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    except (EOFError, KeyError, RuntimeError) as error:
+        if source is None or trainer.fit_loop.epoch_loop.batch_progress.current.ready:
+            raise
+        raise InputError(
+            f"the checkpoint cannot be resumed: {error}", where=source, hint="Delete it to start the run anew"
+        ) from error
+
+
+def _quieten() -> None:
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*The number of training batches.*")

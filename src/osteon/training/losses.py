@@ -1,0 +1,67 @@
+"""Loss and the weights of its images."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch.nn import functional
+
+from osteon.config import TrainingSettings
+from osteon.data.catalogue import has_name, names_in
+
+Weights = npt.NDArray[np.float32]
+
+
+def binary_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, smoothing: float = 0.0
+) -> torch.Tensor:
+    """Return the weighted mean of the binary cross-entropy.
+
+    Args:
+        logits: Shape ``(n,)``.
+        labels: 0 or 1, shape ``(n,)``.
+        weights: Weight of each image, shape ``(n,)``.
+        smoothing: Labels become ``smoothing / 2`` and ``1 - smoothing / 2`` (Szegedy et al. 2016).
+    """
+    targets = labels * (1 - smoothing) + smoothing / 2
+    each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return (each * weights).mean()
+
+
+def image_weights(images: pd.DataFrame, kind: str) -> Weights:
+    """Return the weight of each image in the loss, mean about 1, shape ``(n,)``.
+
+    Args:
+        images: Catalogue rows with ``label`` and ``region``.
+        kind: ``"none"``: 1; ``"balanced"``: both classes weigh the same; ``"region"``: both classes weigh the same
+            within each region, as MURA's baseline does per study type (Rajpurkar et al. 2017); an image of several
+            regions takes their mean.
+    """
+    labels = images["label"].to_numpy(dtype=np.int64)
+    if kind == "none":
+        return np.ones(len(labels), dtype=np.float32)
+    if kind == "balanced":
+        return _balanced(labels)
+    regions = names_in(images["region"])
+    if not regions:
+        return _balanced(labels)
+    shown = np.stack([has_name(images["region"], name) for name in regions])
+    total = np.zeros(len(labels), dtype=np.float32)
+    for mask in shown:
+        total[mask] += _balanced(labels[mask])
+    count = shown.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), 1.0).astype(np.float32)
+
+
+def training_weights(images: pd.DataFrame, settings: TrainingSettings) -> Weights:
+    """Return the weights that the settings ask for."""
+    return image_weights(images, settings.class_weights)
+
+
+def _balanced(labels: npt.NDArray[np.int64]) -> Weights:
+    counts = np.bincount(labels, minlength=2)
+    if (counts == 0).any():
+        return np.ones(len(labels), dtype=np.float32)
+    return (len(labels) / (2.0 * counts))[labels].astype(np.float32)

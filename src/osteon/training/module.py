@@ -1,0 +1,134 @@
+"""The network under Lightning: augmentation, loss, validation metrics."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from osteon.config import RunSettings
+from osteon.models.network import Network
+from osteon.statistics import metrics
+from osteon.training.batches import Batch, derive_seed
+from osteon.training.losses import binary_cross_entropy
+from osteon.training.optimiser import make_optimiser, make_schedule
+from osteon.transforms.augment import Augment, standardise
+
+
+class Classifier(pl.LightningModule):
+    """A network that learns to give the logit of the positive class.
+
+    Args:
+        network: What is trained.
+        settings: The run's settings.
+        steps_per_epoch: Number of batches an epoch, for the schedule.
+    """
+
+    def __init__(self, network: Network, settings: RunSettings, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.steps_per_epoch = steps_per_epoch
+        self.augment = Augment(settings.augment)
+        self.epoch_values: dict[str, float] = {}
+        self._seen: dict[str, list[torch.Tensor]] = {}
+        self._started = 0.0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits, float32, shape ``(n,)``.
+
+        The head works in float32 also where the features are of lower precision: a logit of 8 bits would tie scores
+        that differ, and ties cost AUC.
+
+        Args:
+            images: Standardised, shape ``(n, channels, size, size)``.
+        """
+        if self.settings.training.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        features = self.network.features(images)
+        with torch.autocast(images.device.type, enabled=False):
+            logits: torch.Tensor = self.network.classify(features.float())
+        return logits
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return the optimiser and its schedule by step."""
+        settings = self.settings.training
+        optimiser = make_optimiser(self.network, settings)
+        schedule = make_schedule(optimiser, settings, self.steps_per_epoch)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> dict[str, Any]:
+        """Augment (in training) and standardise on the device, outside autocast."""
+        images = batch["images"]
+        if self.trainer.training:
+            generator = torch.Generator().manual_seed(int(batch["seed"]))
+            parameters = self.augment.sample(len(images), images.shape[-1], generator)
+            images = self.augment.apply(images, parameters)
+        return {**batch, "images": standardise(images, self.settings.preprocess)}
+
+    def on_train_epoch_start(self) -> None:
+        """Seed what draws from the global generator (dropout), so that a resumed run draws the same."""
+        torch.manual_seed(derive_seed(self.settings.seed, self.current_epoch, self.global_rank) % 2**32)
+        self._seen = {"train": [], "valid": []}
+        self._started = time.perf_counter()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Return the loss of one batch."""
+        logits = self(batch["images"])
+        smoothing = self.settings.training.label_smoothing
+        loss = binary_cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
+        self._seen["train"].append(torch.stack([logits.detach(), batch["labels"], batch["weights"]]).cpu())
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the validation batches of before."""
+        self._trained_seconds = time.perf_counter() - self._started
+        self._seen["valid"] = []
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the logits of one batch."""
+        logits = self(batch["images"])
+        self._seen["valid"].append(torch.stack([logits, batch["labels"], batch["weights"]]).cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Work out the epoch's figures over all processes and log them."""
+        if self.trainer.sanity_checking or not self._seen.get("train"):
+            return
+        train, valid = self._gather("train"), self._gather("valid")
+        values = {**_figures(train, "train", curves=False), **_figures(valid, "valid", curves=True)}
+        values["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        values["seconds"] = self._trained_seconds
+        values["images_per_second"] = train.shape[1] / self._trained_seconds
+        values = {name: float(value) for name, value in values.items()}
+        self.epoch_values = values
+        self.log_dict(values, sync_dist=False, rank_zero_only=False)
+
+    def _gather(self, split: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return logits, labels and weights of all processes, shape ``(3, n)``."""
+        seen = torch.cat(self._seen[split], dim=1).double()
+        if self.trainer.world_size > 1:
+            parts: list[torch.Tensor | None] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, seen)
+            seen = torch.cat([part for part in parts if part is not None], dim=1)
+        return seen.numpy()
+
+
+def _figures(seen: np.ndarray[Any, np.dtype[np.float64]], split: str, *, curves: bool) -> dict[str, float]:
+    """Return loss and metrics of logits; what is undefined (one class only) stays NaN."""
+    logits, labels, weights = seen
+    truth = labels.astype(np.int64)
+    scores = 1 / (1 + np.exp(-logits))
+    counts = metrics.confusion(truth, scores >= 0.5)
+    loss = np.mean(weights * (np.logaddexp(0, logits) - labels * logits))
+    values = {f"{split}_loss": float(loss), f"{split}_accuracy": counts.accuracy}
+    if curves:
+        values |= {
+            f"{split}_auc": metrics.roc_auc(truth, logits),
+            f"{split}_average_precision": metrics.average_precision(truth, logits),
+            f"{split}_kappa": counts.kappa,
+            f"{split}_f1": counts.f1,
+        }
+    return values

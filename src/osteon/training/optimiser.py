@@ -1,0 +1,64 @@
+"""Optimisers and learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from osteon.config import TrainingSettings
+
+ONE_CYCLE_RISE = 0.3
+ONE_CYCLE_START = 1 / 25
+ONE_CYCLE_END = 1e-4 / 25
+
+
+def make_optimiser(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Return the optimiser; biases and normalisation parameters are not decayed."""
+    trained = [(name, item) for name, item in network.named_parameters() if item.requires_grad]
+    groups = [
+        {"params": [item for _, item in trained if item.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [item for _, item in trained if item.ndim <= 1], "weight_decay": 0.0},
+    ]
+    rate = settings.learning_rate
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
+    kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
+    return kind(groups, lr=rate)
+
+
+def make_schedule(optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps_per_epoch: int) -> LambdaLR:
+    """Return a schedule that is stepped after every batch."""
+    return LambdaLR(optimiser, rate_factor(settings, steps_per_epoch))
+
+
+def rate_factor(settings: TrainingSettings, steps_per_epoch: int) -> Callable[[int], float]:
+    """Return the factor on the learning rate as a function of the step.
+
+    ``one_cycle`` rises for 30 % of the steps from 1/25 to 1 and falls to 4e-6, both along a cosine (Smith 2018);
+    ``cosine`` falls to 0 (Loshchilov & Hutter 2017); both may be preceded by a linear warm-up.
+    """
+    total = max(1, settings.epochs * steps_per_epoch)
+    warmup = round(settings.warmup_epochs * steps_per_epoch)
+
+    def one_cycle(step: int) -> float:
+        rise = ONE_CYCLE_RISE * total
+        if step < rise:
+            return _cosine(ONE_CYCLE_START, 1.0, step / rise)
+        return _cosine(1.0, ONE_CYCLE_END, min(1.0, (step - rise) / max(1.0, total - rise)))
+
+    def warmed(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        if settings.schedule == "constant":
+            return 1.0
+        return _cosine(1.0, 0.0, min(1.0, (step - warmup) / max(1, total - warmup)))
+
+    return one_cycle if settings.schedule == "one_cycle" else warmed
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

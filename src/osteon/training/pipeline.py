@@ -1,0 +1,165 @@
+"""The whole of a training run, from data to predictions, kept in a run folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from osteon.config import RunSettings
+from osteon.data.audit import run_audit
+from osteon.data.catalogue import SPLITS, Catalogue
+from osteon.errors import Refusal, SettingsError
+from osteon.evaluation.predictions import write_predictions
+from osteon.models.factory import create
+from osteon.models.network import Network
+from osteon.run import RunFolder, seed_numpy, write_json
+from osteon.training.fit import Fit, fit, load_weights
+from osteon.training.predict import predict_table
+from osteon.training.prepare import Prepared, leak_summary, prepare, split_catalogue
+
+log = logging.getLogger(__name__)
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A finished run.
+
+    Attributes:
+        folder: The run folder.
+        fit: What the fit came to.
+        catalogue: The images used, with their split.
+        refusals: Files that could not be used.
+    """
+
+    folder: RunFolder
+    fit: Fit
+    catalogue: Catalogue
+    refusals: tuple[Refusal, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the run as plain data."""
+        return {
+            "run": str(self.folder.path),
+            "images": {split: len(self.catalogue.in_split(split)) for split in SPLITS},
+            "epochs": self.fit.epochs,
+            "best_epoch": self.fit.best_epoch,
+            "best_value": self.fit.best_value,
+            "seconds": self.fit.seconds,
+            "refusals": [item.as_dict() for item in self.refusals],
+        }
+
+
+def train(
+    settings: RunSettings,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    audit: bool = True,
+    callbacks: Sequence[Callback] = (),
+    note: Note = log.info,
+) -> TrainingRun:
+    """Train a network and write the run folder up to its predictions.
+
+    Args:
+        settings: What to do; with ``resume`` the run's own settings are taken instead.
+        out: The run folder; new or empty unless ``resume``.
+        resume: Go on with a run that was stopped, to the same predictions as if it had not been.
+        audit: Write the data's audit beside the run, for its report.
+        callbacks: Further watchers of the fit, e.g. a progress bar.
+        note: Called with a line of text at each step.
+
+    Raises:
+        InputError: The data cannot be used.
+        SettingsError: The settings do not fit the data or the machine.
+    """
+    folder = RunFolder.open(out) if resume else None
+    settings = folder.settings() if folder else settings
+    _check(settings)
+    catalogue = Catalogue.read(folder.split) if folder and folder.split.is_file() else split_catalogue(settings)
+    folder = folder or RunFolder.create(out, settings)
+    for warning in catalogue.warnings:
+        note(f"note: {warning}")
+    if not folder.split.is_file():
+        catalogue.write(folder.split)
+    note(_describe(catalogue))
+    if audit and not folder.audit.is_file():
+        write_json(folder.audit, run_audit(catalogue).as_dict())
+    prepared = prepare(catalogue, settings)
+    result = _fit(prepared, settings, folder, resume=resume, callbacks=callbacks)
+    _predict(prepared, settings, folder, result)
+    _write_summary(folder, prepared, settings, result)
+    return TrainingRun(folder, result, prepared.catalogue, prepared.refusals)
+
+
+def _fit(
+    prepared: Prepared, settings: RunSettings, folder: RunFolder, *, resume: bool, callbacks: Sequence[Callback]
+) -> Fit:
+    return fit(
+        _network(settings),
+        prepared.sample("train", settings),
+        prepared.sample("valid", settings),
+        settings,
+        folder,
+        resume=resume,
+        callbacks=callbacks,
+    )
+
+
+def _network(settings: RunSettings) -> Network:
+    """Make the network; its initial weights depend on the seed alone."""
+    seed_numpy(settings.seed)
+    torch.manual_seed(settings.seed)
+    return create(settings.model, settings.preprocess, settings.store)
+
+
+def _predict(prepared: Prepared, settings: RunSettings, folder: RunFolder, result: Fit) -> None:
+    """Write predictions of the chosen checkpoint on validation and test images."""
+    network = _network(settings)
+    load_weights(network, result.checkpoint)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = prepared.catalogue.images
+    held_out = images[images["split"].isin(["valid", "test"])]
+    table = predict_table(network, held_out, prepared.store, settings.preprocess, settings.model.name)
+    write_predictions(folder.predictions, table)
+
+
+def _write_summary(folder: RunFolder, prepared: Prepared, settings: RunSettings, result: Fit) -> None:
+    history = pd.read_csv(folder.history)
+    summary = {
+        "model": settings.model.name,
+        "best_epoch": result.best_epoch,
+        "select": settings.training.select,
+        "epochs": len(history),
+        "training_seconds": float(history["seconds"].sum()),
+        "images_per_second": float(history["images_per_second"].median()),
+        "refusals": [item.as_dict() for item in prepared.refusals],
+    }
+    write_json(folder.summary, summary)
+
+
+def _check(settings: RunSettings) -> None:
+    if settings.data.path is None:
+        raise SettingsError("no data given", where="data.path", hint="osteon train DATA --out RUN")
+
+
+def _describe(catalogue: Catalogue) -> str:
+    """Say what is trained, validated and tested on, and what leaks."""
+    parts = []
+    for split in SPLITS:
+        rows = catalogue.in_split(split)
+        if len(rows):
+            positive = int(rows["label"].sum())
+            parts.append(
+                f"{split} {len(rows)} images in {rows['group_id'].nunique()} groups, {positive} {catalogue.target}"
+            )
+    leaking = leak_summary(catalogue)
+    leak = f"; LEAK: {len(leaking)} groups or patients stand on several sides" if len(leaking) else ""
+    return "; ".join(parts) + leak

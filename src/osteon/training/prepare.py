@@ -1,0 +1,83 @@
+"""From settings to images that can be trained on: read, group, split, store."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import pandas as pd
+
+from osteon.config import RunSettings
+from osteon.data.catalogue import Catalogue
+from osteon.data.duplicates import find_duplicates
+from osteon.data.groups import make_groups
+from osteon.data.reading import read_catalogue
+from osteon.data.splits import leaks, make_split
+from osteon.data.store import ImageStore
+from osteon.errors import InputError, Refusal
+from osteon.training.batches import Sample
+from osteon.training.losses import training_weights
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data ready for a fit.
+
+    Attributes:
+        catalogue: Rows that are in the store, each with its split.
+        store: Their images.
+        refusals: Files that could not be used.
+    """
+
+    catalogue: Catalogue
+    store: ImageStore
+    refusals: tuple[Refusal, ...]
+
+    def sample(self, split: str, settings: RunSettings) -> Sample:
+        """Return the images of one split.
+
+        Raises:
+            InputError: The split is empty.
+        """
+        images = self.catalogue.in_split(split)
+        if images.empty:
+            raise InputError(f"no image is left in the split {split!r}", where=self.catalogue.root)
+        return Sample(
+            pixels=self.store.pixels,
+            rows=self.store.rows(images["image_id"]),
+            labels=images["label"].to_numpy(dtype="float32"),
+            weights=training_weights(images, settings.training),
+        )
+
+
+def split_catalogue(settings: RunSettings) -> Catalogue:
+    """Read the data, group what belongs together, and split it.
+
+    Raises:
+        InputError: The data cannot be used, e.g. no labels or one class only.
+        SettingsError: The settings do not fit the data.
+    """
+    catalogue = read_catalogue(settings.data).labelled()
+    pairs = find_duplicates(catalogue) if settings.data.duplicates else None
+    catalogue = make_groups(catalogue, neighbours=settings.data.neighbours, pairs=pairs)
+    return make_split(catalogue, settings.split)
+
+
+def prepare(catalogue: Catalogue, settings: RunSettings) -> Prepared:
+    """Decode and resize the catalogue's images into the store, and drop those that cannot be read.
+
+    Raises:
+        InputError: Nothing can be read, or a damaged file occurs under ``data.damaged=fail``.
+        SettingsError: There is no room for the store.
+    """
+    store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
+    kept = catalogue.images["image_id"].isin(store.image_ids)
+    usable = catalogue if kept.all() else catalogue.with_images(catalogue.images[kept])
+    return Prepared(usable, store, (*catalogue.refusals, *store.refusals))
+
+
+def leak_summary(catalogue: Catalogue) -> pd.DataFrame:
+    """Return the groups and patients that stand on several sides of the split."""
+    return leaks(catalogue)
