@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from osteon.cli.console import JSON_OPTION, Console
+from osteon.cli.options import DamagedOption, DataArgument, OptionOption, ReaderOption, RegionOption, data_settings
 
 app = typer.Typer(help="Look into a data set before anything is trained on it.", no_args_is_help=True)
 
@@ -43,3 +44,51 @@ def fetch(
     console.emit({"data_set": "fracatlas", "path": str(folder), "licence": "CC BY 4.0"})
     if not as_json:
         console.note(f"FracAtlas (CC BY 4.0) is in {folder}\nNext: osteon data audit {folder}")
+
+
+@app.command()
+def explore(
+    data: DataArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for figures and page.")] = Path("explore"),
+    sample: Annotated[int, typer.Option("--sample", min=1, help="At most how many images are measured.")] = 2000,
+    size: Annotated[int, typer.Option("--size", min=16, max=4096, help="Side of the resized squares, pixels.")] = 256,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sample and the pictures.")] = 0,
+    reader: ReaderOption = None,
+    region: RegionOption = None,
+    option: OptionOption = None,
+    damaged: DamagedOption = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Show what is in a data set: studies, patients, labels, sizes, grey values, samples; as figures and one page.
+
+    Example: osteon data explore MURA-v1.1 --region humerus --out explore
+    """
+    from osteon.data import explore as exploring
+    from osteon.data.reading import read_catalogue
+
+    console = Console(as_json=as_json)
+    settings = data_settings(data, reader=reader, region=region, option=option, damaged=damaged)
+    with console.progress():
+        catalogue = read_catalogue(settings)
+        found = exploring.explore(catalogue, sample=sample, size=size, damaged=settings.damaged, seed=seed)
+        paths = exploring.write_exploration(found, out)
+    facts = found.as_dict()
+    console.emit({**facts, "files": [str(path) for path in paths]})
+    if not as_json:
+        _show_exploration(console, facts, paths[-1])
+    console.refusals(found.refusals)
+    console.finish(found.refusals)
+
+
+def _show_exploration(console: Console, facts: dict[str, Any], page: Path) -> None:
+    names = ("split", "images", "studies", "patients", "negative", "positive", "unknown")
+    rows = [[row[name] for name in names] for row in facts["splits"]]
+    console.table(f"{facts['name']} (positive: {facts['target']})", names, rows)
+    greys = facts["grey_values"]
+    ways = {"original": "original pixels", "padded": "squares, padded", "squeezed": "squares, squeezed"}
+    measured = [[words, greys[way]["images"], greys[way]["mean"], greys[way]["sd"]] for way, words in ways.items()]
+    paper = ["the paper", None, greys["paper"]["mean"], greys["paper"]["sd"]]
+    console.table(f"Grey values of {greys['basis']}, 0-255", ("over", "images", "mean", "SD"), [*measured, paper])
+    for text in facts["warnings"]:
+        console.warn(text)
+    console.note(f"Page: {page}")
