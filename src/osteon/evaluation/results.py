@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from osteon.statistics.calibration import ReliabilityBin
@@ -63,6 +63,8 @@ class Scores:
         undefined_resamples: Share of the bootstrap's resamples in which a figure is undefined, for figures where it is
             not 0.
         notes: What to bear in mind about these figures.
+        baselines: The same figures of two rules that look at no image, ``"always_normal"`` (probability 0) and
+            ``"prevalence"`` (the share of class 1 among validation cases, for every image), both called at 0.5.
     """
 
     n: int
@@ -74,6 +76,7 @@ class Scores:
     confusion_at_half: Confusion
     undefined_resamples: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    baselines: Mapping[str, Scores] = field(default_factory=dict)
 
     def __getitem__(self, metric: str) -> Estimate:
         """Return one estimate by name."""
@@ -91,6 +94,7 @@ class Scores:
             "confusion_at_half": self.confusion_at_half.as_dict(),
             "undefined_resamples": dict(self.undefined_resamples),
             "notes": list(self.notes),
+            **({"baselines": _plain(self.baselines)} if self.baselines else {}),
         }
 
 
@@ -164,7 +168,6 @@ class Evaluation:
         overall: By level, all cases.
         by_region: By region, then by level. A study's figures use only its views of that region.
         by_view: By view; image level.
-        baselines: ``"always_normal"`` and ``"prevalence"``, by level.
         curves: By level.
         warnings: Sentences for the user.
     """
@@ -179,7 +182,6 @@ class Evaluation:
     overall: Mapping[Level, Scores]
     by_region: Mapping[str, Mapping[Level, Scores]]
     by_view: Mapping[str, Scores]
-    baselines: Mapping[str, Mapping[Level, Scores]]
     curves: Mapping[Level, Curves]
     warnings: tuple[str, ...] = ()
 
@@ -197,7 +199,6 @@ class Evaluation:
             "overall": _plain(self.overall),
             "by_region": {region: _plain(levels) for region, levels in self.by_region.items()},
             "by_view": _plain(self.by_view),
-            "baselines": {name: _plain(levels) for name, levels in self.baselines.items()},
             "curves": _plain(self.curves),
             "warnings": list(self.warnings),
         }

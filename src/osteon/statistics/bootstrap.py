@@ -8,15 +8,21 @@ products with a few indicator columns give all the others.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.statistics.metrics import RankCounts, descending
+from osteon.statistics.calibration import assign_bins
+from osteon.statistics.definitions import OPERATING_POINTS
+from osteon.statistics.metrics import Confusion, RankCounts, descending, log_losses
 
 Weights = NDArray[np.float32]
+Replicates = dict[str, NDArray[np.floating[Any]]]
 BLOCK = 400_000
+FEW = 16
+PROPORTIONS = ("accuracy", "error", "sensitivity", "specificity", "precision", "npv")
 
 
 def resampled_weights(groups: NDArray[np.intp], resamples: int, seed: int) -> Iterator[Weights]:
@@ -47,11 +53,96 @@ def weighted_rank_counts(labels: NDArray[Any], last: NDArray[np.intp], weights: 
         last: Place of the last of each run of equal scores, shape ``(k,)``.
         weights: Weights in the order of falling scores, shape ``(r, n)``.
     """
-    tp = np.cumsum(weights * labels.astype(np.float32), axis=1)
+    ones = labels.astype(np.float32)
+    if len(last) <= FEW:
+        reached = (np.arange(len(labels))[:, None] <= last).astype(np.float32)
+        tp = weights @ (ones[:, None] * reached)
+        return RankCounts(tp=tp, fp=weights @ reached - tp)
+    tp = np.cumsum(weights * ones, axis=1)
     every = np.cumsum(weights, axis=1)
     if len(last) < weights.shape[1]:
         tp, every = tp[:, last], every[:, last]
     return RankCounts(tp=tp, fp=every - tp)
+
+
+def replicate(
+    labels: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    groups: NDArray[np.intp],
+    threshold: float,
+    resamples: int,
+    seed: int,
+) -> Replicates:
+    """Return every bootstrapped figure in every resample, by name, each of shape ``(resamples,)``.
+
+    The bins of the calibration error are those of the whole sample in every resample.
+
+    Args:
+        labels: 0 or 1, shape ``(n,)``.
+        probabilities: 0-1, shape ``(n,)``.
+        groups: Number of each case's group, ``0 .. g - 1``, shape ``(n,)``.
+        threshold: Of a positive call.
+        resamples: How many.
+        seed: Of the drawing.
+    """
+    order, last = descending(probabilities)
+    y, p, group = labels[order], probabilities[order], groups[order]
+    columns = _Columns.of(y, p, threshold)
+    blocks = []
+    for weights in resampled_weights(group, resamples, seed):
+        blocks.append(_ranking_figures(weighted_rank_counts(y, last, weights)) | columns.figures(weights))
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _ranking_figures(counts: RankCounts) -> Replicates:
+    figures = {"auc": counts.auc(), "average_precision": counts.average_precision()}
+    for point in OPERATING_POINTS:
+        figures[f"sensitivity_at_specificity_{100 * point:.0f}"] = counts.sensitivity_at(point)
+        figures[f"specificity_at_sensitivity_{100 * point:.0f}"] = counts.specificity_at(point)
+    return figures
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns whose weighted sums give the figures that need no ranking, shape ``(n, c)``."""
+
+    values: Weights
+    bins: int
+
+    @classmethod
+    def of(cls, labels: NDArray[np.float64], probabilities: NDArray[np.float64], threshold: float) -> _Columns:
+        called = probabilities >= threshold
+        gaps = probabilities - labels
+        losses = log_losses(labels, probabilities)
+        cells = [labels * called, (1 - labels) * called, labels * ~called, (1 - labels) * ~called]
+        binned = [_spread(assign_bins(probabilities, binning), gaps) for binning in ("mass", "width")]
+        losses = losses if np.isfinite(losses).all() else np.full_like(losses, np.nan)
+        columns = np.column_stack([*cells, gaps**2, losses, *binned])
+        return cls(columns.astype(np.float32), binned[0].shape[1])
+
+    def figures(self, weights: Weights) -> Replicates:
+        sums = weights @ self.values
+        counts = Confusion(*sums[:, :4].T)
+        mass, width = sums[:, 6 : 6 + self.bins], sums[:, 6 + self.bins :]
+        both = (counts.positives > 0) & (counts.negatives > 0)
+        return {
+            **{name: getattr(counts, name) for name in PROPORTIONS},
+            "f1": np.where(counts.positives > 0, counts.f1, np.nan),
+            "kappa": np.where(both, counts.kappa, np.nan),
+            "balanced_accuracy": counts.balanced_accuracy,
+            "mcc": counts.mcc,
+            "brier": sums[:, 4] / counts.n,
+            "log_loss": sums[:, 5] / counts.n,
+            "ece": np.abs(mass).sum(axis=1) / counts.n,
+            "ece_equal_width": np.abs(width).sum(axis=1) / counts.n,
+        }
+
+
+def _spread(bins: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values in one column per bin, zero elsewhere, shape ``(n, bins)``."""
+    columns = np.zeros((len(values), int(bins.max()) + 1))
+    columns[np.arange(len(values)), bins] = values
+    return columns
 
 
 def auc_bounds(
@@ -66,8 +157,8 @@ def auc_bounds(
     """Return the percentile interval of the area under the ROC curve."""
     order, last = descending(scores)
     blocks = [
-        weighted_rank_counts(labels[order], last, weights[:, order]).auc()
-        for weights in resampled_weights(groups, resamples, seed)
+        weighted_rank_counts(labels[order], last, weights).auc()
+        for weights in resampled_weights(groups[order], resamples, seed)
     ]
     return percentile_bounds(np.concatenate(blocks), confidence)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from osteon.statistics.delong import placements
+from osteon.statistics.delong import auc_covariance
 from osteon.statistics.metrics import checked, roc_auc
 
 NAN = float("nan")
@@ -148,7 +148,7 @@ def auc_interval(
     if group is not None and int(group.max()) + 1 == len(y):
         group = None
     if value in (0.0, 1.0):
-        low, high = _newcombe(value, *_class_sizes(y, group), confidence)
+        low, high = newcombe_bounds(value, *class_sizes(y, group), confidence)
     elif group is None:
         low, high = _delong_bounds(y, s, value, confidence)
     else:
@@ -173,7 +173,7 @@ def normal_quantile(confidence: float) -> float:
 
 
 def _delong_bounds(labels: NDArray[Any], scores: NDArray[Any], value: float, confidence: float) -> tuple[float, float]:
-    variance = delong_variance(labels, scores)
+    variance = float(auc_covariance(labels, [scores])[1][0, 0])
     if not variance > 0:
         return value, value
     logit = math.log(value / (1 - value))
@@ -181,23 +181,11 @@ def _delong_bounds(labels: NDArray[Any], scores: NDArray[Any], value: float, con
     return _logistic(logit - half), _logistic(logit + half)
 
 
-def delong_variance(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return DeLong's variance of the area under the ROC curve; NaN with fewer than two cases of a class."""
-    above, below = placements(*checked(labels, scores))
-    if min(len(above), len(below)) < 2:
-        return NAN
-    return float(np.var(above, ddof=1) / len(above) + np.var(below, ddof=1) / len(below))
-
-
 def newcombe_bounds(value: float, positives: int, negatives: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return Newcombe's method 5 (2006) interval of an area under the ROC curve, from the class sizes alone.
 
     A score interval with the Hanley-McNeil variance; unlike DeLong's it does not collapse at 0 and 1.
     """
-    return _newcombe(value, positives, negatives, confidence)
-
-
-def _newcombe(value: float, positives: int, negatives: int, confidence: float) -> tuple[float, float]:
     from scipy.optimize import brentq
 
     z = normal_quantile(confidence)
@@ -214,7 +202,7 @@ def _newcombe(value: float, positives: int, negatives: int, confidence: float) -
     return low, high
 
 
-def _class_sizes(labels: NDArray[Any], group: NDArray[np.intp] | None) -> tuple[int, int]:
+def class_sizes(labels: NDArray[Any], group: NDArray[np.intp] | None) -> tuple[int, int]:
     """Return the number of cases, or of groups that hold any, of class 1 and class 0."""
     units = np.arange(len(labels)) if group is None else group
     return len(np.unique(units[labels > 0])), len(np.unique(units[labels == 0]))

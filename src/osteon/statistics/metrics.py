@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.floating[Any]]
+Vector = NDArray[np.float64]
 TOLERANCE = 1e-9
 
 
