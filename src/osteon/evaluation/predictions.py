@@ -6,16 +6,19 @@ Contract 2 of the design; ``docs/predictions.md`` describes the file form.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from osteon.data.catalogue import SPLITS
 from osteon.errors import InputError
 from osteon.run import atomic_path
 
 COLUMNS = ("image_id", "study_id", "patient_id", "group_id", "region", "split", "label", "probability")
 OPTIONAL = ("view", "model")
 REQUIRED = ("image_id", "label", "probability")
+HINT = f"A CSV with the columns {', '.join(REQUIRED)} and, where known, the others of docs/predictions.md"
 
 
 def write_predictions(path: str | Path, predictions: pd.DataFrame) -> None:
@@ -38,12 +41,16 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except FileNotFoundError:
         raise InputError("file not found", where=path) from None
+    except pd.errors.EmptyDataError:
+        raise InputError("the file is empty", where=path, hint=HINT) from None
+    except UnicodeDecodeError:
+        raise InputError("not a CSV: it is not UTF-8 text", where=path, hint=HINT) from None
     except (ValueError, OSError) as error:
-        raise InputError(f"not a readable CSV: {error}", where=path) from None
-    return check_predictions(table, path)
+        raise InputError(f"not a readable CSV: {str(error).strip()}", where=path, hint=HINT) from None
+    return check_predictions(table.rename(columns=str.strip), path)
 
 
 def check_predictions(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
@@ -53,11 +60,13 @@ def check_predictions(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
         raise InputError(
             f"the predictions lack the column {', '.join(missing)}",
             where=where,
-            hint=f"The columns are {', '.join(COLUMNS)}",
+            hint=HINT,
         )
     if table.empty:
-        raise InputError("the predictions are empty", where=where)
-    table = table.copy()
+        raise InputError("the predictions have no rows", where=where, hint=HINT)
+    table = table.reset_index(drop=True)
+    table["image_id"] = _text(table["image_id"])
+    _refuse(table, table["image_id"] == "", "image_id is empty", where)
     table["label"] = _numbers(table, "label", where)
     table["probability"] = _numbers(table, "probability", where)
     _refuse(table, ~table["label"].isin([0, 1]), "label is not 0 or 1", where)
@@ -69,13 +78,26 @@ def check_predictions(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
 def _fill(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
     for name in (*COLUMNS, *OPTIONAL):
         if name not in ("label", "probability"):
-            table[name] = table[name].fillna("").astype(str) if name in table else ""
+            table[name] = _text(table[name]) if name in table else ""
     table["study_id"] = table["study_id"].where(table["study_id"] != "", table["image_id"])
     known = table["patient_id"].where(table["patient_id"] != "", table["study_id"])
     table["group_id"] = table["group_id"].where(table["group_id"] != "", known)
     table["split"] = table["split"].where(table["split"] != "", "test")
+    _refuse(table, ~table["split"].isin(SPLITS), f"split is not {', '.join(SPLITS)} or empty", where)
     _refuse(table, table.duplicated(["image_id", "model"]), "a second row for the same image", where)
+    _refuse(table, _shared_studies(table), "study_id stands for studies of several patients", where)
     return table[[*COLUMNS, *OPTIONAL]].reset_index(drop=True)
+
+
+def _text(column: pd.Series[Any]) -> pd.Series[str]:
+    return column.astype(object).where(column.notna(), "").astype(str).str.strip()
+
+
+def _shared_studies(table: pd.DataFrame) -> pd.Series[bool]:
+    """Return which rows name a study that other rows give to another patient, e.g. MURA's bare ``study1``."""
+    known = table[table["patient_id"] != ""]
+    patients = known.groupby("study_id")["patient_id"].nunique()
+    return table["study_id"].isin(patients.index[patients > 1])
 
 
 def _numbers(table: pd.DataFrame, name: str, where: str | Path) -> pd.Series[float]:
@@ -85,7 +107,9 @@ def _numbers(table: pd.DataFrame, name: str, where: str | Path) -> pd.Series[flo
 
 
 def _refuse(table: pd.DataFrame, wrong: pd.Series[bool], what: str, where: str | Path) -> None:
-    if wrong.any():
-        rows = table.index[wrong]
-        example = table.loc[rows[0], "image_id"]
-        raise InputError(f"{len(rows)} rows: {what}, first in row {rows[0] + 2} (image {example!r})", where=where)
+    if not wrong.any():
+        return
+    rows = table.index[wrong]
+    image = table.loc[rows[0], "image_id"]
+    count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+    raise InputError(f"{count}: {what}; the first is line {rows[0] + 2} (image {image!r})", where=where, hint=HINT)
