@@ -98,5 +98,6 @@ MODELS.register(
         "osteon.models.paper_cnn:PaperCNN",
         "the paper's nine-layer CNN",
         "Verma 2024, Bone Fracture Classification with MURA",
+        facts={"input_size": 256, "channels": 3},
     )
 )

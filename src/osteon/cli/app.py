@@ -9,7 +9,7 @@ import click
 import typer
 
 from osteon._version import __version__
-from osteon.cli import data, doctor
+from osteon.cli import data, doctor, models
 from osteon.errors import OsteonError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
 
 
