@@ -29,9 +29,9 @@ def group_codes(images: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def strata(images: pd.DataFrame) -> NDArray[np.float64]:
-    """Return what is to be balanced as columns of 0 and 1, shape ``(n, k)``.
+    """Return what is to be balanced as columns of 0 and a weight, shape ``(n, k)``.
 
-    All images; each label; each of the 30 commonest regions; each label within each of these regions.
+    All images (weight 4); each label (2); each of the 30 commonest regions and each label within it (1).
     """
     labels = images["label"]
     classes = [(labels == 0), (labels == 1)]
@@ -39,7 +39,10 @@ def strata(images: pd.DataFrame) -> NDArray[np.float64]:
     names = pd.Series([name for text in images["region"] for name in split_names(text)], dtype=str)
     regions = [has_name(images["region"], name) for name in names.value_counts().index[:MOST_REGIONS]]
     both = [label & region for region in regions for label in by_label]
-    columns = np.stack([np.ones(len(images), dtype=bool), *by_label, *regions, *both], axis=1).astype(np.float64)
+    every = np.ones(len(images), dtype=bool)
+    columns = np.stack([every, *by_label, *regions, *both], axis=1).astype(np.float64)
+    columns[:, 0] *= 4
+    columns[:, 1:4] *= 2
     return columns[:, columns.any(axis=0)]
 
 
@@ -58,7 +61,7 @@ def share_out(
 
     Args:
         groups: Group number of each image, 0 to g - 1, shape ``(n,)``.
-        columns: What to balance, shape ``(n, k)``, no column all zero.
+        columns: What to balance, shape ``(n, k)``, no column all zero; the first one is the size.
         classes: Which images are of each class, shape ``(n, c)``.
         shares: Share of each part, above 0, sum 1, shape ``(p,)``.
         rng: Decides among equals.
