@@ -47,6 +47,51 @@ def fetch(
 
 
 @app.command()
+def phantoms(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; older phantoms in it are replaced.")],
+    images: Annotated[int | None, typer.Option("--images", help="Number of images.", show_default="500")] = None,
+    patients: Annotated[int | None, typer.Option("--patients", help="Number of patients, instead.")] = None,
+    size: Annotated[int, typer.Option("--size", help="Longest side in pixels; MURA's own is 512.")] = 256,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            "--regions",
+            metavar="NAME,…",
+            help="Of humerus, forearm, wrist, elbow, hand, finger, femur.",
+            show_default="humerus,forearm,wrist,finger",
+        ),
+    ] = None,
+    positive: Annotated[float, typer.Option("--positive", help="Share of studies with a broken bone.")] = 0.4,
+    difficulty: Annotated[str, typer.Option("--difficulty", help="easy, normal or hard to see.")] = "normal",
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same files.")] = 0,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes.", show_default="all")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Make synthetic radiographs of broken and unbroken bones in MURA's layout, for demonstrations and tests.
+
+    Example: osteon data phantoms phantoms --images 500 --regions humerus,forearm --seed 1
+    """
+    from osteon.data.phantoms import PhantomSettings, write_phantoms
+
+    console = Console(as_json=as_json)
+    names = None if regions is None else tuple(name.strip().lower() for name in regions.split(",") if name.strip())
+    chosen = {"images": images, "patients": patients, "size": size, "regions": names, "positive": positive}
+    settings = PhantomSettings.checked(**chosen, difficulty=difficulty, seed=seed)
+    with console.progress():
+        made = write_phantoms(out, settings, workers)
+    console.emit({**made, "path": str(out)})
+    if not as_json:
+        _show_phantoms(console, made, out)
+
+
+def _show_phantoms(console: Console, made: dict[str, Any], out: Path) -> None:
+    counts = made["counts"]
+    rows = [[name.replace("_", " "), number] for name, number in counts.items()]
+    console.table("Phantoms (synthetic, never to be presented as real)", ("", "number"), rows)
+    console.note(f"In {out}\nNext: osteon data audit {out}")
+
+
+@app.command()
 def explore(
     data: DataArgument,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for figures and page.")] = Path("explore"),
