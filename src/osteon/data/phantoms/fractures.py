@@ -129,10 +129,7 @@ def draw_break(rng: np.random.Generator, z: float, diameter: float, difficulty: 
         slope=float(rng.uniform(*slopes.get(kind, (0, 0)))),
         azimuth=float(azimuth),
         gap=float(rng.uniform(*(severity.gap if loose else severity.hairline_gap))) * small,
-        displacement=float(rng.uniform(*severity.displacement))
-        * min(diameter, 20.0)
-        * loose
-        * (0.6 if spiral else 1.0),
+        displacement=float(rng.uniform(*severity.displacement)) * min(diameter, 20.0) * loose * calm,
         direction=float(direction),
         shortening=float(rng.uniform(0, 0.15)) * diameter * loose,
         angulation=float(rng.uniform(*severity.angulation)) * loose * calm,
