@@ -56,7 +56,8 @@ class Estimate:
             return "NA"
         if math.isnan(self.low):
             return f"{self.value:.{digits}f}"
-        return f"{self.value:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"
+        dash = "–" if self.low >= 0 else " to "
+        return f"{self.value:.{digits}f} ({self.low:.{digits}f}{dash}{self.high:.{digits}f})"
 
 
 def wilson(successes: float, n: float, confidence: float = 0.95) -> Estimate:

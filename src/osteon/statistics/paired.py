@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -125,7 +124,7 @@ def auc_difference(
         reason = "the two rank the cases alike" if same else "too few cases for a variance"
         return PairedTest(name, Estimate(difference, NAN, NAN, n, reason), 1.0 if same else NAN)
     half = normal_quantile(confidence) * error
-    p = 2 * NormalDist().cdf(-abs(difference) / error)
+    p = math.erfc(abs(difference) / error / math.sqrt(2))
     return PairedTest(name, Estimate(difference, difference - half, difference + half, n), p)
 
 

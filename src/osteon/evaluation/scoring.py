@@ -1,0 +1,112 @@
+"""Scores of a set of cases: every figure with its interval, beside the rules that look at no image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from osteon.config import EvaluationSettings
+from osteon.errors import InputError
+from osteon.evaluation.pooling import has_several_views, pool_studies
+from osteon.evaluation.results import Level, Scores, Threshold
+from osteon.statistics.estimates import Cases, estimate_metrics
+from osteon.statistics.metrics import confusion
+
+FEW_GROUPS = 20
+
+
+class Scorer:
+    """Scores sets of images at either level, with the thresholds and prevalences decided beforehand."""
+
+    def __init__(
+        self,
+        settings: EvaluationSettings,
+        thresholds: Mapping[Level, Threshold],
+        prevalence: Mapping[Level, tuple[float, str]],
+    ) -> None:
+        self.settings = settings
+        self.thresholds = thresholds
+        self.prevalence = prevalence
+
+    def levels(self, images: pd.DataFrame) -> dict[Level, Scores]:
+        """Score images and the studies they make up; where every study is one image, the two are the same."""
+        image = self.scores(images, "image")
+        if not has_several_views(images) and self._levels_agree():
+            return {"image": image, "study": image}
+        return {"image": image, "study": self.scores(pool_studies(images, self.settings.pooling), "study")}
+
+    def scores(self, rows: pd.DataFrame, level: Level) -> Scores:
+        """Score rows of one level, and the rules that look at no image."""
+        cases = cases_of(rows, self.thresholds[level].value)
+        prevalence, note = self.prevalence[level]
+        constant = np.full(len(rows), prevalence)
+        always = replace(cases, probabilities=np.zeros(len(rows)), threshold=0.5)
+        baselines = {
+            "always_normal": self._one(always),
+            "prevalence": self._one(replace(cases, probabilities=constant, threshold=0.5), (note,)),
+        }
+        return replace(self._one(cases, _notes(cases)), baselines=baselines)
+
+    def _one(self, cases: Cases, notes: tuple[str, ...] = ()) -> Scores:
+        settings = self.settings
+        estimates, undefined = estimate_metrics(
+            cases, confidence=settings.confidence, resamples=settings.resamples, seed=settings.seed
+        )
+        return Scores(
+            n=len(cases.labels),
+            positives=int(cases.labels.sum()),
+            groups=cases.group_count,
+            threshold=cases.threshold,
+            metrics=estimates,
+            confusion=confusion(cases.labels, cases.probabilities, cases.threshold),
+            confusion_at_half=confusion(cases.labels, cases.probabilities, 0.5),
+            undefined_resamples=undefined,
+            notes=notes,
+        )
+
+    def _levels_agree(self) -> bool:
+        """Return whether threshold and prevalence are the same for images and studies."""
+        thresholds, prevalence = self.thresholds, self.prevalence
+        return thresholds["image"] == thresholds["study"] and prevalence["image"] == prevalence["study"]
+
+
+def scored_split(table: pd.DataFrame) -> tuple[str, list[str]]:
+    """Return which split the figures are of, and what to warn of.
+
+    Raises:
+        InputError: There are neither test nor validation rows.
+    """
+    splits = set(table["split"])
+    if "test" in splits:
+        return "test", []
+    if "valid" in splits:
+        return "valid", [
+            "there are no test rows: the figures are of the validation rows, which have chosen the threshold "
+            "(and, in training, the checkpoint), and so are too good"
+        ]
+    raise InputError("there are neither test nor validation rows", where="column split")
+
+
+def prevalence_of(table: pd.DataFrame, level: Level, settings: EvaluationSettings) -> tuple[float, str]:
+    """Return the share of class 1 among validation (else training, else test) cases, and which these are."""
+    for split in ("valid", "train", "test"):
+        rows = table[table["split"] == split]
+        if len(rows):
+            labels = rows["label"] if level == "image" else pool_studies(rows, settings.pooling)["label"]
+            lacking = "" if split != "test" else " (the test cases' own: there are no others)"
+            return float(labels.mean()), f"prevalence of the {split} cases{lacking}"
+    raise InputError("there are no rows", where="predictions")
+
+
+def cases_of(rows: pd.DataFrame, threshold: float) -> Cases:
+    """Return the labels, probabilities and groups of rows that keep the predictions contract."""
+    return Cases.of(rows["label"], rows["probability"], rows["group_id"].to_numpy(dtype=str), threshold)
+
+
+def _notes(cases: Cases) -> tuple[str, ...]:
+    if cases.group_count >= FEW_GROUPS:
+        return ()
+    return (f"only {cases.group_count} groups: the intervals are rough and likely too narrow",)
