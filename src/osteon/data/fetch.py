@@ -95,9 +95,9 @@ def fetch_fracatlas(
             return target
         raise SettingsError("exists, but is not FracAtlas", where=target, hint="Move it away, or choose another --to")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with httpx.Client(follow_redirects=True, timeout=httpx.Timeout(30.0)) as client:
             remote = _archive(_figshare_files(client, api, FRACATLAS_ARTICLE))
+            folder.mkdir(parents=True, exist_ok=True)
             archive = download(client, remote, folder, retries=retries, pause=pause)
         unpack(archive, target, needs="dataset.csv")
         if not keep_archive:

@@ -126,25 +126,25 @@ def _inflate_bytewise(stream: Any, block: bytes, wanted: int) -> bytes:
 
 
 def _repair_jpeg(data: bytes, max_pixels: int) -> Repaired | None:
-    markers = list(_jpeg_markers(data))
-    if _JPEG_SCAN not in markers:
+    markers = dict(_jpeg_markers(data))
+    if len(data) <= markers.get(_JPEG_SCAN, len(data)):
         return None
     progressive = any(marker in _JPEG_PROGRESSIVE for marker in markers)
     return Repaired(data + _JPEG_END, _unknown_share if progressive else _blacken_missing_rows)
 
 
-def _jpeg_markers(data: bytes) -> Iterator[int]:
-    """Yield the markers of the header, up to and with the first scan."""
+def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield each marker of the header and where its segment ends, up to and with the first scan's."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # fill byte
             at += 1
             continue
-        yield marker
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        yield marker, at
         if marker == _JPEG_SCAN:
             return
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
 
 
 def _unknown_share(pixels: Any) -> tuple[Any, float | None]:
