@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from osteon.config import Damaged, DataSettings, load_settings
 from osteon.errors import SettingsError
+
+if TYPE_CHECKING:
+    from osteon.config import DataSettings
 
 DataArgument = Annotated[
     Path, typer.Argument(metavar="DATA", help="Folder or table that holds the data set.", show_default=False)
@@ -39,7 +41,7 @@ DamagedOption = Annotated[
     str | None,
     typer.Option(
         "--damaged",
-        metavar="|".join(get_args(Damaged)),
+        metavar="use|skip|fail",
         help="Truncated files: use what can be read, skip them, or fail.",
         show_default="use",
     ),
@@ -85,6 +87,8 @@ def data_settings(
     Raises:
         SettingsError: An option is malformed or out of range.
     """
+    from osteon.config import load_settings
+
     overrides = data_overrides(
         path, reader=reader, region=region, option=option, neighbours=neighbours, damaged=damaged
     )

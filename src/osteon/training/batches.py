@@ -145,7 +145,7 @@ class OrderedSampler(Sampler[tuple[Rows, int]]):
 
 def loader(sample: Sample, sampler: Sampler[tuple[Rows, int]]) -> DataLoader[Batch]:
     """Return a loader that yields the sampler's batches whole."""
-    return DataLoader(BatchDataset(sample), sampler=sampler, batch_size=None)  # type: ignore[arg-type]
+    return DataLoader(BatchDataset(sample), sampler=sampler, batch_size=None)
 
 
 def derive_seed(*parts: int) -> int:

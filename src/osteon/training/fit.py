@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 
 from osteon.config import RunSettings, TrainingSettings
@@ -78,11 +79,11 @@ def fit(
     sampler = EpochSampler(train.labels, settings.training, settings.seed, rank=rank, world_size=world)
     ordered = OrderedSampler(len(valid), settings.training.batch_size, rank=rank, world_size=world)
     if settings.training.channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     if settings.training.compile:
         network.compile()
     module = Classifier(network, settings, len(sampler))
-    source = str(checkpoints.last) if resume and checkpoints.last.is_file() else None
+    source = _resumable(checkpoints.last) if resume else None
     _run(trainer, module, loader(train, sampler), loader(valid, ordered), source)
     return Fit(
         checkpoint=checkpoints.best,
@@ -145,7 +146,7 @@ def _trainer(
             enable_model_summary=False,
             log_every_n_steps=10,
         )
-    except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise SettingsError(f"this machine cannot train so: {error}", where="training.accelerator") from error
 
 
@@ -181,12 +182,23 @@ def _run(trainer: pl.Trainer, module: Classifier, train: Any, valid: Any, source
         trainer.fit(module, train, valid, ckpt_path=source, weights_only=True)
     except SystemExit:
         raise KeyboardInterrupt from None
-    except (EOFError, KeyError, RuntimeError) as error:
-        if source is None or trainer.fit_loop.epoch_loop.batch_progress.current.ready:
-            raise
+
+
+def _resumable(checkpoint: Path) -> str | None:
+    """Return the checkpoint to go on from, if there is one.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    if not checkpoint.is_file():
+        return None
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
         raise InputError(
-            f"the checkpoint cannot be resumed: {error}", where=source, hint="Delete it to start the run anew"
+            f"the checkpoint cannot be resumed: {error}", where=checkpoint, hint="Delete it to start the run anew"
         ) from error
+    return str(checkpoint)
 
 
 def _quieten() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 from osteon.config import RunSettings
 from osteon.models.network import Network
 from osteon.statistics import metrics
-from osteon.training.batches import Batch, derive_seed
+from osteon.training.batches import Batch
 from osteon.training.losses import binary_cross_entropy
 from osteon.training.optimiser import make_optimiser, make_schedule
 from osteon.transforms.augment import Augment, standardise
@@ -53,7 +54,7 @@ class Classifier(pl.LightningModule):
             logits: torch.Tensor = self.network.classify(features.float())
         return logits
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser and its schedule by step."""
         settings = self.settings.training
         optimiser = make_optimiser(self.network, settings)
@@ -70,10 +71,13 @@ class Classifier(pl.LightningModule):
         return {**batch, "images": standardise(images, self.settings.preprocess)}
 
     def on_train_epoch_start(self) -> None:
-        """Seed what draws from the global generator (dropout), so that a resumed run draws the same."""
-        torch.manual_seed(derive_seed(self.settings.seed, self.current_epoch, self.global_rank) % 2**32)
+        """Start the epoch's clock and forget the batches of before."""
         self._seen = {"train": [], "valid": []}
         self._started = time.perf_counter()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed what draws from the global generator (dropout) by the batch, so that a resumed run draws the same."""
+        torch.manual_seed(int(batch["seed"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch."""
@@ -102,7 +106,6 @@ class Classifier(pl.LightningModule):
         values["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         values["seconds"] = self._trained_seconds
         values["images_per_second"] = train.shape[1] / self._trained_seconds
-        values = {name: float(value) for name, value in values.items()}
         self.epoch_values = values
         self.log_dict(values, sync_dist=False, rank_zero_only=False)
 
@@ -123,12 +126,12 @@ def _figures(seen: np.ndarray[Any, np.dtype[np.float64]], split: str, *, curves:
     scores = 1 / (1 + np.exp(-logits))
     counts = metrics.confusion(truth, scores >= 0.5)
     loss = np.mean(weights * (np.logaddexp(0, logits) - labels * logits))
-    values = {f"{split}_loss": float(loss), f"{split}_accuracy": counts.accuracy}
+    values: dict[str, float] = {f"{split}_loss": float(loss), f"{split}_accuracy": float(counts.accuracy)}
     if curves:
         values |= {
             f"{split}_auc": metrics.roc_auc(truth, logits),
             f"{split}_average_precision": metrics.average_precision(truth, logits),
-            f"{split}_kappa": counts.kappa,
-            f"{split}_f1": counts.f1,
+            f"{split}_kappa": float(counts.kappa),
+            f"{split}_f1": float(counts.f1),
         }
     return values

@@ -124,7 +124,7 @@ def _predict(prepared: Prepared, settings: RunSettings, folder: RunFolder, resul
     """Write predictions of the chosen checkpoint on validation and test images."""
     network = _network(settings)
     load_weights(network, result.checkpoint)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     images = prepared.catalogue.images
     held_out = images[images["split"].isin(["valid", "test"])]
     table = predict_table(network, held_out, prepared.store, settings.preprocess, settings.model.name)

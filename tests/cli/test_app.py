@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from osteon import __version__
+from osteon.cli.app import main
+from osteon.errors import InputError
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"osteon {__version__}\n"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom osteon.cli.app import main\nmain(['--help'])\n"
+        "print([m for m in ('numpy', 'pandas', 'pydantic', 'scipy', 'torch', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_has_an_example() -> None:
+    import typer
+
+    from osteon.cli.app import app
+
+    def commands(group: object, path: str) -> list[tuple[str, str]]:
+        found = []
+        for name, command in getattr(group, "commands", {}).items():
+            inner = commands(command, f"{path} {name}")
+            found += inner or [(f"{path} {name}", command.help or "")]
+        return found
+
+    listed = commands(typer.main.get_command(app), "osteon")
+    assert len(listed) >= 8
+    assert not [name for name, text in listed if "Example:" not in text]
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["doctor", "--nonsense"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "nonsense" in captured.err
+
+
+def test_errors_become_messages_and_exit_codes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise InputError("no image in it", where="folder", hint="Name another")
+
+    monkeypatch.setattr("osteon.cli.doctor.examine", fail)
+    assert main(["doctor"]) == 3
+    assert capsys.readouterr().err == "error: folder: no image in it\n       Name another\n"
+    assert main(["doctor", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["where"] == "folder"
+
+
+def test_an_interrupt_is_said_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("osteon.cli.doctor.examine", interrupt)
+    assert main(["doctor"]) == 3
+    assert "interrupted" in capsys.readouterr().err

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from typing import Any
+
+import pytest
+
+from osteon.cli import doctor
+from osteon.cli.app import main
+
+
+def test_json_tells_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["machine"]["cores"] >= 1
+    assert found["machine"]["memory_gib"] > 0.5
+    assert found["packages"]["numpy"]
+    assert found["extras"]["train"]["installed"] is True
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"), [(["amx_bf16"], "bf16 training: yes (amx_bf16)"), (["avx2"], "bf16 training: no")]
+)
+def test_it_says_what_the_processor_means_for_training(
+    features: list[str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("osteon.machine.processor_flags", lambda: frozenset(features))
+    monkeypatch.setattr(doctor, "_gpus", list)
+    assert main(["doctor"]) == 0
+    assert expected in capsys.readouterr().out
+
+
+def test_a_missing_extra_is_said_with_its_install_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = importlib.util.find_spec
+
+    def without_torch(name: str, *rest: Any) -> Any:
+        return None if name == "torch" else real(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without_torch)
+    found = doctor.examine()
+    assert found["extras"]["train"] == {
+        "for": "training and the models",
+        "installed": False,
+        "missing": ["torch"],
+        "how": "pip install 'osteon[train]'",
+    }
+    assert found["conclusions"][0].startswith("training: no")

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from osteon.config import RunSettings, dump_settings, keys, load_settings, presets
+from osteon.errors import SettingsError
+
+
+def test_the_papers_preset_is_the_papers() -> None:
+    settings = load_settings("paper")
+    training, augment, preprocess = settings.training, settings.augment, settings.preprocess
+    assert (training.optimiser, training.learning_rate, training.batch_size, training.epochs) == ("adam", 1e-4, 64, 85)
+    assert (training.schedule, training.weight_decay, training.select) == ("constant", 0.0, "accuracy")
+    assert (augment.rotation, augment.brightness, augment.horizontal_flip) == (45.0, (0.8, 1.2), 0.5)
+    assert (preprocess.mean, preprocess.sd, preprocess.channels) == (52.47, 68.79, 3)
+    assert (settings.store.size, settings.store.fit) == (256, "squeeze")
+    assert settings.model.name == "paper_cnn"
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_presets_survive_being_written_and_read(preset: str, tmp_path: Path) -> None:
+    settings = load_settings(preset, {"data.path": "somewhere", "data.regions": ["hand"]})
+    (tmp_path / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
+    assert load_settings(tmp_path / "config.yaml") == settings
+
+
+def test_overrides_are_read_as_yaml() -> None:
+    overrides = {"training.learning_rate": "1e-5", "training.ema": "null", "augment.scale": "[0.9, 1.1]"}
+    settings = load_settings("strong", overrides)
+    assert settings.training.learning_rate == 1e-5
+    assert settings.training.ema is None
+    assert settings.augment.scale == (0.9, 1.1)
+
+
+def test_an_unknown_key_is_refused_with_a_guess() -> None:
+    with pytest.raises(SettingsError, match=r"training\.epoch: unknown setting, did you mean training\.epochs\?"):
+        load_settings(None, {"training.epoch": 3})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("training.epochs", 0), ("split.test", 1.0), ("augment.rotation", "many"), ("store.fit", "crop")]
+)
+def test_values_out_of_range_are_refused_by_name(key: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=key.replace(".", r"\.")) as raised:
+        load_settings(None, {key: value})
+    assert raised.value.exit_code == 2
+
+
+def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such preset") as raised:
+        load_settings("papper")
+    assert "paper" in str(raised.value.hint)
+    for text in ("a: [", "- 1\n- 2\n"):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(SettingsError):
+            load_settings(tmp_path / "bad.yaml")
+
+
+def test_a_value_is_not_a_group() -> None:
+    with pytest.raises(SettingsError, match="not a group"):
+        load_settings(None, {"seed": 3, "seed.more": 4})
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        RunSettings().seed = 3  # type: ignore[misc]
+
+
+def test_every_setting_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    missing = [key for key in keys() if f"`{key}`" not in text]
+    assert not missing

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from osteon.config import load_settings
+from osteon.errors import InputError, SettingsError
+from osteon.run import RunFolder, atomic_path, environment, read_json, write_json
+
+
+def _break_off(target: Path, error: type[BaseException]) -> None:
+    def write() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            assert not target.exists()
+            raise error
+
+    with pytest.raises(error):
+        write()
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "file.txt"
+    _break_off(target, ValueError)
+    assert list((tmp_path / "deep").iterdir()) == []
+    with atomic_path(target) as temporary:
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    assert list((tmp_path / "deep").iterdir()) == [target]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file.json"
+    write_json(target, {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(target, {"a": float("nan")})
+    assert json.loads(target.read_text()) == {"a": 1}
+
+
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    with pytest.raises(SettingsError, match="No space left") as raised, atomic_path(target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.where == str(target)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupting_a_write_leaves_nothing(tmp_path: Path) -> None:
+    _break_off(tmp_path / "file", KeyboardInterrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_run_folder_records_settings_and_machine(tmp_path: Path) -> None:
+    settings = load_settings("paper", {"data.path": "data"})
+    folder = RunFolder.create(tmp_path / "run", settings)
+    assert RunFolder.open(tmp_path / "run").settings() == settings
+    recorded = read_json(folder.environment)
+    assert recorded["python"] == environment()["python"]
+    assert recorded["cores"] >= 1
+    assert recorded["packages"]["numpy"]
+
+
+def test_a_run_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("keep")
+    with pytest.raises(SettingsError, match="not empty"):
+        RunFolder.create(tmp_path, load_settings())
+    assert [item.name for item in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_something_else_is_not_a_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a run folder"):
+        RunFolder.open(tmp_path)
+
+
+def test_json_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not found"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_bytes(b"\xff{")
+    with pytest.raises(InputError, match="not valid JSON"):
+        read_json(tmp_path / "bad.json")
