@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
-import click
 import typer
 
 from osteon._version import __version__
-from osteon.cli import data, doctor, models
+from osteon.cli import data, doctor, evaluate, models, train
 from osteon.errors import OsteonError
 
 app = typer.Typer(
@@ -22,7 +22,12 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(evaluate.compare)
+app.command("train")(train.train)
 app.command("doctor")(doctor.doctor)
+
+INTERRUPTED = 130
 
 
 def _version(value: bool) -> None:
@@ -50,15 +55,23 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(args=arguments, prog_name="osteon", standalone_mode=False)
     except OsteonError as error:
         return _fail(error.as_dict(), error.exit_code, as_json=as_json)
-    except click.ClickException as error:
-        if not as_json:
-            error.show()
-            return error.exit_code
-        return _fail({"error": "UsageError", "what": error.format_message()}, error.exit_code, as_json=True)
-    except (KeyboardInterrupt, click.Abort):
-        what = "interrupted; nothing half-written was kept"
-        return _fail({"error": "Interrupted", "what": what}, 3, as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        return _wrong_usage(error, as_json=as_json)
+    if code == INTERRUPTED:
+        return _fail({"error": "Interrupted", "what": "interrupted; what was finished is kept"}, 3, as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _wrong_usage(error: Any, *, as_json: bool) -> int:
+    """Show a usage error of the command-line library, which may bring its own copy of click's classes."""
+    if not as_json:
+        error.show()
+        return int(error.exit_code)
+    return _fail({"error": "UsageError", "what": error.format_message()}, int(error.exit_code), as_json=True)
 
 
 def _fail(error: dict[str, str | None], code: int, *, as_json: bool) -> int:

@@ -19,7 +19,9 @@ from osteon.evaluation.scoring import Scorer, cases_of, prevalence_of, scored_sp
 from osteon.evaluation.thresholds import choose_threshold
 from osteon.progress import track
 from osteon.statistics.bootstrap import Replicates, replicate
+from osteon.statistics.definitions import METRICS
 from osteon.statistics.estimates import Cases
+from osteon.statistics.intervals import Estimate
 from osteon.statistics.paired import McNemar, PairedTest, auc_difference, bootstrap_difference, holm, mcnemar
 
 COMPARED = (
@@ -33,6 +35,7 @@ COMPARED = (
     "brier",
     "log_loss",
 )
+FOREST = ("auc", "accuracy", "sensitivity", "specificity", "kappa")
 SCHEMA = 1
 
 
@@ -166,6 +169,15 @@ def compare(
         pairs=_Tester(entries, scores, settings).pairs(),
         warnings=tuple(dict.fromkeys([*warnings, *(e.threshold.note for e in entries if e.threshold.note)])),
     )
+
+
+def forest_rows(comparison: Comparison, metrics: tuple[str, ...] = FOREST) -> list[tuple[str, Estimate]]:
+    """Return names and differences of every pair, figure by figure, for a forest plot."""
+    return [
+        (f"{METRICS[name].label}: {pair.second} − {pair.first}", pair.differences[name].difference)
+        for name in metrics
+        for pair in comparison.pairs
+    ]
 
 
 def _shared(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], list[str]]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from osteon.evaluation.comparison import Comparison
 from osteon.evaluation.results import LEVELS, Evaluation, Level, Scores
 from osteon.statistics.definitions import METRICS
 
@@ -81,6 +82,59 @@ def headline_table(evaluation: Evaluation, parts: Mapping[str, Scores], kind: st
         rows += [("", label, "", "", *_headline(scores.baselines[name])) for name, label in BASELINES.items()]
     notes = [f"{part}: {note}" for part, scores in parts.items() for note in (*scores.notes, *_headline_notes(scores))]
     return Table(f"{evaluation.split}, by {kind}, {level} level", columns, tuple(rows), tuple(notes))
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """Return the models' headline figures, the differences of each pair, and the tests of the pairs."""
+    return [_models_table(comparison), _differences_table(comparison), _tests_table(comparison)]
+
+
+def _models_table(comparison: Comparison) -> Table:
+    title = (
+        f"{comparison.n} {_plural(comparison.level)} that all share, {comparison.positives} positive, "
+        f"{comparison.groups} groups"
+    )
+    columns = ("model", "threshold", *(METRICS[name].label for name in HEADLINE))
+    rows = [(name, f"{scores.threshold:.4g}", *_headline(scores)) for name, scores in comparison.scores.items()]
+    baselines = next(iter(comparison.scores.values())).baselines
+    rows += [(label, "0.5", *_headline(baselines[name])) for name, label in BASELINES.items()]
+    notes = [f"{name}: {note}" for name, scores in comparison.scores.items() for note in _headline_notes(scores)]
+    return Table(title, columns, tuple(rows), tuple(notes))
+
+
+def _differences_table(comparison: Comparison) -> Table:
+    columns = ("second − first", "figure", "difference", "test", "p", "p (Holm)")
+    rows = [
+        (
+            f"{pair.second} − {pair.first}",
+            METRICS[name].label,
+            test.difference.text(),
+            test.name,
+            _p(test.p),
+            _p(pair.adjusted[name]),
+        )
+        for pair in comparison.pairs
+        for name, test in pair.differences.items()
+    ]
+    return Table("Differences", columns, tuple(rows))
+
+
+def _tests_table(comparison: Comparison) -> Table:
+    rows = []
+    for pair in comparison.pairs:
+        name = f"{pair.second} − {pair.first}"
+        rows += [(name, f"AUC, {test.name}", test.difference.text(), _p(test.p), "") for test in pair.auc_tests]
+        right = pair.mcnemar
+        split = f"only {pair.first} right {right.only_first}, only {pair.second} right {right.only_second}"
+        rows.append((name, "McNemar, exact, single cases", split, _p(right.p), ""))
+        rows.append((name, "McNemar, exact, whole groups", split, _p(right.p_grouped), _p(pair.mcnemar_adjusted)))
+    return Table("Tests", ("second − first", "test", "result", "p", "p (Holm)"), tuple(rows))
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "NA"
+    return "<0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 def undefined_notes(scores: Scores) -> tuple[str, ...]:

@@ -1,0 +1,239 @@
+"""``osteon evaluate`` and ``osteon compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from osteon.cli.console import JSON_OPTION, Console, jsonable
+from osteon.errors import SettingsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from osteon.config import EvaluationSettings
+    from osteon.evaluation.comparison import Comparison
+    from osteon.evaluation.results import Evaluation
+    from osteon.evaluation.sources import Source
+
+ThresholdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--threshold",
+        metavar="fixed|youden|sensitivity|NUMBER",
+        help="How a positive call is decided, on validation rows only; a number fixes it.",
+        show_default="youden",
+    ),
+]
+PoolingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pooling",
+        metavar="mean|max|median|noisy_or",
+        help="From the views of a study to its probability.",
+        show_default="mean",
+    ),
+]
+ResamplesOption = Annotated[
+    int | None, typer.Option("--resamples", help="Of the bootstrap, at least 100.", show_default="2000")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="evaluation.KEY=VALUE", help="Any setting of the evaluation; may be given again."),
+]
+
+
+def evaluate(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|CSV", help="Run folder, or predictions of any origin.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder to write to.", show_default="the run, or NAME-evaluation"),
+    ] = None,
+    threshold: ThresholdOption = None,
+    pooling: PoolingOption = None,
+    resamples: ResamplesOption = None,
+    settings: SetOption = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Which, if the CSV holds several.", show_default=False)
+    ] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html and figures too.")] = True,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Score predictions: every figure with its interval, thresholds from validation rows only, and a report.
+
+    Example: osteon evaluate predictions.csv --threshold youden --out evaluation
+    """
+    console = Console(as_json=as_json)
+    overrides = _overrides(threshold, pooling, resamples, settings)
+    console.emit(evaluate_and_report(console, source, overrides=overrides, out=out, model=model, report=report))
+
+
+def compare(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="RUN|CSV...", help="Two or more runs or predictions.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for comparison.json and the forest plot.")] = Path(
+        "comparison"
+    ),
+    level: Annotated[str, typer.Option("--level", metavar="image|study", help="What a case is.")] = "image",
+    threshold: ThresholdOption = None,
+    pooling: PoolingOption = None,
+    resamples: ResamplesOption = None,
+    settings: SetOption = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Test whether models differ on the same images: McNemar, AUC, intervals of every difference.
+
+    Example: osteon compare runs/paper_cnn-1 runs/paper_cnn-2
+    """
+    from osteon.config import load_settings
+    from osteon.evaluation.comparison import compare as run
+    from osteon.evaluation.sources import read_models
+
+    console = Console(as_json=as_json)
+    if level not in ("image", "study"):
+        raise SettingsError(f"there is no level {level!r}", where="--level", hint="image or study")
+    chosen = load_settings(None, _overrides(threshold, pooling, resamples, settings)).evaluation
+    models = read_models(sources)
+    with console.progress():
+        comparison = run(models, chosen, "study" if level == "study" else "image")
+    files = _write_comparison(out, comparison)
+    _show_comparison(console, comparison, files)
+    console.emit({**comparison.as_dict(), "files": files})
+
+
+def evaluate_and_report(
+    console: Console,
+    source: Path,
+    *,
+    overrides: dict[str, Any] | None = None,
+    out: Path | None = None,
+    model: str | None = None,
+    report: bool = True,
+) -> dict[str, Any]:
+    """Evaluate a run folder or a CSV, write ``metrics.json``, figures and the report, and print the tables.
+
+    Args:
+        console: Where to print.
+        source: Run folder or CSV.
+        overrides: Settings by dotted key that replace the run's own (or the defaults).
+        out: Folder to write to; None: the run's, or one beside the CSV.
+        model: Which model's predictions, where the CSV holds several.
+        report: Whether figures and report are written too.
+
+    Returns:
+        The evaluation as plain data without its curves, and the files written.
+
+    Raises:
+        InputError: The predictions are missing or break the contract.
+        SettingsError: A setting is wrong or the folder cannot be written.
+    """
+    from osteon.evaluation.evaluate import evaluate as run
+    from osteon.evaluation.sources import Source
+
+    found = Source.open(source)
+    settings = _settings(found, overrides or {})
+    predictions = found.read(model)
+    with console.progress():
+        evaluation = run(predictions, settings)
+    files = _write(found, out or found.out, evaluation, predictions, report=report)
+    _show(console, evaluation, files)
+    values = evaluation.as_dict()
+    del values["curves"]
+    return {**values, "files": files}
+
+
+def _overrides(
+    threshold: str | None, pooling: str | None, resamples: int | None, settings: list[str] | None
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in settings or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key.startswith("evaluation."):
+            raise SettingsError(f"{text!r} is not of the form evaluation.KEY=VALUE", where="--set")
+        found[key.strip()] = value
+    found |= _threshold(threshold)
+    named = {"evaluation.pooling": pooling, "evaluation.resamples": resamples}
+    return found | {key: value for key, value in named.items() if value is not None}
+
+
+def _threshold(text: str | None) -> dict[str, Any]:
+    """Read a rule, or a number as the fixed threshold."""
+    if text is None:
+        return {}
+    try:
+        return {"evaluation.threshold": "fixed", "evaluation.fixed_threshold": float(text)}
+    except ValueError:
+        return {"evaluation.threshold": text}
+
+
+def _settings(source: Source, overrides: dict[str, Any]) -> EvaluationSettings:
+    from osteon.config import load_settings
+
+    return load_settings(source.run.config if source.run else None, overrides).evaluation
+
+
+def _write(
+    source: Source, out: Path, evaluation: Evaluation, predictions: pd.DataFrame, *, report: bool
+) -> dict[str, str]:
+    from osteon._version import __version__
+    from osteon.run import RunFolder, write_json
+
+    folder = RunFolder(out)
+    values = {"osteon": __version__, "predictions": source.path.name, **evaluation.as_dict()}
+    write_json(folder.metrics, jsonable(values))
+    files = {"metrics": str(folder.metrics)}
+    if report:
+        from osteon.evaluation.report import write_report
+
+        write_report(folder.report, evaluation, predictions, source.run)
+        files |= {"report": str(folder.report), "figures": str(folder.figures)}
+    return files
+
+
+def _show(console: Console, evaluation: Evaluation, files: dict[str, str]) -> None:
+    from osteon.evaluation.tables import tables
+
+    for table in tables(evaluation):
+        console.table(table.title, table.columns, table.rows)
+        for note in table.notes:
+            console.note(f"  {note}")
+        console.note("")
+    for warning in evaluation.warnings:
+        console.warn(warning)
+    _show_files(console, files)
+
+
+def _show_files(console: Console, files: dict[str, str]) -> None:
+    for name, path in files.items():
+        console.note(f"{name}: {path}")
+
+
+def _write_comparison(out: Path, comparison: Comparison) -> dict[str, str]:
+    from osteon.evaluation.comparison import forest_rows
+    from osteon.evaluation.figures import forest, write_figures
+    from osteon.run import write_json
+
+    target = out / "comparison.json"
+    write_json(target, jsonable(comparison.as_dict()))
+    title = f"{comparison.n} {comparison.level} cases, {100 * comparison.confidence:g}% intervals"
+    figure = forest(forest_rows(comparison), 0.0, "difference, second minus first", title)
+    paths = write_figures(out / "figures", {"forest": figure})
+    return {"comparison": str(target), "figures": ", ".join(str(path) for path in paths)}
+
+
+def _show_comparison(console: Console, comparison: Comparison, files: dict[str, str]) -> None:
+    from osteon.evaluation.tables import comparison_tables
+
+    for table in comparison_tables(comparison):
+        console.table(table.title, table.columns, table.rows)
+        for note in table.notes:
+            console.note(f"  {note}")
+        console.note("")
+    for warning in comparison.warnings:
+        console.warn(warning)
+    _show_files(console, files)

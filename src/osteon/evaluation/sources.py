@@ -1,0 +1,120 @@
+"""Where predictions come from: a run folder, a folder of pooled predictions, or a CSV of any origin."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from osteon.errors import InputError, SettingsError
+from osteon.evaluation.predictions import read_predictions
+from osteon.run import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Predictions on disk.
+
+    Attributes:
+        path: The CSV.
+        run: The run they belong to, None if they belong to none.
+    """
+
+    path: Path
+    run: RunFolder | None = None
+
+    @classmethod
+    def open(cls, path: str | Path) -> Source:
+        """Find the predictions that a path means: a run folder, a folder with a predictions.csv, or a CSV.
+
+        Raises:
+            InputError: There is no such file, or the folder holds no predictions.
+        """
+        path = Path(path)
+        if path.name == "predictions.csv" and (path.parent / "config.yaml").is_file():
+            path = path.parent
+        if path.is_file():
+            return cls(path)
+        if not path.is_dir():
+            raise InputError("no such file or folder", where=path, hint="Give a run folder or a predictions.csv")
+        folder = RunFolder(path)
+        is_run = folder.config.is_file()
+        if folder.predictions.is_file():
+            return cls(folder.predictions, folder if is_run else None)
+        what = "the run has no predictions yet" if is_run else "not a run folder: it has no predictions.csv"
+        hint = f"osteon train --resume {path}" if is_run else "Give a run folder or a predictions.csv"
+        raise InputError(what, where=path, hint=hint)
+
+    @property
+    def name(self) -> str:
+        """The run folder's name, else the file's, or its folder's where the file is called ``predictions``."""
+        if self.run is not None:
+            return self.run.path.resolve().name
+        return self.path.resolve().parent.name if self.path.stem == "predictions" else self.path.stem
+
+    @property
+    def out(self) -> Path:
+        """Where an evaluation is written unless told otherwise.
+
+        The folder of a run, or of a file called ``predictions.csv``; for any other ``NAME.csv``, ``NAME-evaluation``
+        beside it.
+        """
+        if self.path.name == "predictions.csv":
+            return self.path.parent
+        return self.path.with_name(f"{self.path.stem}-evaluation")
+
+    def read(self, model: str | None = None) -> pd.DataFrame:
+        """Read the predictions, of one model if named.
+
+        Raises:
+            InputError: The file breaks the contract.
+            SettingsError: There are no predictions of that model.
+        """
+        table = read_predictions(self.path)
+        if model is None:
+            return table
+        chosen = table[table["model"] == model]
+        if chosen.empty:
+            known = ", ".join(sorted(set(table["model"]) - {""})) or "none named"
+            raise SettingsError(f"no predictions of model {model!r}", where=self.path, hint=f"Models here: {known}")
+        return chosen.reset_index(drop=True)
+
+
+def read_models(paths: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
+    """Read the predictions of every model in several sources, by a name that tells them apart.
+
+    A model has its name in the ``model`` column if no other source says the same, else the name of its run or file.
+
+    Raises:
+        InputError: A source cannot be read.
+    """
+    found: list[tuple[str, str, pd.DataFrame]] = []
+    for path in paths:
+        source = Source.open(path)
+        table = source.read()
+        for model, rows in table.groupby("model", sort=False):
+            found.append((str(model), source.name, rows.reset_index(drop=True)))
+    said = Counter(model for model, _, _ in found)
+    names = _distinct(
+        [model if model and said[model] == 1 else _told_apart(model, name, found) for model, name, _ in found]
+    )
+    return {name: rows for name, (_, _, rows) in zip(names, found, strict=True)}
+
+
+def _told_apart(model: str, source: str, found: list[tuple[str, str, pd.DataFrame]]) -> str:
+    several = sum(name == source for _, name, _ in found) > 1
+    return f"{source}: {model}" if several and model else source
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Number the names that are still the same."""
+    same = Counter(names)
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        seen[name] += 1
+        distinct.append(f"{name} ({seen[name]})" if same[name] > 1 else name)
+    return distinct
