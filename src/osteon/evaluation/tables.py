@@ -6,11 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from osteon.evaluation.comparison import Comparison
+from osteon.evaluation.comparison import Comparison, Pair
 from osteon.evaluation.results import LEVELS, Evaluation, Level, Scores
 from osteon.statistics.definitions import METRICS
+from osteon.statistics.intervals import Estimate
 
-HEADLINE = ("auc", "sensitivity", "specificity", "accuracy", "kappa")
+SHORT = {"auc": "AUC", "sensitivity": "sens.", "specificity": "spec.", "accuracy": "acc.", "kappa": "kappa"}
+HEADLINE = tuple(SHORT)
 BASELINES = {"always_normal": "always normal", "prevalence": "prevalence"}
 
 
@@ -75,18 +77,18 @@ def headline_table(evaluation: Evaluation, parts: Mapping[str, Scores], kind: st
         kind: What the parts are: ``"region"`` or ``"view"``.
         level: Level of the scores.
     """
-    columns = (kind, "rule", _plural(level), "positive", *(METRICS[name].label for name in HEADLINE))
+    columns = (kind, "n/pos.", *(SHORT[name] for name in HEADLINE))
     rows = []
     for part, scores in parts.items():
-        rows.append((part, evaluation.model or "model", str(scores.n), str(scores.positives), *_headline(scores)))
-        rows += [("", label, "", "", *_headline(scores.baselines[name])) for name, label in BASELINES.items()]
+        rows.append((part, f"{scores.n}/{scores.positives}", *_headline(scores)))
+        rows += [(label, "", *_headline(scores.baselines[name])) for name, label in BASELINES.items()]
     notes = [f"{part}: {note}" for part, scores in parts.items() for note in (*scores.notes, *_headline_notes(scores))]
     return Table(f"{evaluation.split}, by {kind}, {level} level", columns, tuple(rows), tuple(notes))
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
     """Return the models' headline figures, the differences of each pair, and the tests of the pairs."""
-    return [_models_table(comparison), _differences_table(comparison), _tests_table(comparison)]
+    return [_models_table(comparison), *(_pair_table(pair) for pair in comparison.pairs)]
 
 
 def _models_table(comparison: Comparison) -> Table:
@@ -94,41 +96,37 @@ def _models_table(comparison: Comparison) -> Table:
         f"{comparison.n} {_plural(comparison.level)} that all share, {comparison.positives} positive, "
         f"{comparison.groups} groups"
     )
-    columns = ("model", "threshold", *(METRICS[name].label for name in HEADLINE))
-    rows = [(name, f"{scores.threshold:.4g}", *_headline(scores)) for name, scores in comparison.scores.items()]
+    columns = ("model", "from", *(SHORT[name] for name in HEADLINE))
+    rows = [(name, f"{scores.threshold:.3f}", *_headline(scores)) for name, scores in comparison.scores.items()]
     baselines = next(iter(comparison.scores.values())).baselines
-    rows += [(label, "0.5", *_headline(baselines[name])) for name, label in BASELINES.items()]
-    notes = [f"{name}: {note}" for name, scores in comparison.scores.items() for note in _headline_notes(scores)]
+    rows += [(label, "0.500", *_headline(baselines[name])) for name, label in BASELINES.items()]
+    notes = ["from: the probability from which on a case is called positive"]
+    notes += [f"{name}: {note}" for name, scores in comparison.scores.items() for note in _headline_notes(scores)]
     return Table(title, columns, tuple(rows), tuple(notes))
 
 
-def _differences_table(comparison: Comparison) -> Table:
-    columns = ("second − first", "figure", "difference", "test", "p", "p (Holm)")
+def _pair_table(pair: Pair) -> Table:
+    """Return the differences of one pair, then every test of the AUC and of the calls."""
     rows = [
-        (
-            f"{pair.second} − {pair.first}",
-            METRICS[name].label,
-            test.difference.text(),
-            test.name,
-            _p(test.p),
-            _p(pair.adjusted[name]),
-        )
-        for pair in comparison.pairs
+        (METRICS[name].label, test.difference.text(), _p(test.p), _p(pair.adjusted[name]))
         for name, test in pair.differences.items()
     ]
-    return Table("Differences", columns, tuple(rows))
-
-
-def _tests_table(comparison: Comparison) -> Table:
-    rows = []
-    for pair in comparison.pairs:
-        name = f"{pair.second} − {pair.first}"
-        rows += [(name, f"AUC, {test.name}", test.difference.text(), _p(test.p), "") for test in pair.auc_tests]
-        right = pair.mcnemar
-        split = f"only {pair.first} right {right.only_first}, only {pair.second} right {right.only_second}"
-        rows.append((name, "McNemar, exact, single cases", split, _p(right.p), ""))
-        rows.append((name, "McNemar, exact, whole groups", split, _p(right.p_grouped), _p(pair.mcnemar_adjusted)))
-    return Table("Tests", ("second − first", "test", "result", "p", "p (Holm)"), tuple(rows))
+    rows += [(f"AUC, {test.name}", test.difference.text(), _p(test.p), "") for test in pair.auc_tests]
+    right = pair.mcnemar
+    split = f"{right.only_second} against {right.only_first}"
+    rows.append(("McNemar, single cases", split, _p(right.p), ""))
+    rows.append(("McNemar, whole groups", split, _p(right.p_grouped), _p(pair.mcnemar_adjusted)))
+    default = pair.differences["auc"].name
+    notes = [
+        f"p: cluster bootstrap, of the AUC: {default}; Holm: over all pairs",
+        f"McNemar (exact): cases that only {pair.second} calls rightly, against those that only {pair.first} does",
+        *(
+            f"{METRICS[name].label}: {test.difference.reason}"
+            for name, test in pair.differences.items()
+            if test.difference.reason
+        ),
+    ]
+    return Table(f"{pair.second} − {pair.first}", ("figure", "difference", "p", "p (Holm)"), tuple(rows), tuple(notes))
 
 
 def _p(value: float) -> str:
@@ -148,7 +146,17 @@ def undefined_notes(scores: Scores) -> tuple[str, ...]:
 
 
 def _headline(scores: Scores) -> tuple[str, ...]:
-    return tuple(scores[name].text() for name in HEADLINE)
+    return tuple(_brief(scores[name]) for name in HEADLINE)
+
+
+def _brief(item: Estimate) -> str:
+    """Return the value, and below it the interval with two digits and no leading zero."""
+    if not item.defined:
+        return "NA"
+    if math.isnan(item.low):
+        return f"{item.value:.3f}"
+    low, high = (f"{bound:.2f}".replace("0.", ".", 1) for bound in (item.low, item.high))
+    return f"{item.value:.3f}\n{low}–{high}"
 
 
 def _headline_notes(scores: Scores) -> list[str]:

@@ -61,16 +61,16 @@ _DEFINITIONS = (
     Definition("error", "Prediction error", "wilson", (), True, 0.0),
     Definition("brier", "Brier score", "bootstrap", (), False, 0.0),
     Definition("log_loss", "Log loss", "bootstrap", (), False, 0.0),
-    Definition("ece", "Calibration error (equal mass)", "basic", (), False, 0.0),
-    Definition("ece_equal_width", "Calibration error (equal width)", "basic", (), False, 0.0),
+    Definition("ece", "ECE, equal mass", "basic", (), False, 0.0),
+    Definition("ece_equal_width", "ECE, equal width", "basic", (), False, 0.0),
     Definition("calibration_intercept", "Calibration intercept", "wald", (*_BOTH, "spread"), False, 0.0),
     Definition("calibration_slope", "Calibration slope", "wald", (*_BOTH, "spread"), False, 1.0),
     *(
-        Definition(f"sensitivity_at_specificity_{100 * at:.0f}", f"Sensitivity at specificity {at}", "bootstrap", _BOTH)
+        Definition(f"sensitivity_at_specificity_{100 * at:.0f}", f"Sens. at spec. {at:.2f}", "bootstrap", _BOTH)
         for at in OPERATING_POINTS
     ),
     *(
-        Definition(f"specificity_at_sensitivity_{100 * at:.0f}", f"Specificity at sensitivity {at}", "bootstrap", _BOTH)
+        Definition(f"specificity_at_sensitivity_{100 * at:.0f}", f"Spec. at sens. {at:.2f}", "bootstrap", _BOTH)
         for at in OPERATING_POINTS
     ),
 )

@@ -141,7 +141,7 @@ def bootstrap_difference(
         n: Number of cases.
         confidence: Of the percentile interval of the difference, second minus first.
     """
-    name, difference = "paired cluster bootstrap", values[1] - values[0]
+    name, difference = "cluster bootstrap", values[1] - values[0]
     if math.isnan(difference):
         return PairedTest(name, Estimate.undefined("undefined for one of the two", n), NAN)
     drawn = replicates[1][metric].astype(float) - replicates[0][metric]
