@@ -171,9 +171,9 @@ def test_a_grouped_split_never_leaks_and_is_balanced(images, seed):
     table = describe(result).set_index("split")
     largest = images["patient_id"].value_counts().iloc[0]
     for name, target in (("train", 0.7), ("valid", 0.15), ("test", 0.15)):
-        assert abs(table.loc[name, "images"] - target * len(images)) <= 1 + largest / 2
+        assert abs(table.loc[name, "images"] - target * len(images)) <= 3 + largest / 2
         expected = table.loc[name, ["positives", "negatives"]].sum() * images["label"].mean()
-        assert abs(table.loc[name, "positives"] - expected) <= 1 + largest
+        assert abs(table.loc[name, "positives"] - expected) <= 3 + largest
     shuffled = images.sample(frac=1, random_state=seed)
     again = make_split(catalogue_of(shuffled), chosen).images.set_index("image_id")["split"]
     assert again.loc[images["image_id"]].tolist() == result.images["split"].tolist()
