@@ -111,7 +111,9 @@ def themed(draw: Callable[P, T]) -> Callable[P, T]:
     return drawn
 
 
-def new_figure(width: float = 6.0, height: float = 4.0, rows: int = 1, columns: int = 1, **options: Any) -> Any:
+def new_figure(
+    width: float = 6.0, height: float = 4.0, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, Any]:
     """Return an empty figure and its axes, without pyplot's global state.
 
     Args:
