@@ -1,0 +1,123 @@
+"""The bootstrap's weights are resamples: its figures are those of the cases written out as often as they were drawn."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from osteon.statistics.bootstrap import percentile_bounds, replicate, resampled_weights
+from osteon.statistics.estimates import Cases, estimate_metrics, point_values
+from osteon.statistics.intervals import auc_interval
+
+
+def clustered(rng: np.random.Generator, groups: int, size: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and scores of groups whose members resemble each other."""
+    group = np.repeat(np.arange(groups), size)
+    label = np.repeat(rng.integers(0, 2, groups), size)
+    score = label + np.repeat(rng.normal(size=groups), size) + 0.5 * rng.normal(size=groups * size)
+    return label, 1 / (1 + np.exp(-score)), group
+
+
+def test_weights_draw_whole_groups_as_many_as_there_are() -> None:
+    groups = np.array([0, 1, 1, 2, 2, 2])
+    weights = np.concatenate(list(resampled_weights(groups, 500, seed=0)))
+    assert weights.shape == (500, 6)
+    assert (weights[:, 1] == weights[:, 2]).all()
+    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
+    assert weights[:, [0, 1, 3]].mean(axis=0) == pytest.approx(1, abs=0.12)
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_every_figure_equals_that_of_the_cases_written_out(rng: np.random.Generator, ties: bool) -> None:
+    labels, probabilities, groups = clustered(rng, 30)
+    probabilities = np.round(probabilities, 1) if ties else probabilities
+    drawn = replicate(labels.astype(float), probabilities, groups, 0.5, 20, seed=4)
+    for number, weights in enumerate(np.concatenate(list(resampled_weights(groups, 20, seed=4))).astype(int)):
+        written_out = Cases.of(np.repeat(labels, weights), np.repeat(probabilities, weights))
+        expected = point_values(written_out)
+        for name in set(expected) - {"ece"}:
+            assert drawn[name][number] == pytest.approx(expected[name], abs=2e-6), name
+
+
+def test_few_distinct_scores_take_the_same_values_as_many(rng: np.random.Generator) -> None:
+    """0/1 calls go through the short path; a tiny spread within them through the long one, in the same order."""
+    labels, _, groups = clustered(rng, 40)
+    calls = rng.integers(0, 2, len(labels)).astype(float)
+    short = replicate(labels.astype(float), calls, groups, 0.5, 50, seed=1)
+    for number, weights in enumerate(np.concatenate(list(resampled_weights(groups, 50, seed=1))).astype(int)):
+        expected = point_values(Cases.of(np.repeat(labels, weights), np.repeat(calls, weights)))
+        assert short["auc"][number] == pytest.approx(expected["auc"], abs=1e-6)
+        assert short["average_precision"][number] == pytest.approx(expected["average_precision"], abs=1e-6)
+
+
+def test_undefined_resamples_are_counted_and_left_out() -> None:
+    labels, probabilities = [1, 0, 0, 0], [0.9, 0.2, 0.3, 0.6]
+    estimates, undefined = estimate_metrics(Cases.of(labels, probabilities), resamples=4000)
+    assert undefined["auc"] == pytest.approx(0.75**4 + 0.25**4, abs=0.03)
+    assert undefined["f1"] == pytest.approx(0.75**4, abs=0.03)
+    assert estimates["average_precision"].defined
+
+
+def test_the_seed_decides() -> None:
+    cases = Cases.of([0, 1] * 30, np.linspace(0, 1, 60) ** 2)
+    first, again, other = (estimate_metrics(cases, resamples=300, seed=seed)[0] for seed in (1, 1, 2))
+    assert first == again
+    assert first["auc"] != other["auc"]
+    assert first["accuracy"] == other["accuracy"]
+
+
+def test_undefined_figures_say_why() -> None:
+    estimates, _ = estimate_metrics(Cases.of([0, 0, 0], [0.1, 0.2, 0.3]), resamples=100)
+    assert estimates["auc"].reason == "no positive case"
+    assert estimates["sensitivity"].reason == "no positive case"
+    assert estimates["precision"].reason == "nothing was called positive"
+    assert estimates["specificity"].value == 1
+    assert not any(item.value == 0 for name, item in estimates.items() if name in ("auc", "kappa", "f1", "precision"))
+    infinite, _ = estimate_metrics(Cases.of([0, 1], [0.2, 0.0]), resamples=100)
+    assert "infinite" in infinite["log_loss"].reason
+    empty, _ = estimate_metrics(Cases.of([], []))
+    assert {item.reason for item in empty.values()} == {"no cases"}
+
+
+def test_no_spread_gives_no_interval_rather_than_one_of_no_width() -> None:
+    estimates, _ = estimate_metrics(Cases.of([0, 1] * 20, [0.1, 0.9] * 20), resamples=200)
+    assert estimates["kappa"].value == 1
+    assert np.isnan(estimates["kappa"].low)
+    assert estimates["kappa"].reason
+    assert 0.7 < estimates["auc"].low < 1
+    assert 0.8 < estimates["accuracy"].low < 1
+
+
+def test_percentile_bounds_are_quantiles_of_the_defined() -> None:
+    replicates = np.append(np.arange(1001.0), np.nan)
+    assert percentile_bounds(replicates, 0.9) == pytest.approx((50, 950))
+    assert np.isnan(percentile_bounds(np.array([np.nan]), 0.95)).all()
+
+
+def test_2000_resamples_of_3000_predictions_take_under_3_seconds(rng: np.random.Generator) -> None:
+    labels, probabilities, groups = clustered(rng, 1000)
+    cases = Cases.of(labels, probabilities, groups)
+    start = time.process_time()
+    estimate_metrics(cases, resamples=2000)
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.slow
+def test_intervals_cover_the_truth_in_clustered_data() -> None:
+    """200 samples of 60 patients with 3 images each; the truth is that of 100,000 patients."""
+    rng = np.random.default_rng(7)
+    truth = point_values(Cases.of(*clustered(rng, 100_000)[:2]))
+    names = ("auc", "average_precision", "kappa", "brier", "accuracy", "sensitivity", "specificity")
+    covered = dict.fromkeys(names, 0)
+    ignoring = 0
+    for seed in range(200):
+        labels, probabilities, groups = clustered(rng, 60)
+        estimates, _ = estimate_metrics(Cases.of(labels, probabilities, groups), resamples=400, seed=seed)
+        for name in names:
+            covered[name] += estimates[name].low <= truth[name] <= estimates[name].high
+        single = auc_interval(labels, probabilities)
+        ignoring += single.low <= truth["auc"] <= single.high
+    assert all(count >= 180 for count in covered.values()), covered
+    assert ignoring < 170

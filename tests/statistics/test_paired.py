@@ -1,0 +1,130 @@
+"""Paired tests against their definitions, brute force and simulation."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from osteon.statistics.bootstrap import replicate
+from osteon.statistics.delong import auc_covariance
+from osteon.statistics.metrics import roc_auc
+from osteon.statistics.paired import auc_difference, bootstrap_difference, holm, mcnemar, sign_flip_p
+
+
+def delong_by_definition(labels: np.ndarray, scores: list[np.ndarray]) -> np.ndarray:
+    above, below = [], []
+    for score in scores:
+        kernel = (score[labels == 1][:, None] > score[labels == 0]) + 0.5 * (
+            score[labels == 1][:, None] == score[labels == 0]
+        )
+        above.append(kernel.mean(axis=1))
+        below.append(kernel.mean(axis=0))
+    return np.cov(above) / (labels == 1).sum() + np.cov(below) / (labels == 0).sum()
+
+
+def test_covariance_equals_delongs_by_the_definition(rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 2, 80)
+    scores = [np.round(labels + rng.normal(size=80), 1), np.round(rng.normal(size=80), 1)]
+    areas, covariance = auc_covariance(labels, scores)
+    assert areas == pytest.approx([roc_auc(labels, score) for score in scores])
+    assert covariance == pytest.approx(delong_by_definition(labels, scores))
+
+
+def test_obuchowski_with_groups_of_one_is_delong(rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 2, 60)
+    first, second = rng.normal(size=60) + labels, rng.normal(size=60) + labels
+    plain = auc_difference(labels, first, second)
+    grouped = auc_difference(labels, first, second, rng.permutation(60))
+    assert (plain.name, grouped.name) == ("DeLong", "Obuchowski")
+    assert grouped.p == pytest.approx(plain.p)
+    assert grouped.difference.low == pytest.approx(plain.difference.low)
+
+
+def test_obuchowski_sees_through_copies(rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 2, 100)
+    first, second = rng.normal(size=100) + labels, rng.normal(size=100) + 0.5 * labels
+    once = auc_difference(labels, first, second)
+    copies = [np.repeat(item, 5) for item in (labels, first, second, np.arange(100))]
+    assert auc_difference(*copies[:3], copies[3]).p == pytest.approx(once.p, rel=0.1)
+    assert auc_difference(*copies[:3]).p < once.p / 5
+
+
+def test_the_same_scores_do_not_differ(rng: np.random.Generator) -> None:
+    labels, scores = rng.integers(0, 2, 50), rng.normal(size=50)
+    test = auc_difference(labels, scores, 2 * scores + 1)
+    assert (test.difference.value, test.p) == (0, 1)
+    assert "alike" in test.difference.reason
+
+
+def test_one_class_has_no_test() -> None:
+    test = auc_difference(np.ones(5), np.arange(5.0), np.arange(5.0))
+    assert math.isnan(test.p)
+    assert test.as_dict()["p"] is None
+
+
+def test_delong_keeps_its_level() -> None:
+    rng = np.random.default_rng(11)
+    rejected = 0
+    for _ in range(400):
+        labels = np.repeat([0, 1], 60)
+        shared = labels + rng.normal(size=120)
+        first, second = shared + rng.normal(size=120), shared + rng.normal(size=120)
+        rejected += auc_difference(labels, first, second).p < 0.05
+    assert 8 <= rejected <= 34
+
+
+def test_mcnemar_is_the_binomial_test_of_the_disagreements() -> None:
+    first = np.array([True] * 9 + [False] * 3 + [True] * 20)
+    second = np.array([False] * 9 + [True] * 3 + [True] * 20)
+    found = mcnemar(first, second, np.arange(32))
+    assert (found.only_first, found.only_second) == (9, 3)
+    assert found.p == pytest.approx(0.1459961, abs=1e-7)
+    assert found.p_grouped == pytest.approx(binomtest(9, 12).pvalue)
+
+
+def test_models_that_never_disagree_do_not_differ() -> None:
+    same = np.array([True, False, True])
+    assert mcnemar(same, same, np.array([0, 0, 1])).p == 1
+    assert mcnemar(same, same, np.array([0, 0, 1])).p_grouped == 1
+
+
+def test_whole_groups_weigh_less_than_their_cases() -> None:
+    """Two patients with five images each decide nothing, however many images disagree."""
+    first, second = np.ones(10, dtype=bool), np.zeros(10, dtype=bool)
+    found = mcnemar(first, second, np.repeat([0, 1], 5))
+    assert found.p == pytest.approx(2 / 1024)
+    assert found.p_grouped == 0.5
+
+
+def test_sign_flips_equal_brute_force() -> None:
+    sizes, observed = np.array([3, 1, 2, 0, 1]), 3
+    sums = [
+        sum(s * size for s, size in zip(signs, sizes, strict=True)) for signs in itertools.product((-1, 1), repeat=5)
+    ]
+    assert sign_flip_p(sizes, observed) == pytest.approx(np.mean(np.abs(sums) >= observed))
+
+
+def test_bootstrap_difference_uses_the_same_draws_for_both(rng: np.random.Generator) -> None:
+    labels, groups = rng.integers(0, 2, 300).astype(float), rng.integers(0, 80, 300)
+    groups = np.unique(groups, return_inverse=True)[1]
+    first = 1 / (1 + np.exp(-labels - rng.normal(size=300)))
+    second = np.clip(first + 0.001 * rng.normal(size=300), 0, 1)
+    drawn = [replicate(labels, item, groups, 0.5, 400, seed=0) for item in (first, second)]
+    values = (roc_auc(labels, first), roc_auc(labels, second))
+    test = bootstrap_difference("auc", values, (drawn[0], drawn[1]), 300, 0.95)
+    alone = np.quantile(drawn[0]["auc"], [0.025, 0.975])
+    assert test.difference.high - test.difference.low < 0.1 * (alone[1] - alone[0])
+    unlike = bootstrap_difference(
+        "auc", (0.9, 0.5), ({"auc": np.full(99, 0.9)}, {"auc": np.linspace(0.4, 0.6, 99)}), 9, 0.95
+    )
+    assert unlike.p == pytest.approx(2 / 100)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1, 1])
+    assert holm([0.02, math.nan]) == pytest.approx([0.02, math.nan], nan_ok=True)
