@@ -1,0 +1,93 @@
+"""Models on the same cases."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from osteon.config import EvaluationSettings
+from osteon.errors import InputError, SettingsError
+from osteon.evaluation.comparison import compare, forest_rows
+from osteon.evaluation.tables import comparison_tables
+
+FAST = EvaluationSettings(resamples=300)
+
+
+def blurred(table: pd.DataFrame, noise: float, seed: int = 0) -> pd.DataFrame:
+    """The same predictions with noise on the logit."""
+    p = table["probability"]
+    logit = np.log(p / (1 - p)) + noise * np.random.default_rng(seed).normal(size=len(table))
+    return table.assign(probability=1 / (1 + np.exp(-logit)))
+
+
+def test_a_worse_model_is_found_worse(studies: pd.DataFrame) -> None:
+    found = compare({"sharp": studies, "blurred": blurred(studies, 3)}, FAST)
+    (pair,) = found.pairs
+    assert (pair.first, pair.second, found.n, found.groups) == ("sharp", "blurred", 360, 60)
+    auc = pair.differences["auc"]
+    assert auc.name == "cluster bootstrap"
+    assert auc.difference.high < 0
+    assert auc.p < 0.05
+    values = [found.scores[name]["auc"].value for name in ("sharp", "blurred")]
+    assert auc.difference.value == pytest.approx(values[1] - values[0])
+    assert {test.name for test in pair.auc_tests} == {"DeLong", "Obuchowski", "cluster bootstrap"}
+    assert all(test.p < 0.05 for test in pair.auc_tests)
+
+
+def test_a_model_does_not_differ_from_itself(studies: pd.DataFrame) -> None:
+    (pair,) = compare({"one": studies, "same": studies.copy()}, FAST).pairs
+    assert pair.mcnemar.p == pair.mcnemar.p_grouped == 1
+    assert all(test.p == 1 and test.difference.value == 0 for test in pair.differences.values())
+
+
+def test_single_images_are_tested_by_delong(studies: pd.DataFrame) -> None:
+    single = studies.drop(columns=["study_id", "patient_id"])
+    (pair,) = compare({"sharp": single, "blurred": blurred(single, 3)}, FAST).pairs
+    assert pair.differences["auc"].name == "DeLong"
+    assert pair.mcnemar.p == pytest.approx(pair.mcnemar.p_grouped)
+
+
+def test_holm_over_all_pairs(studies: pd.DataFrame) -> None:
+    found = compare({"a": studies, "b": blurred(studies, 0.5), "c": blurred(studies, 3, seed=1)}, FAST)
+    assert [(pair.first, pair.second) for pair in found.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    raw = np.array([pair.differences["auc"].p for pair in found.pairs])
+    adjusted = np.array([pair.adjusted["auc"] for pair in found.pairs])
+    assert adjusted.min() == pytest.approx(min(1, 3 * raw.min()))
+    assert (adjusted >= raw).all()
+    assert len(forest_rows(found)) == 15
+    assert "always normal" in str(comparison_tables(found)[0].rows)
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_only_shared_images_count(studies: pd.DataFrame) -> None:
+    found = compare({"all": studies, "fewer": studies.iloc[:500].sample(frac=1, random_state=0)}, FAST)
+    assert found.n == 260
+    assert any("all: 100 of 360 images are not in all: left out" in warning for warning in found.warnings)
+    assert found.scores["all"]["auc"] == found.scores["fewer"]["auc"]
+
+
+def test_studies_can_be_compared(studies: pd.DataFrame) -> None:
+    assert compare({"a": studies, "b": blurred(studies, 1)}, FAST, level="study").n == 120
+
+
+def test_what_cannot_be_compared_is_refused(studies: pd.DataFrame) -> None:
+    other = studies.assign(image_id=[f"other{number}" for number in range(600)])
+    with pytest.raises(InputError, match="share no image"):
+        compare({"a": studies, "b": other}, FAST)
+    relabelled = studies.assign(
+        label=np.where(studies["image_id"] == "image599", 1 - studies["label"], studies["label"])
+    )
+    with pytest.raises(InputError, match="1 of 360 images have another label than in a"):
+        compare({"a": studies, "b": relabelled}, FAST)
+    with pytest.raises(SettingsError, match="two models"):
+        compare({"a": studies}, FAST)
+
+
+def test_other_groups_are_replaced_and_said(studies: pd.DataFrame) -> None:
+    ungrouped = blurred(studies, 1).drop(columns=["study_id", "patient_id"])
+    found = compare({"grouped": studies, "plain": ungrouped}, FAST)
+    assert found.groups == 60
+    assert any("plain: studies or groups differ" in warning for warning in found.warnings)

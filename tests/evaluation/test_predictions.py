@@ -1,0 +1,89 @@
+"""The predictions contract: what is filled in, and what is refused, naming the row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from osteon.errors import InputError
+from osteon.evaluation.predictions import COLUMNS, OPTIONAL, check_predictions, read_predictions, write_predictions
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "p.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_three_columns_are_enough(tmp_path: Path) -> None:
+    table = read_predictions(write(tmp_path, "image_id,label,probability\na,1,0.75\nb,0,1e-3\n"))
+    assert list(table.columns) == [*COLUMNS, *OPTIONAL]
+    assert table["study_id"].tolist() == table["group_id"].tolist() == ["a", "b"]
+    assert table["split"].unique().tolist() == ["test"]
+    assert table["probability"].tolist() == [0.75, 0.001]
+
+
+def test_group_is_the_patient_where_known_else_the_study(tmp_path: Path) -> None:
+    text = "image_id,study_id,patient_id,label,probability\na,s1,p,1,0.5\nb,s2,p,0,0.5\nc,s3,,0,0.5\n"
+    assert read_predictions(write(tmp_path, text))["group_id"].tolist() == ["p", "p", "s3"]
+
+
+def test_written_predictions_read_back(tmp_path: Path) -> None:
+    table = check_predictions(
+        pd.DataFrame({"image_id": [7, 8], "label": [0, 1], "probability": [1 / 3, 0.123456789]}), "here"
+    )
+    write_predictions(tmp_path / "p.csv", table)
+    again = read_predictions(tmp_path / "p.csv")
+    assert again["probability"].tolist() == pytest.approx(table["probability"].tolist(), abs=1e-9)
+    assert again.drop(columns="probability").equals(table.drop(columns="probability"))
+
+
+def test_a_byte_order_mark_and_spaces_are_no_trouble(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_bytes("\ufeffimage_id, label , probability\na, 1, 0.5\n".encode())
+    assert read_predictions(path)["image_id"].tolist() == ["a"]
+
+
+HEAD = "image_id,study_id,patient_id,split,label,probability\n"
+BROKEN = {
+    "missing column": ("image_id,label\na,1\n", "lack the column probability"),
+    "no rows": ("image_id,label,probability\n", "no rows"),
+    "empty file": ("", "empty"),
+    "nan probability": (HEAD + "a,,,,1,0.5\nb,,,,1,nan\n", "1 row: probability is not a number; the first is line 3"),
+    "probability above one": (HEAD + "a,,,,1,1.2\n", "not a number in 0-1"),
+    "infinite probability": (HEAD + "a,,,,1,inf\n", "not a number in 0-1"),
+    "word for probability": (HEAD + "a,,,,1,high\n", "probability is not a number"),
+    "label two": (HEAD + "a,,,,2,0.5\n", "label is not 0 or 1"),
+    "no label": (HEAD + "a,,,,,0.5\n", "label is not a number"),
+    "no image": (HEAD + ",,,,1,0.5\n", "image_id is empty"),
+    "two rows": (HEAD + "a,,,,1,0.5\nb,,,,0,0.5\na,,,,1,0.4\n", "second row for the same image; the first is line 4"),
+    "unknown split": (HEAD + "a,,,holdout,1,0.5\n", "split is not"),
+    "shared study": (HEAD + "a,study1,p1,,1,0.5\nb,study1,p2,,0,0.5\n", "several patients"),
+    "ragged": ("image_id,label,probability\na,1,0.5\nb,1,0.5,7,8\n", "not a readable CSV"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_predictions_are_refused_by_row(tmp_path: Path, name: str) -> None:
+    text, what = BROKEN[name]
+    path = write(tmp_path, text)
+    with pytest.raises(InputError, match=what) as caught:
+        read_predictions(path)
+    assert caught.value.where == str(path)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\x00\x00", b"\xff\xfe\x00\x00", bytes(range(256)) * 20])
+def test_what_is_no_csv_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "p.csv"
+    path.write_bytes(data)
+    with pytest.raises(InputError):
+        read_predictions(path)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(InputError):
+            read_predictions(path)
