@@ -139,7 +139,7 @@ def run_audit(
         checks.duplicate_findings(pairs, catalogue.target),
         checks.label_findings(catalogue),
         checks.split_findings(catalogue, pairs),
-        () if shortcuts is None else shortcut_findings(shortcuts, catalogue.target),
+        () if shortcuts is None else shortcut_findings(shortcuts, catalogue),
         checks.group_findings(catalogue, block, neighbours),
         checks.reader_findings(catalogue),
     )
@@ -167,12 +167,19 @@ def write_audit_page(audit: Audit, path: str | Path) -> None:
     write_text(path, audit_page(audit))
 
 
-def shortcut_findings(shortcuts: Shortcuts, target: str) -> Iterator[Finding]:
-    """Find cues that tell the label: alone, at one of their levels, or together."""
+def shortcut_findings(shortcuts: Shortcuts, catalogue: Catalogue) -> Iterator[Finding]:
+    """Find cues that tell the label: alone, at one of their levels, or together.
+
+    Args:
+        shortcuts: Measured on the labelled images.
+        catalogue: Of all images.
+    """
+    target = catalogue.target
+    ids = catalogue.images.loc[catalogue.images["label"].notna(), "image_id"].to_numpy(dtype=object)
     for cue in shortcuts.cues:
         for level in cue.levels:
             if level.decisive and not cue.restates:
-                yield _decisive(cue, level, target)
+                yield replace(_decisive(cue, level, target), image_ids=tuple(ids[list(level.rows)]))
         if cue.restates:
             sentence = f"The column {cue.name} gives the label away: AUC {cue.auc.text(2)}; never let a model see it."
             yield Finding("label_restated", "note", sentence, cue.auc.n, cue.name, numbers=cue.auc.as_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,13 +38,12 @@ TITLES = {
     "split_shares_copies": "Copies in different splits",
     "label_restated": "A column that gives the label away",
     "shortcut": "Shortcut",
-    "decisive_flag": "A flag that nearly settles the label",
+    "decisive_flag": "Nearly settles the label",
     "shortcuts_together": "All shortcuts together",
     "consecutive_files_alike": "Consecutive files",
     "large_group": "One very large group",
     "reader_warning": "What the reader noticed",
 }
-ILLUSTRATED = tuple(code for code in TITLES if not code.startswith(("shortcut", "label_", "decisive", "reader")))
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,7 @@ class Picture:
 def audit_page(audit: Audit) -> str:
     """Return the page."""
     album = _Album(audit)
-    sections = [
-        (finding, album.examples(finding))
-        for finding in track(audit.findings, "Drawing examples")
-        if finding.code in ILLUSTRATED
-    ]
+    sections = [(finding, album.examples(finding)) for finding in track(audit.findings, "Drawing examples")]
     return render(
         "osteon.data",
         "audit.html.j2",
@@ -71,7 +67,7 @@ def audit_page(audit: Audit) -> str:
         data=audit.as_dict()["data"],
         severities=SEVERITIES,
         titles=TITLES,
-        illustrated={finding.code for finding, examples in sections if examples},
+        anchor=anchor,
         sections=sections,
         cues=_cue_rows(audit),
         levels=_level_rows(audit),
@@ -120,6 +116,11 @@ def _level_rows(audit: Audit) -> list[list[Any]]:
         for level in cue.levels
         if level.decisive
     ]
+
+
+def anchor(finding: Finding) -> str:
+    """Return the id of a finding's section."""
+    return re.sub(r"\W+", "-", f"{finding.code}-{finding.subject}".lower()).strip("-")
 
 
 class _Album:

@@ -66,7 +66,7 @@ def duplicate_findings(pairs: pd.DataFrame, target: str) -> Iterator[Finding]:
         "mirrored": ("mirrored_images", "images that mirror each other"),
     }
     for kind, (code, words) in kinds.items():
-        found = pairs[pairs["kind"] == kind].sort_values(["correlation", "a", "b"], ascending=[False, True, True])
+        found = pairs[pairs["kind"] == kind].sort_values(["correlation", "a", "b"])
         if len(found):
             images = len(set(found["a"]) | set(found["b"]))
             sentence = f"{counted(len(found), 'pair')} of {words} ({counted(images, 'image')})."

@@ -48,6 +48,7 @@ class Level:
         share: Share of the label that most of them have, with Wilson's interval on the effective sample size.
         label: That label.
         decisive: Whether the level nearly settles the label although the label at large is not settled.
+        rows: Of a decisive level, the places of its images, those of the rarer label first.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Level:
     share: Estimate
     label: int
     decisive: bool
+    rows: tuple[int, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -224,7 +226,8 @@ class _Tests:
             if decisive:
                 strict = proportion(labels == label, self.groups[rows], 1 - 0.05 / self.level_tests)
                 decisive = share.low > (1 + base) / 2 and strict.low > base
-            yield Level(name, len(labels), int(labels.sum()), share, label, decisive)
+            places = np.flatnonzero(rows)[np.argsort(labels == label, kind="stable")].tolist() if decisive else ()
+            yield Level(name, len(labels), int(labels.sum()), share, label, decisive, tuple(places))
 
 
 def target_rates(values: NDArray[Any], labels: Vector, folds: Codes) -> Vector:
