@@ -9,6 +9,7 @@ modified less than two seconds before reading began, since a further change coul
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import time
@@ -31,25 +32,26 @@ KEPT = 16
 SETTLED = 2_000_000_000
 """Nanoseconds for which a folder must have been left alone; the coarsest file systems count in two seconds."""
 
-_FORM = 1
+_FORM = 2
 
 
-def remembered(reader: str, path: Path, options: dict[str, Any], read: Callable[[], Catalogue]) -> Catalogue:
-    """Return the kept catalogue if nothing changed, else read and keep it."""
+def remembered(reader: Callable[..., Catalogue], path: Path, options: dict[str, Any]) -> Catalogue:
+    """Return the kept catalogue if nothing changed, else call ``reader(path, **options)`` and keep the result."""
     file = _file(reader, path, options)
     catalogue = _kept(file)
     if catalogue is not None:
         return catalogue
     started = time.time_ns()
     with recorded() as listing:
-        catalogue = read()
+        catalogue = reader(path, **options)
     if listing.folders and listing.newest < started - SETTLED:
         _keep(file, catalogue, listing)
     return catalogue
 
 
-def _file(reader: str, path: Path, options: dict[str, Any]) -> Path:
-    key = json.dumps([_FORM, __version__, reader, str(path), options], sort_keys=True, default=str)
+def _file(reader: Callable[..., Catalogue], path: Path, options: dict[str, Any]) -> Path:
+    code = hashlib.sha256(Path(inspect.getfile(reader)).read_bytes()).hexdigest()
+    key = json.dumps([_FORM, __version__, reader.__name__, code, str(path), options], sort_keys=True, default=str)
     return cache_folder() / "catalogues" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 

@@ -74,7 +74,7 @@ _SOURCE = {
 }
 
 _STUDY = re.compile(
-    r"(?:.*/)?(?:(?P<split>train|valid)/)?(?P<region>XR_[A-Za-z]+)/(?:(?P<inner>train|valid)/)?"
+    r"(?:/(?P<split>train|valid)/|/)(?P<region>XR_[A-Za-z]+)/(?:(?P<inner>train|valid)/)?"
     r"(?P<patient>patient[^/]+)/(?P<study>study[^/]*_(?P<label>positive|negative))$"
 )
 
@@ -108,8 +108,10 @@ def read_mura(path: Path) -> Catalogue:
     listed = _Listed.read(root)
     marker = read_json(root / MARKER) if find_file(root / MARKER) else None
     phantoms = isinstance(marker, dict)
+    if phantoms:
+        images = _with_views(images, root)
     return Catalogue(
-        images=images.drop(columns="folder"),
+        images=images,
         target=str(marker.get("target", "fractured")) if isinstance(marker, dict) else "abnormal",
         name="phantoms" if phantoms else "MURA",
         root=root,
@@ -145,9 +147,9 @@ def _root_of(path: Path) -> Path:
 
 
 def _images(folders: list[Path]) -> pd.DataFrame:
-    """Return a row per image; ``folder`` is the study's folder as the CSV files name it, without the root."""
+    """Return a row per image; its id and its study's are their paths in the CSV files, without the root."""
     rows = [row for folder in track(folders, "Listing studies") for row in _rows_of_region(str(folder))]
-    columns = ["image_id", "path", "study_id", "patient_id", "region", "label", "split", "folder"]
+    columns = ["image_id", "path", "study_id", "patient_id", "region", "label", "split"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -155,7 +157,7 @@ def _rows_of_region(folder: str) -> Iterator[tuple[Any, ...]]:
     for patient in list_folder(folder)[0]:
         for name in list_folder(f"{folder}/{patient}")[0]:
             study = f"{folder}/{patient}/{name}"
-            found = _STUDY.match(study.replace("\\", "/"))
+            found = _STUDY.search(study.replace("\\", "/"))
             if found is None:
                 continue
             split = found["split"] or found["inner"] or ""
@@ -164,16 +166,7 @@ def _rows_of_region(folder: str) -> Iterator[tuple[Any, ...]]:
             label = int(found["label"] == "positive")
             for image in list_folder(study)[1]:
                 if is_image_name(image):
-                    yield (
-                        f"{study_id}/{image}",
-                        f"{study}/{image}",
-                        study_id,
-                        patient,
-                        region,
-                        label,
-                        split,
-                        study_id,
-                    )
+                    yield f"{study_id}/{image}", f"{study}/{image}", study_id, patient, region, label, split
 
 
 @dataclass(frozen=True)
@@ -263,13 +256,22 @@ def _count_warning(images: pd.DataFrame) -> Iterator[str]:
         yield f"this copy differs from the published MURA v1.1: {'; '.join(parts)}"
 
 
+def _with_views(images: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Add the views that the phantoms' generator wrote down."""
+    facts = _phantom_table(root / "phantoms.csv", ["image_id", "view"])
+    return images.merge(facts, on="image_id", how="left")
+
+
 def _phantom_boxes(root: Path, images: pd.DataFrame) -> pd.DataFrame:
-    """Return the boxes that the phantoms' generator wrote, of the images read."""
-    path = root / "boxes.csv"
-    if not find_file(path):
-        return pd.DataFrame(columns=list(BOX_COLUMNS))
-    try:
-        boxes = pd.read_csv(path, dtype={"image_id": str, "kind": str})[list(BOX_COLUMNS)]
-    except (ValueError, OSError, KeyError) as error:
-        raise InputError(f"not a table of boxes: {error}", where=path) from None
+    """Return the boxes of breaks that the phantoms' generator wrote, of the images read."""
+    boxes = _phantom_table(root / "boxes.csv", list(BOX_COLUMNS))
     return boxes[boxes["image_id"].isin(images["image_id"])].reset_index(drop=True)
+
+
+def _phantom_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    if not find_file(path):
+        return pd.DataFrame(columns=columns)
+    try:
+        return pd.read_csv(path, dtype={"image_id": str, "view": str, "kind": str}, usecols=columns)[columns]
+    except (ValueError, OSError) as error:
+        raise InputError(f"not a table of phantoms: {error}", where=path) from None

@@ -40,8 +40,7 @@ def read_catalogue(settings: DataSettings) -> Catalogue:
     name, place = (settings.reader, path) if settings.reader != "auto" else detect(path)
     reader = READERS[name].load()
     options = _checked_options(name, reader, settings.reader_options)
-    catalogue = catalogue_cache.remembered(name, place, options, lambda: _read(reader, place, options))
-    return catalogue.select_regions(settings.regions)
+    return _read(reader, place, options).select_regions(settings.regions)
 
 
 def detect(path: Path) -> tuple[str, Path]:
@@ -120,7 +119,7 @@ def _checked_options(name: str, reader: Any, options: dict[str, Any]) -> dict[st
 
 def _read(reader: Any, path: Path, options: dict[str, Any]) -> Catalogue:
     try:
-        catalogue: Catalogue = reader(path, **options)
+        catalogue = catalogue_cache.remembered(reader, path, options)
     except PermissionError as error:
         raise InputError("may not be read", where=error.filename or path, hint="Check its rights") from None
     if not len(catalogue):
