@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from osteon.cli.console import JSON_OPTION, Console
-from osteon.cli.options import DamagedOption, DataArgument, OptionOption, ReaderOption, RegionOption, data_settings
+from osteon.cli.options import (
+    DamagedOption,
+    DataArgument,
+    NeighboursOption,
+    OptionOption,
+    ReaderOption,
+    RegionOption,
+    data_settings,
+)
 
 app = typer.Typer(help="Look into a data set before anything is trained on it.", no_args_is_help=True)
 
@@ -89,6 +97,39 @@ def _show_phantoms(console: Console, made: dict[str, Any], out: Path) -> None:
     rows = [[name.replace("_", " "), number] for name, number in counts.items()]
     console.table("Phantoms (synthetic, never to be presented as real)", ("", "number"), rows)
     console.note(f"In {out}\nNext: osteon data audit {out}")
+
+
+@app.command()
+def audit(
+    data: DataArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the page and tables.")] = Path("audit"),
+    reader: ReaderOption = None,
+    region: RegionOption = None,
+    option: OptionOption = None,
+    neighbours: NeighboursOption = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Look for what would make figures wrong: broken files, copies, contradicting labels, leaks, shortcuts.
+
+    Writes audit.html, audit.json, groups.csv (what must stay on one side of a split) and catalogue.csv.
+
+    Example: osteon data audit FracAtlas --neighbours 8 --out audit
+    """
+    from osteon.data import audit as auditing
+    from osteon.data.reading import read_catalogue
+
+    console = Console(as_json=as_json)
+    settings = data_settings(data, reader=reader, region=region, option=option, neighbours=neighbours)
+    with console.progress():
+        found = auditing.run_audit(read_catalogue(settings), settings)
+        paths = auditing.write_audit(found, out)
+    console.emit({**found.as_dict(), "files": [str(path) for path in paths]})
+    if not as_json:
+        rows = [[item.severity, item.code, item.count, item.sentence] for item in found.findings]
+        console.table(found.catalogue.name, ("severity", "finding", "count", "what was found"), rows)
+        console.note(f"{found.summary()}\nPage: {out / 'audit.html'}")
+    console.refusals(found.refusals)
+    console.finish(found.refusals)
 
 
 @app.command()
