@@ -125,8 +125,8 @@ def audit(
         paths = auditing.write_audit(found, out)
     console.emit({**found.as_dict(), "files": [str(path) for path in paths]})
     if not as_json:
-        rows = [[item.severity, item.code, item.count, item.sentence] for item in found.findings]
-        console.table(found.catalogue.name, ("severity", "finding", "count", "what was found"), rows)
+        rows = [[item.severity, item.code, item.sentence] for item in found.findings]
+        console.table(found.catalogue.name, ("severity", "finding", "what was found"), rows)
         console.note(f"{found.summary()}\nPage: {out / 'audit.html'}")
     console.refusals(found.refusals)
     console.finish(found.refusals)
