@@ -191,7 +191,7 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], scores: Histogram, error
         label=f"calibration error {error.text()}",
     )
     upper.set(ylabel=f"share that is {target}", xlim=(0, 1), ylim=(-0.02, 1.02))
-    upper.legend(loc="upper left")
+    upper.legend(loc="best")
     counts = np.add(scores.negatives, scores.positives)
     lower.stairs(counts, scores.edges, fill=True, color=GREY, alpha=0.75)
     lower.set(xlabel="predicted probability", ylabel="cases")

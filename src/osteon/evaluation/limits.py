@@ -7,6 +7,7 @@ from osteon.evaluation.results import Evaluation
 from osteon.pages.html import percent, thousands
 
 FEW_CASES = 20
+SHORTCUT_CODES = ("shortcut", "shortcuts_together", "decisive_flag")
 _MEANING = {
     "abnormal": "“Abnormal” is MURA's label: fracture, hardware, degenerative disease, lesion or anything else a "
     "radiologist found not normal. A study called abnormal is not thereby called fractured.",
@@ -99,12 +100,11 @@ def _label(record: RunRecord) -> list[str]:
 def _shortcuts(record: RunRecord) -> list[str]:
     if record.findings is None:
         return [] if record.catalogue is None else ["The data were not audited for shortcuts."]
-    named = [item for item in record.findings if "shortcut" in str(item.get("kind", item.get("code", ""))).lower()]
-    texts = [str(item.get("title") or item.get("what") or item.get("summary") or "") for item in named]
-    texts = [text.rstrip(".") for text in texts if text]
+    named = [item for item in record.findings if item.get("code") in SHORTCUT_CODES and item.get("severity") != "note"]
+    texts = [str(item.get("sentence", "")).rstrip(".") for item in named]
     if not texts:
         return []
-    return [f"The label can partly be told without looking at the bone ({'; '.join(texts)}); the model may do so too."]
+    return [f"The label can partly be told without looking at the bone, and the model may do so: {'; '.join(texts)}."]
 
 
 def _elsewhere(evaluation: Evaluation, record: RunRecord) -> list[str]:

@@ -89,7 +89,14 @@ class RunRecord:
     @property
     def split_leaks(self) -> bool:
         """Whether the test figures are known to be too good because of the split."""
-        return self.split_method in LEAKING_METHODS or (self.leaks is not None and len(self.leaks) > 0)
+        straddling = self.leaks is not None and len(self.leaks) > 0
+        return self.split_method in LEAKING_METHODS or straddling or bool(self.leak_findings)
+
+    @property
+    def leak_findings(self) -> list[str]:
+        """What the audit says of images on two sides of the split."""
+        found = [item for item in self.findings or [] if str(item.get("code", "")).startswith("split_shares_")]
+        return [str(item.get("sentence", "")) for item in found]
 
     @property
     def patients_known(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,19 +12,21 @@ from osteon.evaluation import figures as draw
 from osteon.evaluation import report_tables as tables
 from osteon.evaluation.bands import roc_band
 from osteon.evaluation.limits import limits
-from osteon.evaluation.pooling import pool_studies
+from osteon.evaluation.pooling import Pooling, pool_studies
 from osteon.evaluation.record import RunRecord
 from osteon.evaluation.results import Evaluation, Level
+from osteon.evaluation.tables import levels
 from osteon.evaluation.worst import WrongCall, worst_errors
 from osteon.pages.html import render
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, write_text
+from osteon.statistics.definitions import METRICS
 
 
 def write_report(
     path: str | Path, evaluation: Evaluation, predictions: pd.DataFrame, run: RunFolder | None = None
 ) -> list[Path]:
-    """Write the report, and beside a run its figures as PNG.
+    """Write the report, and its figures as PNG into the folder ``figures`` beside it.
 
     Args:
         path: Of the page.
@@ -45,10 +47,8 @@ def write_report(
     figures = evaluation_figures(evaluation, scored, record)
     context = _context(evaluation, record, wrong, {name: figure_uri(figure) for name, figure in figures.items()})
     write_text(path, render("osteon.evaluation", "report.html.j2", **context))
-    if run is None:
-        return [Path(path)]
-    pictures = _error_figures(wrong, record.target)
-    return [Path(path), *draw.write_figures(run.figures, {**figures, **pictures})]
+    folder = RunFolder(Path(path).parent).figures
+    return [Path(path), *draw.write_figures(folder, {**figures, **_error_figures(wrong, record.target)})]
 
 
 def evaluation_figures(evaluation: Evaluation, scored: pd.DataFrame, record: RunRecord) -> dict[str, Figure]:
@@ -63,8 +63,8 @@ def evaluation_figures(evaluation: Evaluation, scored: pd.DataFrame, record: Run
     if record.history is not None:
         best = record.summary.get("best_epoch")
         found["figure-4-learning-curves"] = draw.learning_curves(record.history, None if best is None else int(best))
-    for level in tables.levels(evaluation):
-        rows = scored if level == "image" else pool_studies(scored, _pooling(evaluation))
+    for level in levels(evaluation):
+        rows = scored if level == "image" else pool_studies(scored, cast(Pooling, evaluation.pooling))
         suffix = "" if level == "image" else "-study"
         level_figures = _level_figures(evaluation, level, rows, record.target)
         found.update({f"{name}{suffix}": figure for name, figure in level_figures.items()})
@@ -78,7 +78,7 @@ def evaluation_figures(evaluation: Evaluation, scored: pd.DataFrame, record: Run
 def _level_figures(evaluation: Evaluation, level: Level, rows: pd.DataFrame, target: str) -> dict[str, Figure]:
     scores, curves = evaluation.overall[level], evaluation.curves[level]
     counts, threshold = scores.confusion, evaluation.thresholds[level].value
-    unit = {"image": "images", "study": "studies"}[level]
+    unit = tables.UNITS[level]
     band = roc_band(
         rows["label"], rows["probability"], rows["group_id"], confidence=evaluation.confidence, seed=evaluation.seed
     )
@@ -130,20 +130,16 @@ def _context(
         "target": target,
         "confidence": f"{100 * evaluation.confidence:g} %",
         "scores": evaluation.overall["image"],
-        "levels": tables.levels(evaluation),
+        "levels": levels(evaluation),
         "figures": figures,
         "false_alarms": wrong[0],
         "misses": wrong[1],
         "limits": limits(evaluation, record),
-        "main_table": tables.main_table(evaluation, target),
-        "every_metric": tables.every_metric(evaluation, target),
-        "region_tables": {level: tables.by_region(evaluation, level, target) for level in tables.levels(evaluation)},
+        "main_table": tables.metric_table(evaluation, tables.MAIN),
+        "every_metric": tables.metric_table(evaluation, list(METRICS)),
+        "region_tables": {level: tables.by_region(evaluation, level, target) for level in levels(evaluation)},
         "view_table": tables.by_view(evaluation, target),
         "threshold_table": tables.threshold_table(evaluation),
         "split_table": tables.split_table(record),
         "leaks": [] if record.leaks is None else record.leaks.to_dict("records"),
     }
-
-
-def _pooling(evaluation: Evaluation) -> Any:
-    return evaluation.pooling

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from osteon.evaluation.record import RunRecord
-from osteon.evaluation.results import LEVELS, Evaluation, Level, Scores
+from osteon.evaluation.results import Evaluation, Level, Scores
+from osteon.evaluation.tables import BASELINES, levels
 from osteon.pages.html import number, percent, thousands
 from osteon.statistics.definitions import METRICS
 from osteon.statistics.intervals import Estimate
 
 Cell = str | Estimate
-BASELINES = {"always_normal": "always “not {target}”", "prevalence": "prevalence for all"}
-MAIN = ("auc", "average_precision", "accuracy", "sensitivity", "specificity", "precision", "f1", "kappa")
-BY_NAME = ("auc", "accuracy", "sensitivity", "specificity", "precision", "kappa")
+UNITS = {"image": "images", "study": "studies"}
+MAIN = ("auc", "average_precision", "accuracy", "error", "precision", "sensitivity", "specificity", "f1", "kappa")
+BY_NAME = ("auc", "accuracy", "sensitivity", "specificity", "kappa")
 
 
 @dataclass
@@ -32,32 +33,15 @@ class Table:
         self.kinds.append(kind)
 
 
-def several_views(evaluation: Evaluation) -> bool:
-    """Return whether studies and images differ."""
-    return evaluation.overall["image"].n != evaluation.overall["study"].n
-
-
-def levels(evaluation: Evaluation) -> tuple[Level, ...]:
-    """Return the levels worth showing: images alone where every study is one image."""
-    return LEVELS if several_views(evaluation) else ("image",)
-
-
-def main_table(evaluation: Evaluation, target: str) -> Table:
-    """Return the paper's figures of each level, the baselines under each."""
-    table = Table(["", "n#", *(f"{METRICS[name].label}#" for name in MAIN)])
-    for level in levels(evaluation):
-        _with_baselines(table, {"image": "images", "study": "studies"}[level], evaluation.overall[level], MAIN, target)
-    return table
-
-
-def every_metric(evaluation: Evaluation, target: str) -> Table:
-    """Return all figures, one a row, of images, studies and the baselines of images."""
+def metric_table(evaluation: Evaluation, names: Sequence[str]) -> Table:
+    """Return figures, one a row: of images, of studies where they differ, and of the baselines of images."""
     shown = levels(evaluation)
-    names = {"image": "images#", "study": "studies#"}
-    table = Table(["figure", *(names[level] for level in shown), *(f"{_words(name, target)}#" for name in BASELINES)])
-    for name, definition in METRICS.items():
+    headings = [f"{UNITS[level]}, n = {thousands(evaluation.overall[level].n)}#" for level in shown]
+    table = Table(["", *headings, *(f"{words}#" for words in BASELINES.values())])
+    baselines = evaluation.overall["image"].baselines
+    for name in names:
         own: list[Cell] = [evaluation.overall[level][name] for level in shown]
-        table.add([definition.label, *own, *(evaluation.overall["image"].baselines[key][name] for key in BASELINES)])
+        table.add([METRICS[name].label, *own, *(_brief(baselines[key][name]) for key in BASELINES)])
     return table
 
 
@@ -72,20 +56,16 @@ def by_view(evaluation: Evaluation, target: str) -> Table:
 
 
 def _by_name(scores: Mapping[str, Scores], heading: str, target: str) -> Table:
-    table = Table([heading, "n#", f"{target}#", *(f"{METRICS[name].label}#" for name in BY_NAME)])
+    table = Table([heading, "n#", f"{target}#", *(f"{_short(name)}#" for name in BY_NAME)])
     for name, item in scores.items():
-        _with_baselines(table, name, item, BY_NAME, target, positives=True)
+        _with_baselines(table, name, item)
     return table
 
 
-def _with_baselines(
-    table: Table, name: str, scores: Scores, metrics: tuple[str, ...], target: str, *, positives: bool = False
-) -> None:
-    counts: list[Cell] = [thousands(scores.n), *([thousands(scores.positives)] if positives else [])]
-    table.add([name, *counts, *(scores[metric] for metric in metrics)], "model")
-    for key, item in scores.baselines.items():
-        empty: list[Cell] = [""] * len(counts)
-        table.add([_words(key, target), *empty, *(_brief(item[metric]) for metric in metrics)], "baseline")
+def _with_baselines(table: Table, name: str, scores: Scores) -> None:
+    table.add([name, thousands(scores.n), thousands(scores.positives), *(scores[key] for key in BY_NAME)], "model")
+    for key, words in BASELINES.items():
+        table.add([words, "", "", *(_brief(scores.baselines[key][metric]) for metric in BY_NAME)], "baseline")
 
 
 def _brief(item: Estimate) -> Cell:
@@ -130,5 +110,6 @@ def _missing(value: Any) -> bool:
     return value is None or value != value or str(value) == "<NA>"
 
 
-def _words(baseline: str, target: str) -> str:
-    return BASELINES.get(baseline, baseline).format(target=target)
+def _short(metric: str) -> str:
+    """Return a figure's label without what stands in brackets."""
+    return METRICS[metric].label.partition(" (")[0]
