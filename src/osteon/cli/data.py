@@ -126,7 +126,8 @@ def audit(
     console.emit({**found.as_dict(), "files": [str(path) for path in paths]})
     if not as_json:
         rows = [[item.severity, item.code, item.sentence] for item in found.findings]
-        console.table(found.catalogue.name, ("severity", "finding", "what was found"), rows)
+        if rows:
+            console.table(found.catalogue.name, ("severity", "finding", "what was found"), rows)
         console.note(f"{found.summary()}\nPage: {out / 'audit.html'}")
     console.refusals(found.refusals)
     console.finish(found.refusals)

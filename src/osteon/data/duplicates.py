@@ -150,19 +150,19 @@ def match(thumbnails: NDArray[np.uint8], readable: NDArray[np.floating]) -> Matc
 
 def _identical(prints: Fingerprints) -> tuple[Rows, Rows, NDArray[np.bool_]]:
     """Return pairs of files with the same bytes, and which files are the first of their kind."""
-    digests = prints.records["digest"]
     places = np.flatnonzero(prints.readable)
-    representative = np.zeros(len(digests), dtype=bool)
+    digests = pd.Series(prints.records["digest"][places])
+    representative = np.zeros(len(prints), dtype=bool)
+    representative[places[~digests.duplicated().to_numpy()]] = True
+    copied = digests.duplicated(keep=False).to_numpy()
     first: list[int] = []
     second: list[int] = []
-    by_digest = pd.Series(places).groupby(digests[places], sort=False)
-    for _, group in by_digest:
-        members = group.to_numpy()
-        representative[members[0]] = True
+    for _, group in pd.Series(places[copied]).groupby(digests[copied].to_numpy(), sort=False):
+        members = group.tolist()
         heads = members if len(members) <= LISTED_COPIES else members[:1]
         for place, head in enumerate(heads):
-            first.extend([int(head)] * (len(members) - place - 1))
-            second.extend(int(other) for other in members[place + 1 :])
+            first.extend([head] * (len(members) - place - 1))
+            second.extend(members[place + 1 :])
     return np.array(first, dtype=np.intp), np.array(second, dtype=np.intp), representative
 
 
