@@ -68,7 +68,8 @@ class Square:
 
 def found(image_id: str, path: str) -> SourceFile:
     """Look a file up without reading it."""
-    return SourceFile(image_id, path, _signature(path))
+    place = Path(path).absolute()
+    return SourceFile(image_id, str(place), _signature(place))
 
 
 def square(source: SourceFile, settings: StoreSettings, known: Container[str]) -> Square:
@@ -86,7 +87,7 @@ def square(source: SourceFile, settings: StoreSettings, known: Container[str]) -
         image = read_image(Path(source.path))
     except UnreadableImageError as error:
         return Square(digest, refusal=error.refusal)
-    if _signature(source.path) != source.signature:
+    if _signature(Path(source.path)) != source.signature:
         return Square(digest, refusal=Refusal(source.path, "changed", "was changed while it was read"))
     return Square(digest, fit_grey(to_uint8(image.pixels), settings.size, settings.fit), image.damaged)
 
@@ -116,9 +117,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _signature(path: str) -> Signature | None:
+def _signature(path: Path) -> Signature | None:
     try:
-        about = Path(path).stat()
+        about = path.stat()
     except (OSError, ValueError):
         return None
     return (about.st_size, about.st_mtime_ns, about.st_ctime_ns) if stat.S_ISREG(about.st_mode) else None

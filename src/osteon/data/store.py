@@ -162,8 +162,7 @@ class _Plan:
         if images.empty:
             raise InputError("the catalogue holds no image", where=catalogue.root)
         pairs = zip(images["image_id"].tolist(), images["path"].tolist(), strict=True)
-        files = [found(image_id, str(Path(path).absolute())) for image_id, path in pairs]
-        return cls(files, settings, skip)
+        return cls([found(image_id, path) for image_id, path in pairs], settings, skip)
 
     @property
     def about(self) -> dict[str, Any]:
