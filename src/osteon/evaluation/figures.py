@@ -239,7 +239,7 @@ def forest(rows: Sequence[tuple[str, Estimate]], reference: float | None, xlabel
         if item.defined:
             axes.plot([item.low, item.high], [place, place], color=NEGATIVE, linewidth=1.6, solid_capstyle="butt")
             axes.plot([item.value], [place], linestyle="", marker="s", markersize=5.5, color=NEGATIVE)
-        words = f"{item.text()}   n = {thousands(item.n)}" if item.defined else f"n/a: {item.reason}"
+        words = f"{item.text()}   n = {thousands(item.n)}".replace("-", "−") if item.defined else f"n/a: {item.reason}"
         axes.annotate(
             words,
             (1.02, place),

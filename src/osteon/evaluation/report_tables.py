@@ -56,16 +56,26 @@ def by_view(evaluation: Evaluation, target: str) -> Table:
 
 
 def _by_name(scores: Mapping[str, Scores], heading: str, target: str) -> Table:
-    table = Table([heading, "n#", f"{target}#", *(f"{_short(name)}#" for name in BY_NAME)])
+    table = Table([heading, "n#", f"{target}#", *(f"{short_label(name)}#" for name in BY_NAME)])
     for name, item in scores.items():
-        _with_baselines(table, name, item)
+        add_scores(table, name, item, BASELINES, thousands(item.n), thousands(item.positives))
     return table
 
 
-def _with_baselines(table: Table, name: str, scores: Scores) -> None:
-    table.add([name, thousands(scores.n), thousands(scores.positives), *(scores[key] for key in BY_NAME)], "model")
-    for key, words in BASELINES.items():
-        table.add([words, "", "", *(_brief(scores.baselines[key][metric]) for metric in BY_NAME)], "baseline")
+def add_scores(table: Table, name: str, scores: Scores, baselines: Mapping[str, str], *counts: str) -> None:
+    """Add a row of the headline figures, and one for each baseline.
+
+    Args:
+        table: Its columns are a name, the counts, and :data:`BY_NAME`.
+        name: Of the row.
+        scores: What it shows.
+        baselines: Which baselines of ``scores`` follow, and in what words.
+        counts: Cells between the name and the figures.
+    """
+    table.add([name, *counts, *(scores[metric] for metric in BY_NAME)], "model")
+    for key, words in baselines.items():
+        cells = (_brief(scores.baselines[key][metric]) for metric in BY_NAME)
+        table.add([words, *("" for _ in counts), *cells], "baseline")
 
 
 def _brief(item: Estimate) -> Cell:
@@ -110,6 +120,6 @@ def _missing(value: Any) -> bool:
     return value is None or value != value or str(value) == "<NA>"
 
 
-def _short(metric: str) -> str:
+def short_label(metric: str) -> str:
     """Return a figure's label without what stands in brackets."""
     return METRICS[metric].label.partition(" (")[0]

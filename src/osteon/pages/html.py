@@ -92,11 +92,12 @@ def show_estimate(item: Interval | None, digits: int = 3) -> Markup:
         return Markup('<span class="na" title="n = {n}: {why}">n/a <small>{why}</small></span>').format(
             n=thousands(item.n), why=item.reason or "undefined"
         )
-    value = f"{item.value:.{digits}f}"
+    value = number(item.value, digits)
     if math.isnan(item.low) or math.isnan(item.high):
         why = f"; no interval: {item.reason}" if item.reason else ""
         return Markup('<span class="estimate" title="n = {}{}">{}</span>').format(thousands(item.n), why, value)
-    span = f"({item.low:.{digits - 1}f}–{item.high:.{digits - 1}f})"
+    to = "–" if item.low >= 0 else " to "
+    span = f"({number(item.low, digits - 1)}{to}{number(item.high, digits - 1)})"
     return Markup('<span class="estimate" title="n = {}">{} <span class="interval">{}</span></span>').format(
         thousands(item.n), value, span
     )
@@ -108,8 +109,8 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Show a number with fixed decimals; unknown ones as a dash."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    """Show a number with fixed decimals and a true minus; unknown ones as a dash."""
+    return "–" if value is None or math.isnan(value) else f"{value:z.{digits}f}".replace("-", "\u2212")
 
 
 def thousands(value: float | None) -> str:
