@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from osteon._version import __version__
-from osteon.cli import data, doctor, evaluate, models, train
+from osteon.cli import data, demo, doctor, evaluate, models, train
 from osteon.errors import OsteonError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.command("evaluate")(evaluate.evaluate)

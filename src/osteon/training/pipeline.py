@@ -13,7 +13,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from osteon.config import RunSettings
-from osteon.data.audit import run_audit
 from osteon.data.catalogue import SPLITS, Catalogue
 from osteon.errors import Refusal, SettingsError
 from osteon.evaluation.predictions import write_predictions
@@ -91,12 +90,18 @@ def train(
         catalogue.write(folder.split)
     note(_describe(catalogue))
     if audit and not folder.audit.is_file():
-        write_json(folder.audit, run_audit(catalogue).as_dict())
+        _audit(catalogue, folder)
     prepared = prepare(catalogue, settings)
     result = _fit(prepared, settings, folder, resume=resume, callbacks=callbacks)
     _predict(prepared, settings, folder, result)
     _write_summary(folder, prepared, settings, result)
     return TrainingRun(folder, result, prepared.catalogue, prepared.refusals)
+
+
+def _audit(catalogue: Catalogue, folder: RunFolder) -> None:
+    from osteon.data.audit import run_audit
+
+    write_json(folder.audit, run_audit(catalogue).as_dict())
 
 
 def _fit(
@@ -146,8 +151,10 @@ def _write_summary(folder: RunFolder, prepared: Prepared, settings: RunSettings,
 
 
 def _check(settings: RunSettings) -> None:
+    """Refuse wrong settings before anything is read or written."""
     if settings.data.path is None:
         raise SettingsError("no data given", where="data.path", hint="osteon train DATA --out RUN")
+    _network(settings)
 
 
 def _describe(catalogue: Catalogue) -> str:

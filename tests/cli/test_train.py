@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from makers.tiny import SMALL, write_class_folders
+
+from osteon.cli.app import main
+
+SETTINGS = [text for key, value in SMALL.items() for text in ("--set", f"{key}={json.dumps(value)}")]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_class_folders(tmp_path / "data")
+
+
+def test_train_writes_run_metrics_and_report(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["train", str(data), "--out", str(out), *SETTINGS, "--set", "training.epochs=8", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["images"] == {"train": 84, "valid": 18, "test": 18}
+    assert printed["epochs"] == 8
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["overall"]["image"]["n"] == 18
+    assert printed["metrics"]["overall"]["image"]["metrics"]["auc"] == metrics["overall"]["image"]["metrics"]["auc"]
+    assert (out / "report.html").is_file()
+    assert (out / "audit.json").is_file()
+    assert len(pd.read_csv(out / "history.csv")) == 8
+
+
+def test_refused_files_give_exit_code_3(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "normal" / "empty.png").write_bytes(b"")
+    command = ["train", str(data), "--out", str(tmp_path / "run"), *SETTINGS, "--set", "training.epochs=1", "--no-audit"]
+    assert main([*command, "--no-evaluate"]) == 3
+    assert "empty.png" in capsys.readouterr().err
+    assert (tmp_path / "run" / "predictions.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nowhere"], 2, "nowhere"),
+        (["EMPTY"], 3, "no image"),
+        (["DATA", "--model", "resnet_of_dreams"], 2, "no model named"),
+        (["DATA", "--preset", "papper"], 2, "no such preset"),
+        (["DATA", "--set", "training.epoch=3"], 2, "did you mean training.epochs"),
+        (["DATA", "--set", "nonsense"], 2, "KEY=VALUE"),
+        (["DATA", "--set", "model.options={depth: 3}"], 2, "no option 'depth'"),
+        (["DATA", "--region", "skull"], 3, "skull"),
+        (["DATA", "--split", "paper"], 2, "paper"),
+        ([], 2, "no data given"),
+    ],
+)
+def test_wrong_usage_and_wrong_input_are_said(
+    arguments: list[str], code: int, said: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    named = {"DATA": str(data), "EMPTY": str(tmp_path / "EMPTY")}
+    filled = [named.get(item, item) for item in arguments]
+    assert main(["train", *filled, "--out", str(tmp_path / "run"), "--no-audit"]) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_class_only_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (data / "abnormal").iterdir():
+        path.rename(data / "normal" / f"b{path.name}")
+    assert main(["train", str(data), "--out", str(tmp_path / "run"), "--no-audit"]) == 3
+    assert "one class" in capsys.readouterr().err
+
+
+def test_a_resumed_run_keeps_its_settings(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", str(tmp_path), "--epochs", "3"]) == 2
+    assert "keeps its own settings" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path)]) == 3
+    assert "not a run folder" in capsys.readouterr().err
+
+
+def test_folds_are_trained_pooled_and_reused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "cv"
+    command = ["train", str(data), "--out", str(out), *SETTINGS, "--set", "training.epochs=1", "--folds", "3", "--no-audit"]
+    assert main([*command, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["folds"] == ["fold-0", "fold-1", "fold-2"]
+    assert printed["metrics"]["overall"]["image"]["n"] == 120
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("finished before") == 3

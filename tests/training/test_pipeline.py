@@ -1,0 +1,154 @@
+"""A whole run, as a user starts it; the slow ones in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from makers.tiny import SMALL
+
+from osteon.config import RunSettings, load_settings
+from osteon.data.catalogue import Catalogue
+from osteon.errors import InputError, SettingsError
+from osteon.evaluation.predictions import read_predictions
+from osteon.run import RunFolder
+from osteon.training.crossvalidate import finished, fold_settings, pool
+from osteon.training.pipeline import train
+
+
+def _settings(folder: Path, **changes: object) -> RunSettings:
+    named = {key.replace("__", "."): value for key, value in changes.items()}
+    return load_settings(None, {"data.path": folder, **SMALL, **named})
+
+
+def test_a_run_folder_is_a_complete_record(class_folders: Path, tmp_path: Path) -> None:
+    settings = _settings(class_folders)
+    result = train(settings, tmp_path / "run", audit=False)
+    folder = result.folder
+    for path in (folder.config, folder.environment, folder.split, folder.history, folder.predictions, folder.summary):
+        assert path.is_file(), path
+    catalogue = Catalogue.read(folder.split)
+    assert catalogue.images["split"].value_counts().to_dict() == {"train": 84, "valid": 18, "test": 18}
+    predictions = read_predictions(folder.predictions)
+    held_out = catalogue.images[catalogue.images["split"] != "train"]
+    assert set(predictions["image_id"]) == set(held_out["image_id"])
+    labels = held_out.set_index("image_id")["label"]
+    assert (labels.loc[predictions["image_id"]].to_numpy() == predictions["label"]).all()
+    assert predictions["model"].unique().tolist() == ["paper_cnn"]
+    assert folder.settings() == settings
+    assert json.loads(folder.summary.read_text())["epochs"] == 3
+
+
+def test_same_settings_give_the_same_predictions_byte_for_byte(class_folders: Path, tmp_path: Path) -> None:
+    settings = _settings(class_folders)
+    runs = [train(settings, tmp_path / name, audit=False).folder for name in ("a", "b")]
+    assert runs[0].predictions.read_bytes() == runs[1].predictions.read_bytes()
+    other = train(_settings(class_folders, seed=1), tmp_path / "c", audit=False).folder
+    assert other.predictions.read_bytes() != runs[0].predictions.read_bytes()
+
+
+def test_unreadable_files_are_refused_and_the_rest_is_trained_on(class_folders: Path, tmp_path: Path) -> None:
+    (class_folders / "normal" / "empty.png").write_bytes(b"")
+    (class_folders / "normal" / "noise.png").write_bytes(os.urandom(500))
+    result = train(_settings(class_folders, training__epochs=1), tmp_path / "run", audit=False)
+    assert sorted(Path(item.path).name for item in result.refusals) == ["empty.png", "noise.png"]
+    assert len(result.catalogue) == 120
+    summary = json.loads(result.folder.summary.read_text())
+    assert len(summary["refusals"]) == 2
+
+
+def test_a_run_is_not_written_over(class_folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(SettingsError, match="not empty"):
+        train(_settings(class_folders), tmp_path / "run", audit=False)
+    assert [item.name for item in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_one_class_only_is_refused_before_anything_is_written(class_folders: Path, tmp_path: Path) -> None:
+    for path in (class_folders / "abnormal").iterdir():
+        path.unlink()
+    with pytest.raises(InputError):
+        train(_settings(class_folders), tmp_path / "run", audit=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_data_is_a_wrong_setting(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no data given"):
+        train(load_settings(), tmp_path / "run")
+
+
+def test_folds_are_runs_of_their_own_that_cover_every_image_once(class_folders: Path, tmp_path: Path) -> None:
+    settings = _settings(class_folders, split__folds=3, training__epochs=1)
+    names = []
+    for name, fold in fold_settings(settings):
+        assert not finished(tmp_path / name, fold)
+        train(fold, tmp_path / name, audit=False)
+        assert finished(tmp_path / name, fold)
+        names.append(name)
+    table = pool(tmp_path, names)
+    assert sorted(table["image_id"]) == sorted(Catalogue.read(tmp_path / "fold-0" / "split.csv").images["image_id"])
+    assert set(table["split"]) == {"test"}
+    with pytest.raises(SettingsError, match="other settings"):
+        finished(tmp_path / "fold-0", settings.model_copy(update={"seed": 9}))
+    with pytest.raises(SettingsError, match="number of folds"):
+        next(fold_settings(load_settings()))
+
+
+SETTINGS = [text for key, value in SMALL.items() for text in ("--set", f"{key}={json.dumps(value)}")]
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "osteon", "train", *map(str, arguments), "--no-audit", "--no-evaluate"]
+
+
+def _wait_for_epochs(history: Path, process: subprocess.Popen[bytes], epochs: int) -> None:
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if history.is_file() and len(pd.read_csv(history)) >= epochs:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"the run ended (code {process.poll()}) before it could be stopped")
+
+
+def _start(folder: Path, out: Path) -> subprocess.Popen[bytes]:
+    command = [*_command(folder, "--out", out), *SETTINGS, "--set", "training.epochs=60"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_predictions(class_folders: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = _start(class_folders, killed)
+    _wait_for_epochs(killed / "history.csv", process, 5)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(30) == -signal.SIGKILL
+    assert not (killed / "predictions.csv").exists()
+    assert _start(class_folders, whole).wait(240) == 0
+    subprocess.run(_command("--resume", killed), check=True, capture_output=True)
+    assert (killed / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    columns = ["epoch", "train_loss", "valid_loss", "valid_auc"]
+    histories = [pd.read_csv(folder / "history.csv")[columns] for folder in (killed, whole)]
+    pd.testing.assert_frame_equal(*histories)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_without_a_traceback_and_it_can_be_resumed(class_folders: Path, tmp_path: Path) -> None:
+    process = _start(class_folders, tmp_path / "run")
+    _wait_for_epochs(tmp_path / "run" / "history.csv", process, 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 3, err
+    assert b"interrupted" in err
+    assert b"Traceback" not in err
+    assert not (tmp_path / "run" / "predictions.csv").exists()
+    subprocess.run(_command("--resume", tmp_path / "run"), check=True, capture_output=True)
+    assert (tmp_path / "run" / "predictions.csv").is_file()
+    assert RunFolder.open(tmp_path / "run").summary.is_file()
