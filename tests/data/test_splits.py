@@ -67,7 +67,7 @@ def test_the_papers_split_has_its_numbers_and_its_leak(humerus):
     assert set(patients["id"]) == train & test
     assert (patients["valid"] == 0).all()
     assert (patients["images"] == patients["train"] + patients["test"]).all()
-    assert any(f"{len(patients)} patients" in text and "more than one split" in text for text in result.warnings)
+    assert any(f"{len(patients)} patients" in text and "in more than one split" in text for text in result.warnings)
 
 
 def test_the_papers_split_is_seeded_and_scales(humerus, rng):
@@ -231,11 +231,15 @@ def test_a_share_of_zero_makes_no_such_side(humerus):
     assert sizes(without) == {"train": 1272, "test": 288}
 
 
-def test_it_says_so_when_no_patient_is_known(rng):
+@pytest.mark.parametrize("group_id", ["", "own"])
+def test_it_says_so_when_no_patient_is_known(rng, group_id):
     images = pd.DataFrame({"image_id": [f"i{k}" for k in range(100)], "label": rng.integers(0, 2, 100)})
+    images["group_id"] = [f"g{max(k, 3)}" for k in range(100)] if group_id else ""
     result = make_split(catalogue_of(images), SplitSettings())
-    assert any("neither patients nor groups are known" in text for text in result.warnings)
+    assert any("patients are not known" in text for text in result.warnings)
     assert describe(result)["patients"].isna().all()
+    blocks = images.assign(group_id=[f"g{k // 4}" for k in range(100)])
+    assert not make_split(catalogue_of(blocks), SplitSettings()).warnings
 
 
 # Folds and images
@@ -275,7 +279,7 @@ def test_an_image_level_split_has_exact_shares_and_leaks(humerus):
     assert table["images"].tolist() == pytest.approx([1092, 234, 234], abs=1)
     assert np.ptp(table["positive_share"]) < 0.005
     assert len(leaks(result)) > 100
-    assert any("more than one split" in text for text in result.warnings)
+    assert any("in more than one split" in text for text in result.warnings)
 
 
 # Too little

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.data.catalogue import has_name, split_names
+from osteon.data.duplicates import components
 
 MOST_REGIONS = 30
 _IDS = ("group_id", "patient_id", "study_id")
@@ -18,14 +19,10 @@ def group_codes(images: pd.DataFrame) -> NDArray[np.int64]:
     Images that share a ``group_id``, a ``patient_id`` or a ``study_id`` are of one group, and so is whatever hangs
     together through several of these; an image that shares none is a group of its own.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     n = len(images)
     pairs = [_first_with_same(images[name].to_numpy(dtype=object)) for name in _IDS]
     here, first = np.tile(np.arange(n), len(pairs)), np.concatenate(pairs)
-    graph = coo_array((np.ones(len(here), dtype=np.int8), (here, first)), shape=(n, n))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+    return components(n, here, first).astype(np.int64)
 
 
 def strata(images: pd.DataFrame) -> NDArray[np.float64]:
