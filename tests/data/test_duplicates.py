@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import shutil
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from makers.pictures import catalogue_of, names, picture, save, write_pictures
+from osteon.data import duplicates
+from osteon.data.duplicates import clusters, find_duplicates, match
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    return write_pictures(tmp_path, 30)
+
+
+def found(paths: list[Path]) -> set[tuple[str, str, str]]:
+    return names(find_duplicates(catalogue_of(paths)))
+
+
+def test_different_pictures_have_no_copies(paths: list[Path]) -> None:
+    pairs = find_duplicates(catalogue_of(paths))
+    assert pairs.empty
+    assert list(pairs) == list(duplicates.COLUMNS)
+    assert pairs.attrs["complete"]
+
+
+def test_byte_copies(paths: list[Path], tmp_path: Path) -> None:
+    copies = [Path(shutil.copy(paths[3], tmp_path / f"copy{index}.png")) for index in range(2)]
+    assert found([*paths, *copies]) == {
+        ("image003.png", "copy0.png", "identical"),
+        ("image003.png", "copy1.png", "identical"),
+        ("copy0.png", "copy1.png", "identical"),
+    }
+
+
+def test_many_byte_copies_are_paired_with_the_first_only(paths: list[Path], tmp_path: Path) -> None:
+    copies = [Path(shutil.copy(paths[0], tmp_path / f"copy{index:02d}.png")) for index in range(20)]
+    pairs = find_duplicates(catalogue_of([paths[0], *copies]))
+    assert len(pairs) == 20
+    assert set(pairs["a"]) == {"image000.png"}
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_re_encoded(paths: list[Path], tmp_path: Path, quality: int) -> None:
+    copy = save(tmp_path / "copy.jpg", picture(4), quality=quality)
+    assert found([*paths, copy]) == {("image004.png", "copy.jpg", "near")}
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.7])
+def test_rescaled(paths: list[Path], tmp_path: Path, factor: float) -> None:
+    pixels = picture(5)
+    size = (round(pixels.shape[1] * factor), round(pixels.shape[0] * factor))
+    copy = save(tmp_path / "copy.png", np.asarray(Image.fromarray(pixels).resize(size, Image.BICUBIC)))
+    assert found([*paths, copy]) == {("image005.png", "copy.png", "near")}
+
+
+def test_brightness_contrast_and_depth(paths: list[Path], tmp_path: Path) -> None:
+    darker = save(tmp_path / "darker.png", (picture(6) * 0.6 + 10).astype(np.uint8))
+    deep = save(tmp_path / "deep.png", (picture(6).astype(np.uint16) * 16))
+    pairs = found([*paths, darker, deep])
+    assert {("image006.png", "darker.png", "near"), ("image006.png", "deep.png", "near")} <= pairs
+    assert len(pairs) == 3
+
+
+def test_mirrored(paths: list[Path], tmp_path: Path) -> None:
+    copy = save(tmp_path / "copy.jpg", np.ascontiguousarray(picture(7)[:, ::-1]), quality=85)
+    assert found([*paths, copy]) == {("image007.png", "copy.jpg", "mirrored")}
+
+
+def test_a_copy_of_a_symmetric_picture_is_near_and_it_is_no_copy_of_itself(paths: list[Path], tmp_path: Path) -> None:
+    half = picture(8)
+    both = np.hstack([half, half[:, ::-1]])
+    symmetric = [save(tmp_path / "s.png", both), save(tmp_path / "t.jpg", both, quality=90)]
+    assert found([*paths, *symmetric]) == {("s.png", "t.jpg", "near")}
+
+
+def test_truncated_copies_are_compared_above_the_cut(paths: list[Path], tmp_path: Path) -> None:
+    whole = save(tmp_path / "cut.jpg", picture(9), quality=90)
+    whole.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
+    other = save(tmp_path / "mirrored.jpg", np.ascontiguousarray(picture(10)[:, ::-1]), quality=90)
+    other.write_bytes(other.read_bytes()[: int(other.stat().st_size * 0.7)])
+    assert found([*paths, whole, other]) == {
+        ("image009.png", "cut.jpg", "near"),
+        ("image010.png", "mirrored.jpg", "mirrored"),
+    }
+
+
+def test_the_same_pose_with_other_detail_is_not_a_copy(tmp_path: Path, rng: np.random.Generator) -> None:
+    pose = np.asarray(Image.fromarray(picture(1)).resize((12, 12), Image.BOX).resize((128, 128), Image.BICUBIC))
+    noisy = [(pose + rng.normal(0, 8, pose.shape)).clip(0, 255).astype(np.uint8) for _ in range(2)]
+    a, b = (np.asarray(Image.fromarray(item).resize((64, 64), Image.BOX)) for item in noisy)
+    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > duplicates.CORRELATION
+    assert len(match(np.stack([a, b]), np.ones(2))) == 0
+
+
+def test_blank_pictures_are_not_compared(tmp_path: Path) -> None:
+    flat = [save(tmp_path / f"{value}.png", np.full((80, 80), value, dtype=np.uint8)) for value in (0, 7, 255)]
+    assert found(flat) == set()
+
+
+def test_blocks_give_the_same_pairs_as_one_block(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    thumbs = rng.integers(0, 256, (60, 64, 64), dtype=np.uint8)
+    thumbs[50:] = thumbs[:10]
+    thumbs[40:45] = thumbs[30:35, :, ::-1]
+    readable = np.where(np.arange(60) % 3 == 0, 0.7, 1.0)
+    whole = match(thumbs, readable)
+    monkeypatch.setattr(duplicates, "QUERIES", 7)
+    monkeypatch.setattr(duplicates, "TARGETS", 11)
+    monkeypatch.setattr(duplicates, "CONFIRMED", 2)
+    parts = match(thumbs, readable)
+    expected = {(i, i + 50, False) for i in range(10)} | {(i, i + 10, True) for i in range(30, 35)}
+    for result in (whole, parts):
+        assert set(zip(*(v.tolist() for v in (result.first, result.second, result.mirrored)), strict=True)) == expected
+
+
+def test_the_search_ends_at_a_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(duplicates, "MOST_PAIRS", 5)
+    monkeypatch.setattr(duplicates, "QUERIES", 2)
+    copies = [save(tmp_path / f"c{quality}.jpg", picture(1), quality=quality) for quality in range(60, 80)]
+    pairs = find_duplicates(catalogue_of(copies))
+    assert not pairs.attrs["complete"]
+    assert 5 <= len(pairs) < 190
+
+
+@pytest.mark.slow
+def test_forty_thousand_pictures_in_bounded_memory(rng: np.random.Generator) -> None:
+    n = 40_000
+    thumbs = rng.integers(0, 256, (n, 16, 16), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    thumbs ^= rng.integers(0, 64, (64, 64), dtype=np.uint8)
+    thumbs[39_999] = thumbs[5]
+    thumbs[20_000] = thumbs[6, :, ::-1]
+    tracemalloc.start()
+    result = match(thumbs, np.ones(n))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.first.tolist() == [5, 6]
+    assert result.second.tolist() == [39_999, 20_000]
+    assert peak < 400e6
+
+
+def test_clusters_hang_together_over_several_pairs() -> None:
+    ids = pd.Series(list("abcdef"))
+    pairs = pd.DataFrame({"a": ["a", "b", "e", "x"], "b": ["b", "d", "f", "c"]})
+    number = clusters(ids, pairs)
+    assert number[0] == number[1] == number[3]
+    assert number[4] == number[5]
+    assert len(set(number)) == 3

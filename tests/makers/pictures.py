@@ -1,0 +1,43 @@
+"""Small grey pictures, each of its own, and catalogues of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from osteon.data.catalogue import Catalogue
+
+
+def picture(seed: int, size: tuple[int, int] = (120, 96)) -> np.ndarray:
+    """Return a smooth random picture with some fine detail, ``uint8``, shape ``size`` (height, width)."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    coarse = Image.fromarray(rng.integers(30, 200, (7, 6), dtype=np.uint8)).resize((width, height), Image.BICUBIC)
+    fine = Image.fromarray(rng.integers(0, 50, (30, 24), dtype=np.uint8)).resize((width, height), Image.BILINEAR)
+    return (np.asarray(coarse, dtype=np.int16) + np.asarray(fine)).clip(0, 255).astype(np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def write_pictures(folder: Path, n: int, *, suffix: str = "png", first: int = 0) -> list[Path]:
+    """Write ``n`` different pictures ``image000.png`` …"""
+    return [save(folder / f"image{index:03d}.{suffix}", picture(index)) for index in range(first, first + n)]
+
+
+def catalogue_of(paths: list[Path], labels: list[Any] | None = None, **columns: list[Any]) -> Catalogue:
+    """Catalogue files under their names, labelled alternately 0 and 1 where no labels are given."""
+    labels = [index % 2 for index in range(len(paths))] if labels is None else labels
+    images = pd.DataFrame({"image_id": [path.name for path in paths], "path": [str(path) for path in paths]})
+    return Catalogue(images.assign(label=labels, **columns), "fractured", "made", paths[0].parent)
+
+
+def names(pairs: pd.DataFrame) -> set[tuple[str, str, str]]:
+    return set(zip(pairs["a"], pairs["b"], pairs["kind"], strict=True))
