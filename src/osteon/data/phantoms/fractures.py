@@ -90,6 +90,8 @@ class Severity:
         angulation: Degrees.
         gap: mm, less in thin bones.
         hairline_gap: The same for hairline cracks.
+        shortening: As a multiple of the bone's diameter.
+        zoom: The field's length is multiplied by this, and so is the freedom of the pose (for broken and whole alike).
     """
 
     shares: tuple[float, ...]
@@ -97,12 +99,14 @@ class Severity:
     angulation: tuple[float, float]
     gap: tuple[float, float]
     hairline_gap: tuple[float, float]
+    shortening: tuple[float, float]
+    zoom: float
 
 
 SEVERITIES: dict[Difficulty, Severity] = {
-    "easy": Severity((0.3, 0.25, 0.15, 0.3, 0.0), (0.3, 1.0), (8, 30), (1.5, 3.5), (0.8, 1.2)),
-    "normal": Severity((0.25, 0.25, 0.17, 0.21, 0.12), (0.12, 0.7), (3, 22), (0.8, 2.5), (0.5, 1.0)),
-    "hard": Severity((0.2, 0.2, 0.15, 0.1, 0.35), (0.0, 0.3), (0, 8), (0.3, 1.2), (0.3, 0.7)),
+    "easy": Severity((0.3, 0.25, 0.1, 0.35, 0.0), (0.45, 1.2), (12, 40), (3.0, 7.0), (1.0, 2.0), (0.0, 0.05), 0.7),
+    "normal": Severity((0.26, 0.26, 0.17, 0.21, 0.1), (0.15, 0.8), (4, 25), (1.0, 3.0), (0.5, 1.0), (0.0, 0.15), 0.85),
+    "hard": Severity((0.2, 0.2, 0.15, 0.1, 0.35), (0.0, 0.3), (0, 8), (0.3, 1.2), (0.3, 0.7), (0.0, 0.15), 1.0),
 }
 
 
@@ -121,7 +125,7 @@ def draw_break(rng: np.random.Generator, z: float, diameter: float, difficulty: 
     small = float(np.clip(diameter / 20.0, 0.45, 1.0))
     loose = kind != "hairline"
     slopes = {"transverse": (0, 15), "oblique": (32, 60), "hairline": (0, 50)}
-    rises = {"spiral": (1.8, 3.2), "comminuted": (0.4, 1.0)}
+    rises = {"spiral": (1.8, 3.2), "comminuted": (0.6, 1.3)}
     calm = 0.6 if kind == "spiral" else 1.0
     return Break(
         kind=kind,
@@ -131,7 +135,7 @@ def draw_break(rng: np.random.Generator, z: float, diameter: float, difficulty: 
         gap=float(rng.uniform(*(severity.gap if loose else severity.hairline_gap))) * small,
         displacement=float(rng.uniform(*severity.displacement)) * min(diameter, 20.0) * loose * calm,
         direction=float(direction),
-        shortening=float(rng.uniform(0, 0.15)) * diameter * loose,
+        shortening=float(rng.uniform(*severity.shortening)) * min(diameter, 20.0) * loose,
         angulation=float(rng.uniform(*severity.angulation)) * loose * calm,
         apex=float(apex),
         turn=float(rng.uniform(-20, 20)) * loose * float(np.interp(severity.angulation[1], [8, 22], [0.3, 1.0])),
@@ -145,16 +149,26 @@ def draw_break(rng: np.random.Generator, z: float, diameter: float, difficulty: 
 
 @dataclass(frozen=True)
 class Site:
-    """The cross-section in which a bone breaks."""
+    """The cross-section in which a bone breaks.
+
+    Attributes:
+        centre: Where the bone's axis meets it, in the bone's axes, shape ``(3,)``, mm.
+        radii: Half width and half depth of the bone there, mm.
+    """
 
     centre: NDArray[np.float64]
-    radius: float
+    radii: tuple[float, float]
+
+    @property
+    def radius(self) -> float:
+        """The larger of the two radii, mm."""
+        return max(self.radii)
 
     @classmethod
     def on(cls, bone: Tube, z: float) -> Site:
         """Return the cross-section of a bone at a height."""
         row = bone.at(np.array([z], dtype=np.float32))[:, 0].astype(np.float64)
-        return cls(np.array([row[X], row[Y], z]), float(max(row[WIDTH], row[DEPTH])))
+        return cls(np.array([row[X], row[Y], z]), (float(row[WIDTH]), float(row[DEPTH])))
 
 
 @dataclass(frozen=True)
@@ -199,10 +213,10 @@ class Surface:
 
     def rim(self) -> NDArray[np.float64]:
         """Return points of the surface over the bone's cross-section, shape ``(n, 3)``."""
-        radius = np.linspace(0.0, 1.0, 6)[1:, None] * self.site.radius
+        part = np.linspace(0.0, 1.0, 6)[1:, None]
         angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-        x = (self.site.centre[0] + radius * np.cos(angle)).ravel().astype(np.float32)
-        y = (self.site.centre[1] + radius * np.sin(angle)).ravel().astype(np.float32)
+        x = (self.site.centre[0] + part * self.site.radii[0] * np.cos(angle)).ravel().astype(np.float32)
+        y = (self.site.centre[1] + part * self.site.radii[1] * np.sin(angle)).ravel().astype(np.float32)
         return np.column_stack([x, y, self.heights(x, y)]).astype(np.float64)
 
 
@@ -355,7 +369,7 @@ def _wedges(event: Break, lower: Surface, upper: Surface, band: tuple[float, flo
     edges = event.azimuth + np.linspace(-180, 180, event.pieces + 1)
     for first, last in pairwise(edges):
         middle = np.radians((first + last) / 2 if event.pieces > 1 else event.azimuth)
-        outwards = event.displacement * rng.uniform(0.2, 0.8) + rng.uniform(0.3, 1.0) * event.gap
+        outwards = event.displacement * rng.uniform(0.1, 0.45) + rng.uniform(0.3, 1.0) * event.gap
         tilt = rotation((-np.sin(middle), np.cos(middle), 0.0), rng.uniform(-1, 1) * (5 + event.angulation))
         shift = np.array([outwards * np.cos(middle), outwards * np.sin(middle), rng.uniform(-0.5, 0.5) * event.gap])
         cuts: tuple[Cut | Sector, ...] = (Cut(lower, above=True), Cut(upper, above=False))

@@ -83,7 +83,7 @@ def plan_studies(settings: PhantomSettings) -> list[Study]:
     studies: list[Study] = []
     for order, split in enumerate(("train", "valid")):
         members = [visit for visit in visits if (visit.patient >= first_valid) == (split == "valid")]
-        labels = _labels(settings, len(members), order)
+        labels = _labels(settings, [visit.region for visit in members], order)
         studies += [
             Study(visit.patient, visit.number, visit.region, split, visit.images, bool(label))
             for visit, label in zip(members, labels, strict=True)
@@ -111,9 +111,15 @@ def _visits(settings: PhantomSettings) -> list[_Visit]:
     return visits
 
 
-def _labels(settings: PhantomSettings, count: int, order: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _labels(settings: PhantomSettings, regions: list[Region], order: int) -> list[bool]:
+    """Return which studies are positive: the same share in every region, else by chance (systematic sampling)."""
+    rng = stream(settings.seed, Stream.LABELS, order)
+    count = len(regions)
     positives = round(settings.positive * count)
     if 0 < settings.positive < 1 and count > 1:
         positives = min(max(positives, 1), count - 1)
-    labels = np.arange(count) < positives
-    return stream(settings.seed, Stream.LABELS, order).permutation(labels)
+    queue = sorted(rng.permutation(count).tolist(), key=lambda index: regions[index])
+    labels = [False] * count
+    for turn in rng.random() + np.arange(positives):
+        labels[queue[int(turn * count / positives) % count]] = True
+    return labels

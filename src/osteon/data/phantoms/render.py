@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from osteon.data.phantoms.anatomy import LAYOUTS, Bone, Layout, Limb, build_limb, without_others
 from osteon.data.phantoms.detector import Display, Exposure, detect, fluence, grey, open_beam, signal, window
-from osteon.data.phantoms.fractures import Break, Site, draw_break
+from osteon.data.phantoms.fractures import SEVERITIES, Break, Site, draw_break
 from osteon.data.phantoms.furniture import Collimator, Marker
 from osteon.data.phantoms.materials import Tissues
 from osteon.data.phantoms.plan import Stream, Study, stream
@@ -170,14 +170,15 @@ def draw_technique(specimen: Specimen, image: int) -> Technique:
     view = _view(rng, image)
     short = float(rng.uniform(0.5, 1.0)) if specimen.layout.limb != "forearm" else float(rng.uniform(0.62, 1.0))
     lying = bool(rng.random() < 0.15)
-    reach = float(rng.uniform(*specimen.layout.extent))
+    zoom = SEVERITIES[specimen.settings.difficulty].zoom
+    reach = float(rng.uniform(*specimen.layout.extent)) * zoom
     shape = (round(size * short), size) if lying else (size, round(size * short))
     distance = float(np.clip(rng.normal(1.0, 0.15), 0.6, 1.5)) * specimen.layout.thickness
     beam = Beam(shape, 1.0, float(rng.choice([1000.0, 1100.0, 1150.0])), distance)
     beam = replace(beam, pitch=reach * beam.magnification / size)
     upside = 180.0 if rng.random() < 0.08 else 0.0
-    tilt = float(np.clip(rng.normal(0, 8), -22, 22)) + (float(rng.choice([-90, 90])) if lying else upside)
-    off = (float(rng.uniform(-0.08, 0.08)) * short * reach, float(rng.uniform(-0.22, 0.22)) * reach)
+    tilt = float(np.clip(rng.normal(0, 9), -24, 24)) * zoom + (float(rng.choice([-90, 90])) if lying else upside)
+    off = (float(rng.uniform(-0.08, 0.08)) * short * reach, float(rng.uniform(-0.23, 0.23)) * reach * zoom)
     return Technique(
         view=view,
         turn=VIEWS[view] * float(rng.choice([-1, 1])) + float(rng.normal(0, 6)),
@@ -253,7 +254,7 @@ def _exposure(rng: np.random.Generator, layout: Layout) -> Exposure:
 def _display(rng: np.random.Generator) -> Display:
     return Display(
         black=float(rng.uniform(-0.5, 0.7)),
-        white=float(rng.uniform(0.92, 1.15)),
+        white=float(rng.uniform(0.98, 1.3)),
         gamma=float(np.exp(rng.uniform(np.log(0.9), np.log(1.9)))),
         edge=float(rng.uniform(0.0, 0.9)),
         edge_width=float(rng.uniform(0.02, 0.06)),
