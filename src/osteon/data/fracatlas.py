@@ -124,7 +124,7 @@ def _found(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
 
     Of an image that lies in two folders the one that agrees with the table is taken.
     """
-    rows = [(name, place) for place, names in walk_images(folder, depth=2) for name in names]
+    rows = [(name, place) for place, names in walk_images(folder) for name in names]
     found = pd.DataFrame(rows, columns=["image_id", "folder"])
     expected = found["image_id"].map(table.set_index("image_id")["fractured"])
     found["agrees"] = found["folder"].map(FOLDERS).eq(expected)

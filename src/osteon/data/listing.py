@@ -70,20 +70,33 @@ def list_images(path: str | Path) -> list[str]:
     return [name for name in list_folder(path)[1] if is_image_name(name)]
 
 
-def walk_images(root: str | Path, depth: int = 12) -> Iterator[tuple[str, list[str]]]:
+def walk_images(root: str | Path) -> Iterator[tuple[str, list[str]]]:
     """Yield every folder under ``root`` that holds images, as a path relative to it, with the images' names.
 
-    Symbolic links are followed; ``depth`` ends a loop of them.
+    Symbolic links are followed; a folder that is reached twice is listed once.
     """
-    waiting = [("", depth)]
+    waiting = [""]
+    seen = set()
     while waiting:
-        relative, left = waiting.pop()
-        folders, files = list_folder(Path(root, relative))
+        relative = waiting.pop()
+        folder = Path(root, relative)
+        identity = _identity(folder)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        folders, files = list_folder(folder)
         images = [name for name in files if is_image_name(name)]
         if images:
             yield relative, images
-        if left:
-            waiting.extend((f"{relative}/{name}".lstrip("/"), left - 1) for name in reversed(folders))
+        waiting.extend(f"{relative}/{name}".lstrip("/") for name in reversed(folders))
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        about = folder.stat()
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
 
 
 def is_image_name(name: str) -> bool:

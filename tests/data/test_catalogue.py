@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from osteon.data.catalogue import BOX_COLUMNS, COLUMNS, Catalogue, has_name, names_in, split_names
+from osteon.errors import InputError, Refusal
+
+
+def make(root: Path, **columns: object) -> Catalogue:
+    table = {"image_id": ["a", "b", "c"], "path": [f"{root}/{name}.png" for name in "abc"], **columns}
+    return Catalogue(images=pd.DataFrame(table), target="fractured", name="t", root=root)
+
+
+def test_absent_columns_are_filled(tmp_path: Path) -> None:
+    images = make(tmp_path, study_id=["s", "", None], age=[1, 2, 3]).images
+    assert tuple(images) == (*COLUMNS, "age")
+    assert images["study_id"].tolist() == ["s", "b", "c"]
+    assert images["patient_id"].tolist() == ["", "", ""]
+    assert images["label"].isna().all()
+    assert str(images["label"].dtype) == "Int8"
+
+
+@pytest.mark.parametrize("labels", [[1, 0, None], ["1", "0", ""], [1.0, 0.0, np.nan], [True, False, None]])
+def test_labels(tmp_path: Path, labels: list[object]) -> None:
+    column = make(tmp_path, label=labels).images["label"]
+    assert column[:2].tolist() == [1, 0]
+    assert pd.isna(column[2])
+
+
+@pytest.mark.parametrize("labels", [[1, 0, 2], ["1", "0", "yes"], [0.5, 1, 0]])
+def test_wrong_labels(tmp_path: Path, labels: list[object]) -> None:
+    with pytest.raises(InputError, match="1 labels are neither 0, 1 nor empty"):
+        make(tmp_path, label=labels)
+
+
+def test_a_broken_contract(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"1 image ids occur twice, e\.g\. 'a'"):
+        make(tmp_path, image_id=["a", "a", "b"])
+    with pytest.raises(InputError, match="unknown split 'val'"):
+        make(tmp_path, split=["train", "val", ""])
+    with pytest.raises(InputError, match="lacks the column path"):
+        Catalogue(images=pd.DataFrame({"image_id": ["a"]}), target="t", name="n", root=tmp_path)
+
+
+def test_one_class_and_no_labels(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no image has a label"):
+        make(tmp_path).labelled()
+    with pytest.raises(InputError, match=r"one class \(0: not fractured\)"):
+        make(tmp_path, label=[0, 0, None]).labelled()
+    assert len(make(tmp_path, label=[0, 0, None]).labelled(both_classes=False)) == 2
+    assert make(tmp_path, label=[0, 1, None]).labelled().images["image_id"].tolist() == ["a", "b"]
+
+
+def test_names_in_columns() -> None:
+    column = pd.Series(["hand|leg", "", "hip"])
+    assert split_names("hand|leg") == ["hand", "leg"]
+    assert names_in(column) == ["hand", "hip", "leg"]
+    assert has_name(column, "leg").tolist() == [True, False, False]
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    images = pd.DataFrame(
+        {
+            "image_id": ["007", "NA", 'c,"d'],
+            "path": [f"{root}/x/1.png", f"{root}/NA.png", "/elsewhere/3.png"],
+            "patient_id": ["01", "1", ""],
+            "label": [1, None, 0],
+            "hardware": [1, 0, 0],
+            "age": [61.25, None, 3.0],
+            "number": pd.array([5, None, 7], dtype="Int64"),
+            "portable": [True, False, True],
+            "site": ["1", "02", ""],
+        }
+    )
+    boxes = pd.DataFrame([["007", 1.5, 2, 3, 4, "mask"]], columns=list(BOX_COLUMNS))
+    original = Catalogue(
+        images=images,
+        target="fractured",
+        name="t",
+        root=root,
+        boxes=boxes,
+        source={"licence": "CC BY 4.0", "neighbours": 8},
+        warnings=("look out",),
+        refusals=(Refusal("x.png", "missing", "not there"),),
+    )
+    original.write(tmp_path / "out" / "split.csv")
+    again = Catalogue.read(tmp_path / "out" / "split.csv")
+    pd.testing.assert_frame_equal(again.images, original.images)
+    pd.testing.assert_frame_equal(again.boxes, boxes, check_dtype=False)
+    assert (again.target, again.name, again.root) == ("fractured", "t", root.resolve())
+    assert (again.source, again.warnings, again.refusals) == (original.source, original.warnings, original.refusals)
+    written = (tmp_path / "out" / "split.csv").read_text()
+    assert str(tmp_path) not in written
+    assert Catalogue.is_written(tmp_path / "out" / "split.csv")
+
+
+def test_files_that_are_no_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a readable catalogue"):
+        Catalogue.read(tmp_path / "no.csv")
+    make(tmp_path).write(tmp_path / "c.csv")
+    for name, text in (("c.json", "{}"), ("c.json", "nothing"), ("c.boxes.csv", "")):
+        kept = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match="not a readable catalogue"):
+            Catalogue.read(tmp_path / "c.csv")
+        (tmp_path / name).write_text(kept)
+    assert not Catalogue.is_written(tmp_path / "other.csv")
+
+
+def test_boxes_follow_the_images(tmp_path: Path) -> None:
+    catalogue = make(tmp_path, region=["hand", "leg", "hand|leg"])
+    boxes = pd.DataFrame([[name, 0, 0, 1, 1, "box"] for name in "abc"], columns=list(BOX_COLUMNS))
+    catalogue = Catalogue(**{**catalogue.__dict__, "boxes": boxes}).select_regions(("hand",))
+    assert catalogue.images["image_id"].tolist() == ["a", "c"]
+    assert catalogue.boxes["image_id"].tolist() == ["a", "c"]
