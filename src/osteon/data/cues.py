@@ -100,13 +100,15 @@ def column_cues(name: str, column: pd.Series[Any]) -> Iterator[Cue]:
     """Yield a metadata column as a cue, and whether it is known if it is not always."""
     text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
     known = text != ""
+    if not known.any():
+        return
     numbers = pd.to_numeric(text.replace({"True": "1", "False": "0"}), errors="coerce").astype(float)
     if numbers[known].notna().all() and np.isfinite(numbers[known]).all():
         flag = set(numbers[known]) <= {0.0, 1.0}
         yield Cue(name, "flag" if flag else "number", "metadata", numbers.to_numpy())
     elif text[known].nunique() <= max(MOST_LEVELS, known.sum() / 2):
         yield _category(name, "metadata", text)
-    if known.any() and not known.all():
+    if not known.all():
         yield Cue(f"{name} is known", "flag", "metadata", known.to_numpy(dtype=float))
 
 

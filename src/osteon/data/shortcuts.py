@@ -186,9 +186,10 @@ class _Tests:
 
     def together(self, cues: Sequence[Cue]) -> Estimate:
         """Return the AUC of scores from a logistic regression that was fitted on the other folds."""
-        if not cues:
+        columns = [column for cue in cues for column in _columns(cue)]
+        if not columns:
             return Estimate.undefined("no cues", len(self.labels))
-        features = np.column_stack([column for cue in cues for column in _columns(cue)])
+        features = np.column_stack(columns)
         scores = np.zeros(len(self.labels))
         for fold in np.unique(self.folds):
             out = self.folds == fold
