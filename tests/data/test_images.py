@@ -135,7 +135,9 @@ def test_deep_grey_is_scaled_by_the_depth_that_holds_it(maximum: int, top: int) 
     scaled = to_uint8(pixels)
     assert scaled.dtype == np.uint8
     assert np.array_equal(scaled, np.rint(pixels * 255.0 / top).astype(np.uint8))
-    assert np.array_equal(read_image_uint8(encoded(pixels, "PNG")).pixels, scaled)
+    read = read_image_uint8(encoded(pixels, "PNG"))
+    assert np.array_equal(read.pixels, scaled)
+    assert (read.damaged, read.notes) == (False, ())
 
 
 def test_eight_bits_are_left_as_they_are() -> None:

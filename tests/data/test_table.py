@@ -266,6 +266,28 @@ def test_plain_class_names(classes: list[str], labels: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("classes", "positives", "labels"),
+    [
+        (["1", "2"], ["2"], [0, 1]),
+        (["1.0", "2.0"], ["2"], [0, 1]),
+        (["no", "yes"], ["True"], [0, 1]),
+        (["Fracture", "none"], ["fracture"], [1, 0]),
+        (["A", "a", "b"], ["a"], [0, 1, 0]),
+        (["a", "b", "c"], ["a", "c"], [1, 0, 1]),
+    ],
+)
+def test_positive_classes(classes: list[str], positives: list[str], labels: list[int]) -> None:
+    assert class_labels(classes, positives, where=Path("t.csv")) == dict(zip(classes, labels, strict=True))
+
+
+@pytest.mark.parametrize("value", [True, "yes", ["yes"]])
+def test_options_as_yaml_gives_them(folder: Path, value: object) -> None:
+    path = write(folder / "t.csv", {"7": NAMES, "y": ["yes", "no", ""]})
+    catalogue = read_table(path, image=7, positive=value)  # type: ignore[arg-type]
+    assert catalogue.images["label"].tolist()[:2] == [1, 0]
+
+
+@pytest.mark.parametrize(
     ("classes", "positives", "column", "word"),
     [
         (["normal", "abnormal"], [], "label", "abnormal"),

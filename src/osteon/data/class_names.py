@@ -34,7 +34,8 @@ def class_labels(classes: Iterable[str], positives: Sequence[str], *, where: Pat
 
     Args:
         classes: The distinct classes.
-        positives: Those that count as 1; where empty, plain names (``fractured``, ``normal``, ``1`` …) are known.
+        positives: Those that count as 1, small and capital letters alike unless that is ambiguous; where empty, plain
+            names (``fractured``, ``normal``, ``1`` …) are known.
         where: The table or folder, for messages.
 
     Raises:
@@ -42,13 +43,13 @@ def class_labels(classes: Iterable[str], positives: Sequence[str], *, where: Pat
         InputError: Without positives, a class whose meaning is not plain.
     """
     classes = list(classes)
-    absent = [name for name in positives if name not in classes]
+    absent = [name for name in positives if _word(name) not in map(_word, classes)]
     if absent and classes:
         raise SettingsError(
             f"there is no class {absent[0]!r}", where=where, hint=f"Classes: {', '.join(map(repr, classes[:20]))}"
         )
     if positives:
-        return {name: int(name in positives) for name in classes}
+        return _exactly_or_by_word(classes, positives)
     unclear = [name for name in classes if _plain(name) not in POSITIVE | NEGATIVE]
     if unclear:
         raise InputError(
@@ -57,6 +58,18 @@ def class_labels(classes: Iterable[str], positives: Sequence[str], *, where: Pat
             hint=f"Say which, e.g. --option positive={unclear[0]}",
         )
     return {name: int(_plain(name) in POSITIVE) for name in classes}
+
+
+def _exactly_or_by_word(classes: list[str], positives: Sequence[str]) -> dict[str, int]:
+    chosen = {name for name in positives if name in classes}
+    words = {_word(name) for name in positives if name not in classes}
+    return {name: int(name in chosen or _word(name) in words) for name in classes}
+
+
+def _word(name: str) -> str:
+    """Return a class's plain word; those that YAML takes for truth values are one."""
+    word = _plain(name)
+    return {"yes": "true", "y": "true", "on": "true", "no": "false", "n": "false", "off": "false"}.get(word, word)
 
 
 def target_word(classes: Iterable[str], positives: Sequence[str], column: str | None) -> str:

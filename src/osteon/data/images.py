@@ -65,6 +65,13 @@ class DecodedImage:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class EightBitImage(DecodedImage):
+    """A radiograph as grey values of 0-255, shape ``(height, width)``."""
+
+    pixels: npt.NDArray[np.uint8]
+
+
 class UnreadableImageError(InputError):
     """A file is not an image that can be read.
 
@@ -109,10 +116,10 @@ def read_image(source: Path | str | bytes, *, limits: Limits = LIMITS, at_least:
 
 def read_image_uint8(
     source: Path | str | bytes, *, limits: Limits = LIMITS, at_least: int | None = None
-) -> DecodedImage:
+) -> EightBitImage:
     """Decode an image as :func:`read_image` does and bring deeper grey values to 8 bits with :func:`to_uint8`."""
     image = read_image(source, limits=limits, at_least=at_least)
-    return replace(image, pixels=to_uint8(image.pixels))
+    return EightBitImage(to_uint8(image.pixels), image.damaged, image.notes)
 
 
 def to_uint8(pixels: Pixels) -> npt.NDArray[np.uint8]:

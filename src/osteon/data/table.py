@@ -44,7 +44,7 @@ def read_table(
     region: str | None = None,
     view: str | None = None,
     split: str | None = None,
-    positive: str | list[str] | None = None,
+    positive: object = None,
     target: str | None = None,
     root: str | None = None,
 ) -> Catalogue:
@@ -72,7 +72,8 @@ def read_table(
     path = path.absolute()
     columns = {"image": image, "label": label, "patient": patient, "study": study}
     columns |= {"region": region, "view": view, "split": split}
-    positives = [positive] if isinstance(positive, str) else [str(item) for item in positive or []]
+    columns = {role: None if name is None else str(name) for role, name in columns.items()}  # YAML may give numbers
+    positives = _texts(positive)
     file = path if path.is_file() else _only_table(path)
     if file is not None:
         return _TableReader(file, columns, positives, target, root).read()
@@ -80,6 +81,11 @@ def read_table(
     if given:
         raise SettingsError(f"option {given[0]!r} needs a table, but this is a folder without one", where=path)
     return _read_tree(path, positives, target)
+
+
+def _texts(value: object) -> list[str]:
+    items = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    return [str(item) for item in items]
 
 
 def looks_like_table(path: Path) -> bool:
