@@ -209,6 +209,7 @@ def test_compare_writes_table_and_forest(tmp_path: Path, capsys: pytest.CaptureF
     ]
     assert values["pairs"][0]["mcnemar"]["p_holm"] >= values["pairs"][0]["mcnemar"]["p_grouped"]
     assert (tmp_path / "out" / "figures" / "forest.png").read_bytes().startswith(b"\x89PNG")
+    assert "reader" in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
     shown = capsys.readouterr().out
     assert "McNemar, whole groups" in shown
     assert "reader − a" in shown

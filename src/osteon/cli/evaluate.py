@@ -76,9 +76,9 @@ def compare(
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN|CSV...", help="Two or more runs or predictions.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for comparison.json and the forest plot.")] = Path(
-        "comparison"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for comparison.json, its page and the forest plot.")
+    ] = Path("comparison"),
     level: Annotated[str, typer.Option("--level", metavar="image|study", help="What a case is.")] = "image",
     threshold: ThresholdOption = None,
     pooling: PoolingOption = None,
@@ -214,16 +214,13 @@ def _show_files(console: Console, files: dict[str, str]) -> None:
 
 
 def _write_comparison(out: Path, comparison: Comparison) -> dict[str, str]:
-    from osteon.evaluation.comparison import forest_rows
-    from osteon.evaluation.figures import forest, write_figures
+    from osteon.evaluation.comparison_page import write_comparison
     from osteon.run import write_json
 
     target = out / "comparison.json"
     write_json(target, jsonable(comparison.as_dict()))
-    title = f"{comparison.n} {comparison.level} cases, {100 * comparison.confidence:g}% intervals"
-    figure = forest(forest_rows(comparison), 0.0, "difference, second minus first", title)
-    paths = write_figures(out / "figures", {"forest": figure})
-    return {"comparison": str(target), "figures": ", ".join(str(path) for path in paths)}
+    page, *figures = write_comparison(out / "comparison.html", comparison)
+    return {"comparison": str(target), "report": str(page), "figures": ", ".join(map(str, figures))}
 
 
 def _show_comparison(console: Console, comparison: Comparison, files: dict[str, str]) -> None:

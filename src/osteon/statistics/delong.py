@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from osteon.statistics.metrics import Vector, checked
 
@@ -23,6 +22,8 @@ def placements(labels: Vector, scores: Vector) -> tuple[Vector, Vector]:
         For the positives (share of negatives below) and for the negatives (share of positives above), each in the
         order of the input.
     """
+    from scipy.stats import rankdata
+
     positive = labels > 0
     ranks = rankdata(scores)
     above, below = scores[positive], scores[~positive]
