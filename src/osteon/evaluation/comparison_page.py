@@ -16,7 +16,6 @@ from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, write_text
 from osteon.statistics.definitions import METRICS
 
-
 SMALL = 0.001
 
 

@@ -44,7 +44,8 @@ def learning_curves(history: pd.DataFrame, best_epoch: int | None = None) -> Fig
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         if best_epoch is not None:
             axes.axvline(best_epoch, color=GREY, linewidth=0.9, linestyle=":", label="weights kept")
-        axes.legend()
+        if axes.lines:
+            axes.legend()
     return figure
 
 

@@ -45,8 +45,8 @@ def write_report(
     scored = predictions[predictions["split"] == evaluation.split]
     wrong = worst_errors(scored, evaluation.thresholds["image"].value, record.catalogue)
     figures = evaluation_figures(evaluation, scored, record)
-    context = _context(evaluation, record, wrong, {name: figure_uri(figure) for name, figure in figures.items()})
-    write_text(path, render("osteon.evaluation", "report.html.j2", **context))
+    uris = {name: figure_uri(figure) for name, figure in figures.items()}
+    write_text(path, report_page(evaluation, record, wrong, uris))
     folder = RunFolder(Path(path).parent).figures
     return [Path(path), *draw.write_figures(folder, {**figures, **_error_figures(wrong, record.target)})]
 
@@ -117,12 +117,24 @@ def _error_figures(wrong: tuple[list[WrongCall], list[WrongCall]], target: str) 
     return found
 
 
-def _context(
+def report_page(
     evaluation: Evaluation,
     record: RunRecord,
     wrong: tuple[list[WrongCall], list[WrongCall]],
     figures: dict[str, str],
-) -> dict[str, Any]:
+) -> str:
+    """Return the page.
+
+    Args:
+        evaluation: What is reported.
+        record: The run it belongs to.
+        wrong: False alarms and misses.
+        figures: Data URIs by the names of :func:`evaluation_figures`; those that are not there are left out.
+    """
+    return render("osteon.evaluation", "report.html.j2", **_context(evaluation, record), figures=figures, wrong=wrong)
+
+
+def _context(evaluation: Evaluation, record: RunRecord) -> dict[str, Any]:
     target = record.target
     return {
         "evaluation": evaluation,
@@ -131,9 +143,6 @@ def _context(
         "confidence": f"{100 * evaluation.confidence:g} %",
         "scores": evaluation.overall["image"],
         "levels": levels(evaluation),
-        "figures": figures,
-        "false_alarms": wrong[0],
-        "misses": wrong[1],
         "limits": limits(evaluation, record),
         "main_table": tables.metric_table(evaluation, tables.MAIN),
         "every_metric": tables.metric_table(evaluation, list(METRICS)),
