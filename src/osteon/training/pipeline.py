@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from osteon.config import RunSettings
 from osteon.data.catalogue import SPLITS, Catalogue
+from osteon.data.splits import leaks
 from osteon.errors import Refusal, SettingsError
 from osteon.evaluation.predictions import write_predictions
 from osteon.models.factory import create
@@ -21,7 +22,7 @@ from osteon.models.network import Network
 from osteon.run import RunFolder, seed_numpy, write_json
 from osteon.training.fit import Fit, fit, load_weights
 from osteon.training.predict import predict_table
-from osteon.training.prepare import Prepared, leak_summary, prepare, split_catalogue
+from osteon.training.prepare import Prepared, prepare, split_catalogue
 
 log = logging.getLogger(__name__)
 Note = Callable[[str], None]
@@ -167,6 +168,6 @@ def _describe(catalogue: Catalogue) -> str:
             parts.append(
                 f"{split} {len(rows)} images in {rows['group_id'].nunique()} groups, {positive} {catalogue.target}"
             )
-    leaking = leak_summary(catalogue)
+    leaking = leaks(catalogue)
     leak = f"; LEAK: {len(leaking)} groups or patients stand on several sides" if len(leaking) else ""
     return "; ".join(parts) + leak

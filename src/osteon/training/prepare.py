@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-
-import pandas as pd
 
 from osteon.config import RunSettings
 from osteon.data.catalogue import Catalogue
 from osteon.data.duplicates import find_duplicates
 from osteon.data.groups import make_groups
 from osteon.data.reading import read_catalogue
-from osteon.data.splits import leaks, make_split
+from osteon.data.splits import make_split
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, Refusal
 from osteon.training.batches import Sample
 from osteon.training.losses import training_weights
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,11 +68,4 @@ def prepare(catalogue: Catalogue, settings: RunSettings) -> Prepared:
         SettingsError: There is no room for the store.
     """
     store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
-    kept = catalogue.images["image_id"].isin(store.image_ids)
-    usable = catalogue if kept.all() else catalogue.with_images(catalogue.images[kept])
-    return Prepared(usable, store, (*catalogue.refusals, *store.refusals))
-
-
-def leak_summary(catalogue: Catalogue) -> pd.DataFrame:
-    """Return the groups and patients that stand on several sides of the split."""
-    return leaks(catalogue)
+    return Prepared(store.usable(catalogue), store, (*catalogue.refusals, *store.refusals))
