@@ -134,3 +134,8 @@ def test_a_run_is_scored_with_its_own_settings(studies: pd.DataFrame, tmp_path) 
     write_predictions(run.predictions, check_predictions(studies, "here"))
     found = evaluate_run(run.path)
     assert (found.resamples, found.thresholds["image"].rule) == (150, "fixed")
+
+
+def test_a_region_that_all_images_show_is_not_scored_twice(studies: pd.DataFrame) -> None:
+    found = evaluate(studies.assign(region="humerus"), FAST)
+    assert found.by_region["humerus"]["study"] is found.overall["study"]

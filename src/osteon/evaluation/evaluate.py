@@ -53,8 +53,8 @@ def evaluate(predictions: pd.DataFrame, settings: EvaluationSettings | None = No
         seed=settings.seed,
         thresholds=thresholds,
         overall=overall,
-        by_region=_by_name(tested["image"], "region", scorer.levels),
-        by_view=_by_name(tested["image"], "view", lambda rows: scorer.scores(rows, "image")),
+        by_region=_by_name(tested["image"], "region", scorer.levels, overall),
+        by_view=_by_name(tested["image"], "view", lambda rows: scorer.scores(rows, "image"), overall["image"]),
         curves={
             level: curves(cases_of(tested[level], thresholds[level].value), settings.confidence) for level in LEVELS
         },
@@ -76,9 +76,13 @@ def evaluate_run(folder: str | Path, settings: EvaluationSettings | None = None)
     return evaluate(read_predictions(run.predictions), settings or run.settings().evaluation)
 
 
-def _by_name(images: pd.DataFrame, column: str, score: Callable[[pd.DataFrame], T]) -> dict[str, T]:
-    names = names_in(images[column])
-    return {name: score(images[has_name(images[column], name)]) for name in track(names, f"Scoring by {column}")}
+def _by_name(images: pd.DataFrame, column: str, score: Callable[[pd.DataFrame], T], whole: T) -> dict[str, T]:
+    """Score the images of each region or view; ``whole`` are the scores of all images."""
+    scores = {}
+    for name in track(names_in(images[column]), f"Scoring by {column}"):
+        rows = has_name(images[column], name)
+        scores[name] = whole if rows.all() else score(images[rows])
+    return scores
 
 
 def _one_model(table: pd.DataFrame) -> str:

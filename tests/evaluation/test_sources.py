@@ -1,0 +1,56 @@
+"""Which predictions a path means, and what the models in them are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from osteon.config import load_settings
+from osteon.errors import InputError
+from osteon.evaluation.sources import Source, read_models
+from osteon.run import RunFolder
+
+
+def write(path: Path, model: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = pd.DataFrame({"image_id": ["a", "b"], "label": [0, 1], "probability": [0.2, 0.7], "model": model})
+    rows.to_csv(path, index=False)
+    return path
+
+
+def test_a_run_is_found_by_its_folder_or_its_file(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", load_settings())
+    write(run.predictions)
+    for path in (run.path, run.predictions):
+        source = Source.open(path)
+        assert (source.run, source.name, source.out) == (run, "run", run.path)
+
+
+def test_a_folder_of_pooled_folds_is_no_run(tmp_path: Path) -> None:
+    write(tmp_path / "folds" / "predictions.csv")
+    source = Source.open(tmp_path / "folds")
+    assert (source.run, source.name, source.out) == (None, "folds", tmp_path / "folds")
+
+
+def test_any_other_file_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    source = Source.open(write(tmp_path / "keras.csv"))
+    assert (source.name, source.out) == ("keras", tmp_path / "keras-evaluation")
+    with pytest.raises(InputError, match="no such file"):
+        Source.open(tmp_path / "none")
+
+
+def test_models_are_named_so_that_they_can_be_told_apart(tmp_path: Path) -> None:
+    named = write(tmp_path / "one.csv", "resnet")
+    twice = [write(tmp_path / "x.csv", "cnn"), write(tmp_path / "y.csv", "cnn")]
+    unnamed = write(tmp_path / "reader.csv")
+    assert list(read_models([named, *twice, unnamed])) == ["resnet", "x", "y", "reader"]
+    assert list(read_models([unnamed, unnamed])) == ["reader (1)", "reader (2)"]
+
+
+def test_one_file_may_hold_several_models(tmp_path: Path) -> None:
+    both = pd.concat([pd.read_csv(write(tmp_path / "a.csv", "vgg")), pd.read_csv(write(tmp_path / "b.csv", "cnn"))])
+    both.to_csv(tmp_path / "both.csv", index=False)
+    assert list(read_models([tmp_path / "both.csv"])) == ["vgg", "cnn"]
+    assert list(read_models([tmp_path / "both.csv", tmp_path / "a.csv"])) == ["both: vgg", "cnn", "a"]
