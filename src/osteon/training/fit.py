@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAverag
 from osteon.config import RunSettings, TrainingSettings
 from osteon.errors import InputError, SettingsError, require
 from osteon.machine import fast_bf16_processor
+from osteon.models.allocator import keep_freed_memory
 from osteon.models.network import Network
 from osteon.run import RunFolder
 from osteon.training.batches import EpochSampler, OrderedSampler, Sample, loader
@@ -75,6 +76,8 @@ def fit(
     _quieten()
     checkpoints = Checkpoints(folder.checkpoints, settings.training.select)
     trainer = _trainer(settings, folder, checkpoints, [History(folder.history), *callbacks])
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
     rank, world = trainer.global_rank, trainer.world_size
     sampler = EpochSampler(train.labels, settings.training, settings.seed, rank=rank, world_size=world)
     ordered = OrderedSampler(len(valid), settings.training.batch_size, rank=rank, world_size=world)
