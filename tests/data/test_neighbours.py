@@ -52,4 +52,11 @@ def test_class_folders_tell_nothing() -> None:
 
 def test_unlabelled_images_break_the_sequence() -> None:
     labels = pd.array([0, 1, None] * 60, dtype="Int8")
-    assert neighbour_correlation(catalogue(labels, numbered(180))).n == 60
+    result = neighbour_correlation(catalogue(labels, numbered(180)))
+    assert (result.n, result.reason) == (60, "one class only")
+
+
+def test_files_numbered_by_class_tell_nothing() -> None:
+    for labels in (np.repeat([0, 1], 200), np.repeat([0, 1, 0], 150), np.zeros(90)):
+        result = neighbour_correlation(catalogue(labels, numbered(len(labels))))
+        assert not result.defined

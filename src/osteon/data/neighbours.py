@@ -12,6 +12,8 @@ from osteon.data.groups import file_numbers
 from osteon.statistics.intervals import Estimate, normal_quantile
 
 LEAST_PAIRS = 30
+LEAST_CHANGES = 3
+LONGEST_RUN = 100
 
 
 def neighbour_correlation(catalogue: Catalogue) -> Estimate:
@@ -22,7 +24,8 @@ def neighbour_correlation(catalogue: Catalogue) -> Estimate:
 
     Returns:
         Pearson's (phi) correlation; ``n`` is the number of pairs. The interval is Fisher's, on half the pairs, since
-        each image stands in two. Undefined below 30 pairs or where one side has one class only.
+        each image stands in two. Undefined below 30 pairs, and where files are numbered by class (runs of one label
+        are longer than any patient's, 100 images on average, or fewer than 3 changes in all).
     """
     pairs = _next_files(catalogue.images)
     labels = catalogue.images["label"].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -30,6 +33,8 @@ def neighbour_correlation(catalogue: Catalogue) -> Estimate:
     n = len(pairs)
     if n < LEAST_PAIRS:
         return Estimate.undefined(f"fewer than {LEAST_PAIRS} pairs of consecutive files", n)
+    if np.count_nonzero(here != after) < max(LEAST_CHANGES, n / LONGEST_RUN):
+        return Estimate.undefined("the files are numbered by class", n)
     if here.std() == 0 or after.std() == 0:
         return Estimate.undefined("one class only", n)
     value = float(np.corrcoef(here, after)[0, 1])

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from osteon.cli.options import data_overrides, data_settings, reader_options
+from osteon.errors import SettingsError
+
+
+def test_only_what_was_given_overrides() -> None:
+    assert data_overrides(Path("d")) == {"data.path": Path("d")}
+    assert data_overrides(neighbours=0, damaged="skip") == {"data.neighbours": 0, "data.damaged": "skip"}
+
+
+def test_settings() -> None:
+    settings = data_settings(
+        Path("a: b"), reader="table", region=["XR_Humerus"], option=["label=dx", "positive=[a, 1]"]
+    )
+    assert settings.path == Path("a: b")
+    assert settings.regions == ("humerus",)
+    assert settings.reader_options == {"label": "dx", "positive": ["a", 1]}
+    assert settings.neighbours is None
+
+
+@pytest.mark.parametrize("pairs", [["label"], ["=x"], ["a=[1"], ["a=1", "a=2"]])
+def test_malformed_options(pairs: list[str]) -> None:
+    with pytest.raises(SettingsError):
+        reader_options(pairs)
+
+
+def test_an_unknown_way_with_damaged_files() -> None:
+    with pytest.raises(SettingsError, match=r"data\.damaged"):
+        data_settings(Path("d"), damaged="drop")
