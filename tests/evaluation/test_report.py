@@ -73,9 +73,9 @@ def run(tmp_path: Path, studies: pd.DataFrame) -> RunFolder:
     """A whole run on made pictures; one picture cannot be read."""
     rng = np.random.default_rng(0)
     images = studies[["image_id", "study_id", "patient_id", "region", "view", "label", "split"]].copy()
-    images["path"] = [str(tmp_path / f"{name}.png") for name in images["image_id"]]
+    images["path"] = [str(tmp_path / f"{number % 8}.png") for number in range(len(images))]
     images["group_id"] = images["patient_id"]
-    for path in images["path"]:
+    for path in images["path"].unique():
         Image.fromarray(rng.integers(0, 255, (12, 8), dtype=np.uint8)).save(path)
     run = RunFolder.create(tmp_path / "run", load_settings("paper"))
     source = {"licence": "CC BY 4.0", "citation": "Somebody 2020", "address": "https://doi.org/10.1/2"}
@@ -247,7 +247,9 @@ def test_worst_errors_are_the_surest_wrong_calls(run: RunFolder, studies: pd.Dat
     assert worst_errors(scored, 0.5, catalogue, most=5)[1][0].pixels is None
     calls = worst_errors(scored, 0.5, catalogue)
     page = report_page(evaluate(check_predictions(studies, "x"), FAST), RunRecord.of(run), calls, {})
-    assert page.count("data:image/jpeg") == 23
+    readable = sum(item.pixels is not None for kind in calls for item in kind)
+    assert 0 < readable < 24
+    assert page.count("data:image/jpeg") == readable
     assert f"{misses[0].probability:.3f}" in words(page)
     assert misses[0].image_id in words(page)
 

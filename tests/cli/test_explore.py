@@ -1,0 +1,72 @@
+"""``osteon data explore``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from osteon.cli.app import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
+    for name in ("abnormal", "normal"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 200, (30, 40), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number}.png")
+    return tmp_path / "data"
+
+
+def test_page_figures_and_tables(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["data", "explore", str(folder), "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "68.79" in shown
+    assert "explore.html" in shown
+    assert {"explore.html", "explore.json", "figure-2-standardised.png"} <= {path.name for path in out.iterdir()}
+
+
+def test_json_alone_on_standard_output(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["data", "explore", str(folder), "--out", str(tmp_path / "out"), "--sample", "3", "--json"])
+    values = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert values["splits"][0]["images"] == 8
+    assert values["grey_values"]["squeezed"]["images"] == 3
+    assert all(Path(path).is_file() for path in values["files"])
+
+
+def test_refused_files_are_listed_and_the_rest_is_done(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "normal" / "0.png").write_bytes(b"")
+    assert main(["data", "explore", str(folder), "--out", str(tmp_path / "out"), "--json"]) == 3
+    captured = capsys.readouterr()
+    assert [item["reason"] for item in json.loads(captured.out)["refusals"]] == ["zero_bytes"]
+    assert "0.png" in captured.err
+    assert (tmp_path / "out" / "explore.html").is_file()
+
+
+@pytest.mark.parametrize("wrong", [["--sample", "0"], ["--damaged", "perhaps"], ["--region", "skull"]])
+def test_wrong_usage(folder: Path, tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["data", "explore", str(folder), "--out", str(tmp_path / "out"), *wrong])
+    assert code in (2, 3)
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_such_folder_and_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["data", "explore", str(tmp_path / "none")]) == 2
+    assert main(["data", "explore", str(tmp_path / "empty")]) == 3
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_unwritable_out(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("x")
+    assert main(["data", "explore", str(folder), "--out", str(tmp_path / "file" / "out")]) == 2
+    assert "could not be written" in capsys.readouterr().err
