@@ -165,11 +165,13 @@ def test_real_radiographs(fracatlas: Path, tmp_path: Path) -> None:
 def test_figure_1_shows_the_counts() -> None:
     rows = [("train", "hand", 1, 30), ("train", "hand", 4, 2), ("train", "wrist", 1, 7), ("valid", "hand", 2, 5)]
     table = pd.DataFrame(rows, columns=["split", "region", "studies", "patients"])
-    train, valid = draw.studies_per_patient_figure(table).axes
+    figure = draw.studies_per_patient_figure(table)
+    train, valid = figure.axes
     assert [bar.get_height() for bar in train.patches] == [30, 7, 0, 0, 0, 0, 2, 0]
     assert [bar.get_height() for bar in valid.patches] == [0, 0, 5, 0, 0, 0, 0, 0]
     assert train.get_title(loc="left") == "train: 39 patients by region"
-    assert [item.get_text() for item in train.get_legend().get_texts()] == ["1", "2", "3", "4 or more"]
+    names = [item.get_text() for item in figure.legends[0].get_texts()]
+    assert names == ["1 study", "2 studies", "3 studies", "4 or more studies"]
     assert [item.get_text() for item in train.texts if item.get_text()] == ["30", "7", "2"]
 
 

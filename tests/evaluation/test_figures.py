@@ -100,6 +100,7 @@ def test_reliability_diagram_shows_bins_with_their_intervals() -> None:
     ]
     upper, lower = draw.reliability_diagram(bins, SCORES, Estimate(0.1, 0.05, 0.2, 64), "abnormal").axes
     np.testing.assert_array_equal(upper.lines[1].get_xydata(), [[0.2, 0.1], [0.8, 0.9]])
+    assert upper.get_title(loc="left") == "calibration error 0.100 (0.050–0.200)"
     bars = [segment.tolist() for segment in upper.collections[0].get_segments()]
     np.testing.assert_allclose(bars, [[[0.2, 0.05], [0.2, 0.3]], [[0.8, 0.7], [0.8, 0.95]]])
     np.testing.assert_array_equal(lower.patches[0].get_data().values, [36, 28])

@@ -39,7 +39,9 @@ def studies_per_patient_figure(table: pd.DataFrame) -> Figure:
         _grouped_studies(axes, rows, regions)
         axes.set_title(f"{split}: {thousands(rows['patients'].sum())} patients by region")
         axes.set_ylabel("patients")
-    grid[0, 0].legend(title="studies per patient", ncols=MOST_STUDIES, loc="upper right", title_fontsize=8)
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    names = [f"{name} {'study' if name == '1' else 'studies'}" for name in names]
+    figure.legend(handles, names, loc="outside upper right", ncols=MOST_STUDIES)
     return figure
 
 
@@ -301,8 +303,8 @@ def standardised_figure(pixels: npt.NDArray[np.uint8], square: npt.NDArray[np.ui
     figure, ((a, b), (c, d)) = new_figure(7.2, 5.4, 2, 2, **options)
     left = a.imshow(pixels, cmap="gray", vmin=0, vmax=255)
     right = b.imshow(standard, cmap="gray", vmin=-reach, vmax=reach)
-    figure.colorbar(left, ax=a, shrink=0.85, pad=0.02).outline.set_visible(False)  # type: ignore[operator]
-    figure.colorbar(right, ax=b, shrink=0.85, pad=0.02).outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(left, ax=a, shrink=0.85, pad=0.02).outline.set_visible(False)
+    figure.colorbar(right, ax=b, shrink=0.85, pad=0.02).outline.set_visible(False)
     for axes in (a, b):
         axes.set_axis_off()
     a.set_title(f"Original, {pixels.shape[1]} × {pixels.shape[0]} pixels")

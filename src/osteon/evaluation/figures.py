@@ -171,12 +171,12 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], scores: Histogram, error
     Args:
         bins: Of equal mass, with intervals.
         scores: Probabilities by class.
-        error: The expected calibration error, shown in the legend.
+        error: The expected calibration error, shown as the title.
         target: What class 1 means.
     """
     options: dict[str, Any] = {"sharex": True, "gridspec_kw": {"height_ratios": [3.6, 1]}}
     figure, (upper, lower) = new_figure(4.7, 5.0, 2, 1, **options)
-    upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=":", label="perfect")
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=":")
     shares = np.array([item.share.value for item in bins])
     bounds = np.array([[item.share.low, item.share.high] for item in bins]).reshape(-1, 2)
     reach = np.nan_to_num(np.abs(bounds - shares[:, None]).T)
@@ -189,10 +189,9 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], scores: Histogram, error
         linewidth=1.4,
         elinewidth=1,
         capsize=2.5,
-        label=f"calibration error {error.text()}",
     )
+    upper.set_title(f"calibration error {error.text()}", fontsize=8.5, fontweight="normal")
     upper.set(ylabel=f"share that is {target}", xlim=(0, 1), ylim=(-0.02, 1.02))
-    upper.legend(loc="best")
     counts = np.add(scores.negatives, scores.positives)
     lower.stairs(counts, scores.edges, fill=True, color=GREY, alpha=0.75)
     lower.set(xlabel="predicted probability", ylabel="cases")
