@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ import pytest
 
 from makers.pictures import catalogue_of, picture, save, write_pictures
 from osteon.config import DataSettings
+from osteon.data import audit_page
 from osteon.data.audit import Audit, run_audit, write_audit, write_audit_page
 from osteon.data.catalogue import Catalogue
 from osteon.data.reading import read_catalogue
@@ -295,3 +297,14 @@ def test_fracatlas(fracatlas: Path) -> None:
     assert audit.neighbours.value == pytest.approx(0.66, abs=0.01)
     assert audit.catalogue.images["group_id"].nunique() == pytest.approx(366, abs=6)
     assert audit.refusals == ()
+
+
+def test_every_code_has_a_title_and_is_documented() -> None:
+    package = Path(audit_page.__file__).parent
+    made = set()
+    for name in ("audit.py", "checks.py"):
+        made |= set(re.findall(r'(?:Finding\(\s*|_images\(\s*)"(\w+)"', (package / name).read_text(encoding="utf-8")))
+    assert {"truncated_files", "opposite_labels", "decisive_flag"} <= made
+    assert made <= set(audit_page.TITLES)
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert [code for code in audit_page.TITLES if f"`{code}`" not in text] == []
