@@ -95,7 +95,8 @@ def phantoms(
 def _show_phantoms(console: Console, made: dict[str, Any], out: Path) -> None:
     counts = made["counts"]
     rows = [[name.replace("_", " "), number] for name, number in counts.items()]
-    console.table("Phantoms (synthetic, never to be presented as real)", ("", "number"), rows)
+    console.table("Phantoms", ("", "number"), rows)
+    console.note(made["note"])
     console.note(f"In {out}\nNext: osteon data audit {out}")
 
 

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from osteon.data.phantoms.anatomy import Bone, Flesh, Limb
 from osteon.data.phantoms.fractures import Break, Fractured, fracture
 from osteon.data.phantoms.materials import Tissues
-from osteon.data.phantoms.rays import Beam, Floats, Indices, Pose, Rays, enlarge
+from osteon.data.phantoms.rays import Beam, Floats, Indices, Pose, enlarge
 from osteon.data.phantoms.shapes import Crossing, Tube, trabecular_pattern
 
 TEXTURE_DEPTHS = 4
 TEXTURE_CELL = 0.5
 BOX_MARGIN = 2.0
+SPARSE = 0.02
+FINEST = 0.25
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Scene:
         breaks: Break of each broken bone, by name.
         pose: From the limb's axes to the room's.
         beam: Source and detector.
-        texture: Relative standard deviation of trabecular bone along 1 mm.
+        texture: Relative standard deviation of the trabecular bone's density at a point.
     """
 
     limb: Limb
@@ -80,51 +82,39 @@ class Scene:
         return movement
 
     def _bone(self, bone: Bone, tissues: Tissues) -> Iterator[tuple[Indices, Floats]]:
+        """Yield pixels, each at most once, and by how much a piece of bone takes more there than muscle would."""
         place = self.pose @ self._moved(bone.name) @ bone.pose
         if bone.name not in self.broken:
-            pixels, crossing = self._cross(bone.shape, place)
-            yield pixels, self._loss(crossing, crossing.outer.length, crossing.inner.length, tissues)
+            for pixels, crossing in self._cross(bone.shape, place):
+                yield pixels, self._loss(crossing, crossing.outer.length, crossing.inner.length, tissues)
             return
-        resolution = max(self.beam.pitch / self.beam.magnification, 0.25)
+        resolution = max(self.beam.pitch / self.beam.magnification, FINEST)
         for fragment in self.broken[bone.name].fragments:
-            pixels, crossing = self._cross(bone.shape, place @ fragment.movement, fragment.span)
-            outer, inner = fragment.lengths(crossing, resolution)
-            yield pixels, self._loss(crossing, outer, inner, tissues)
+            for pixels, crossing in self._cross(bone.shape, place @ fragment.movement, fragment.span):
+                outer, inner = fragment.lengths(crossing, resolution)
+                yield pixels, self._loss(crossing, outer, inner, tissues)
 
     def _cross(
         self, shape: Tube, place: Pose, span: tuple[float, float] = (-np.inf, np.inf)
-    ) -> tuple[Indices, Crossing]:
+    ) -> Iterator[tuple[Indices, Crossing]]:
+        """Yield the pixels that a tube (between two heights) may cover and its crossing; nothing if out of sight."""
         spine = shape.spine
         low, high = max(span[0], 0.0), min(span[1], shape.length)
         spine = np.concatenate([_on(spine, low), spine[(spine[:, 2] > low) & (spine[:, 2] < high)], _on(spine, high)])
         pixels = self.beam.near(place.apply(spine), shape.radius)
-        return pixels, shape.cross(self.beam.rays.take(pixels).seen_from(place))
+        if len(pixels):
+            yield pixels, shape.cross(self.beam.rays.take(pixels).seen_from(place))
 
     def _loss(self, crossing: Crossing, outer: Floats, inner: Floats, tissues: Tissues) -> Floats:
-        """Return by how much bone takes more than the muscle in its place would."""
-        filling = np.clip(crossing.trabeculae * (1 + self._grain(crossing, crossing.grain)), 0, 0.9)
+        filling = crossing.trabeculae
+        if self.texture:
+            grained = np.flatnonzero((filling > SPARSE) & (inner > 0))
+            filling = filling.copy()
+            filling[grained] *= np.clip(1 + self.texture * _grain(crossing.take(grained)), 0, None)
         shell = (outer - inner) * np.float32(tissues.bone - tissues.muscle)
         core = filling * np.float32(tissues.bone - tissues.marrow) + np.float32(tissues.marrow - tissues.muscle)
         loss: Floats = shell + inner * core
         return loss
-
-    def _grain(self, crossing: Crossing, grain_of: tuple[float, float, float]) -> Floats:
-        """Return the relative deviation of the trabecular bone's mean along each ray."""
-        if not self.texture:
-            return np.zeros_like(crossing.trabeculae)
-        pattern = trabecular_pattern()
-        side, scale = len(pattern), np.float32(1 / TEXTURE_CELL)
-        offset = np.asarray(grain_of, dtype=np.float32) * scale + np.float32(side * 100)
-        rays, chord = crossing.rays, crossing.inner
-        grain = np.zeros_like(crossing.trabeculae)
-        for step in range(TEXTURE_DEPTHS):
-            along = chord.enter + chord.length * np.float32((step + 0.5) / TEXTURE_DEPTHS)
-            cell = np.zeros(len(along), dtype=np.int32)
-            for axis in range(3):
-                place = (rays.origin[axis] + along * rays.direction[axis]) * scale + offset[axis]
-                cell = cell * side + place.astype(np.int32) % side
-            grain += pattern.take(cell)
-        return grain * np.float32(self.texture / TEXTURE_DEPTHS)
 
     def _flesh(self, tissues: Tissues) -> Floats:
         """Return the attenuation of all soft tissue with nothing in its place, shape ``(pixels,)``.
@@ -135,11 +125,10 @@ class Scene:
         total = np.zeros(coarse.beam.shape[0] * coarse.beam.shape[1], dtype=np.float32)
         for flesh in self.limb.flesh:
             shape, place = self._bent(flesh)
-            pixels, crossing = coarse._cross(shape, self.pose @ place)
-            muscle = crossing.inner.length
-            loss = muscle * np.float32(tissues.muscle)
-            loss += (crossing.outer.length - muscle) * np.float32(tissues.fat)
-            total[pixels] = np.maximum(total[pixels], loss)
+            for pixels, crossing in coarse._cross(shape, self.pose @ place):
+                muscle = crossing.inner.length
+                loss = muscle * np.float32(tissues.muscle) + (crossing.outer.length - muscle) * np.float32(tissues.fat)
+                total[pixels] = np.maximum(total[pixels], loss)
         return enlarge(total.reshape(coarse.beam.shape), self.beam.shape, 2).ravel()
 
     def _bent(self, flesh: Flesh) -> tuple[Tube, Pose]:
@@ -154,6 +143,23 @@ class Scene:
             if name in self.broken:
                 shape = _bend(shape, flesh, self.limb.bone(name), self.broken[name])
         return shape, place
+
+
+def _grain(crossing: Crossing) -> Floats:
+    """Return the relative deviation of the trabecular bone's mean along each ray, in standard deviations at a point."""
+    pattern = trabecular_pattern()
+    side, scale = len(pattern), np.float32(1 / TEXTURE_CELL)
+    offset = np.asarray(crossing.grain, dtype=np.float32) * scale + np.float32(side * 100)
+    rays, chord = crossing.rays, crossing.inner
+    grain = np.zeros_like(crossing.trabeculae)
+    for step in range(TEXTURE_DEPTHS):
+        along = chord.enter + chord.length * np.float32((step + 0.5) / TEXTURE_DEPTHS)
+        cell = np.zeros(len(along), dtype=np.int32)
+        for axis in range(3):
+            place = (rays.origin[axis] + along * rays.direction[axis]) * scale + offset[axis]
+            cell = cell * side + place.astype(np.int32) % side
+        grain += pattern.take(cell)
+    return grain / np.float32(TEXTURE_DEPTHS)
 
 
 def _on(spine: NDArray[np.float64], z: float) -> NDArray[np.float64]:
@@ -171,8 +177,3 @@ def _bend(shape: Tube, flesh: Flesh, bone: Bone, broken: Fractured) -> Tube:
 def unbroken(scene: Scene) -> Scene:
     """Return the same scene before the breaks."""
     return replace(scene, breaks={})
-
-
-def rays_of(scene: Scene) -> Rays:
-    """Return the scene's rays in the limb's axes."""
-    return scene.beam.rays.seen_from(scene.pose)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from osteon.data.phantoms.rays import Chord, Floats, Rays, chord_middle, ellipse_chord, to_axis
+from osteon.data.phantoms.rays import Chord, Floats, Indices, Rays, chord_middle, ellipse_chord, to_axis
 
 STEPS = 256
 WIDTH, DEPTH, X, Y, SHELL, TRABECULAE = range(6)
@@ -118,7 +118,7 @@ class Crossing:
     trabeculae: Floats
     grain: tuple[float, float, float]
 
-    def take(self, indices: NDArray[np.bool_]) -> Crossing:
+    def take(self, indices: Indices | NDArray[np.bool_]) -> Crossing:
         """Return some of the rays."""
         return Crossing(
             self.rays.take(indices),

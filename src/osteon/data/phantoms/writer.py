@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -19,7 +20,7 @@ from typing import Any
 from osteon._version import __version__
 from osteon.data.phantoms.plan import Study, plan_studies
 from osteon.data.phantoms.settings import PhantomSettings
-from osteon.errors import SettingsError
+from osteon.errors import OsteonError, SettingsError
 from osteon.progress import track
 from osteon.run import read_json, unwritable, write_json
 
@@ -110,6 +111,12 @@ def _pictures(root: Path, studies: Sequence[Study], settings: PhantomSettings, w
     pool = ProcessPoolExecutor(min(count, len(studies)), mp_context=get_context("spawn"), initializer=_in_worker)
     try:
         return _joined(track(pool.map(write, studies, chunksize=4), "Making phantoms", total=len(studies)))
+    except BrokenProcessPool:
+        raise OsteonError(
+            "a worker process ended before its work was done",
+            where=root.parent.parent,
+            hint="Use workers=1 (--workers 1) where memory is short or the main module cannot be imported",
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
