@@ -21,7 +21,7 @@ def test_an_error_says_what_where_and_what_to_do() -> None:
 
 def test_require_names_the_feature_and_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "absent_package", None)
-    with pytest.raises(MissingExtraError, match="Training needs the package 'absent_package.inner'") as raised:
+    with pytest.raises(MissingExtraError, match=r"Training needs the package 'absent_package\.inner'") as raised:
         require("absent_package.inner", extra="train", feature="Training")
     assert raised.value.hint == "pip install 'osteon[train]'"
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from makers.tiny import SMALL, write_class_folders
 
+from makers.tiny import SMALL, write_class_folders
 from osteon.cli.app import main
 
 SETTINGS = [text for key, value in SMALL.items() for text in ("--set", f"{key}={json.dumps(value)}")]
+ONE_EPOCH = [*SETTINGS, "--set", "training.epochs=1", "--no-audit"]
 
 
 @pytest.fixture
@@ -33,7 +34,16 @@ def test_train_writes_run_metrics_and_report(data: Path, tmp_path: Path, capsys:
 
 def test_refused_files_give_exit_code_3(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "normal" / "empty.png").write_bytes(b"")
-    command = ["train", str(data), "--out", str(tmp_path / "run"), *SETTINGS, "--set", "training.epochs=1", "--no-audit"]
+    command = [
+        "train",
+        str(data),
+        "--out",
+        str(tmp_path / "run"),
+        *SETTINGS,
+        "--set",
+        "training.epochs=1",
+        "--no-audit",
+    ]
     assert main([*command, "--no-evaluate"]) == 3
     assert "empty.png" in capsys.readouterr().err
     assert (tmp_path / "run" / "predictions.csv").is_file()
@@ -83,7 +93,18 @@ def test_a_resumed_run_keeps_its_settings(data: Path, tmp_path: Path, capsys: py
 
 def test_folds_are_trained_pooled_and_reused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "cv"
-    command = ["train", str(data), "--out", str(out), *SETTINGS, "--set", "training.epochs=1", "--folds", "3", "--no-audit"]
+    command = [
+        "train",
+        str(data),
+        "--out",
+        str(out),
+        *SETTINGS,
+        "--set",
+        "training.epochs=1",
+        "--folds",
+        "3",
+        "--no-audit",
+    ]
     assert main([*command, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["folds"] == ["fold-0", "fold-1", "fold-2"]

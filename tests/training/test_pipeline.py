@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from makers.tiny import SMALL
 
+from makers.tiny import SMALL
 from osteon.config import RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError, SettingsError
