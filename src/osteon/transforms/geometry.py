@@ -53,7 +53,7 @@ def _warp(images: Tensor, parameters: AugmentParameters, *, mode: str, outside: 
     if not moving.any():
         return grey
     rows = moving.nonzero().squeeze(1).to(images.device)
-    for chunk, some in zip(rows.split(CHUNK), matrices[moving].split(CHUNK), strict=True):
+    for chunk, some in zip(torch.split(rows, CHUNK), torch.split(matrices[moving], CHUNK), strict=True):
         grid = _grid(some, side).to(images.device)
         grey[chunk] = functional.grid_sample(grey[chunk], grid, mode=mode, padding_mode=outside, align_corners=False)
     return grey

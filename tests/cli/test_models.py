@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from osteon.cli.app import main
+
+
+def test_list_shows_name_cost_and_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list"]) == 0
+    out = capsys.readouterr().out
+    for text in ("paper_cnn", "1,347,777", "3.84 G", "256"):
+        assert text in out
+
+
+def test_list_as_json_holds_every_model(capsys: pytest.CaptureFixture[str]) -> None:
+    from osteon.registry import MODELS
+
+    assert main(["models", "list", "--json"]) == 0
+    models = {item["name"]: item for item in json.loads(capsys.readouterr().out)["models"]}
+    assert list(models) == MODELS.names()
+    assert models["paper_cnn"]["cost"]["trainable_parameters"] == 1_347_777
+    assert models["paper_cnn"]["cost"]["multiply_adds"] == 3_837_468_928
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_list_without_torch_still_names_the_models(
+    flags: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "osteon.models.cost", raising=False)
+    assert main(["models", "list", *flags]) == 0
+    captured = capsys.readouterr()
+    assert "paper_cnn" in captured.out
+    assert "osteon[train]" in captured.out + captured.err
+    if flags:
+        assert json.loads(captured.out)["models"][0]["cost"] is None
+
+
+def test_show_without_torch_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["models", "show", "paper_cnn"]) == 2
+    assert "pip install 'osteon[train]'" in capsys.readouterr().err
+
+
+def test_show_gives_cost_options_reasons_and_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--set", "pools=early", "--set", "stem_stride=1", "--size", "256", "--channels", "1", "--json"]
+    assert main(["models", "show", "paper_cnn", *arguments]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["channels"] == 1
+    assert shown["cost"]["trainable_parameters"] == 1_347_201
+    assert shown["cost"]["multiply_adds"] == 6_550_733_056 - 2 * 32 * 9 * 256**2
+    pools = next(option for option in shown["options"] if option["name"] == "pools")
+    assert (pools["value"], pools["default"]) == ("early", "late")
+    assert all(option["reason"] for option in shown["options"])
+    assert shown["layers"][0] == {
+        "name": "blocks.0.conv",
+        "kind": "Conv2d",
+        "output": [32, 256, 256],
+        "trainable_parameters": 288,
+        "multiply_adds": 256**2 * 288,
+    }
+
+
+def test_show_prints_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "paper_cnn"]) == 0
+    out = capsys.readouterr().out
+    for text in ("1,347,777", "3.84 G", "Verma 2024", "stem_stride", "blocks.8.conv"):
+        assert text in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "no model named 'nope'"),
+        (["paper_cnn", "--set", "poolz=early"], "no option 'poolz'"),
+        (["paper_cnn", "--set", "pools"], "not of the form"),
+        (["paper_cnn", "--set", "dropout=2"], "dropout: 2 is not possible"),
+        (["paper_cnn", "--size", "16"], "too small"),
+        (["paper_cnn", "--channels", "2"], "must be 1 or 3"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
