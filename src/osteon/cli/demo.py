@@ -15,7 +15,8 @@ import typer
 from osteon.cli.console import JSON_OPTION, Console
 from osteon.errors import OsteonError, SettingsError, require
 
-IMAGES, EPOCHS, SIZE = 1200, 14, 128
+IMAGES, EPOCHS, SIZE = 800, 20, 128
+REGIONS = "humerus,forearm"
 NEXT = (
     "These radiographs are synthetic: the figures show that the software works, not how well bones are read.",
     "Next, on real ones:",
@@ -65,7 +66,21 @@ def commands(out: Path, *, seed: int, images: int, epochs: int) -> list[list[str
     }
     chosen = [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
     return [
-        ["data", "phantoms", phantoms, "--images", str(images), "--size", str(SIZE * 2), "--seed", str(seed)],
+        [
+            "data",
+            "phantoms",
+            phantoms,
+            "--images",
+            str(images),
+            "--size",
+            str(SIZE),
+            "--seed",
+            str(seed),
+            "--regions",
+            REGIONS,
+            "--difficulty",
+            "easy",
+        ],
         ["data", "audit", phantoms, "--out", str(out / "audit")],
         ["data", "explore", phantoms, "--out", str(out / "explore")],
         ["train", phantoms, "--out", run, *chosen, "--no-evaluate"],

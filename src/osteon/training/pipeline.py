@@ -91,7 +91,7 @@ def train(
         catalogue.write(folder.split)
     note(_describe(catalogue))
     if audit and not folder.audit.is_file():
-        _audit(catalogue, folder)
+        _audit(catalogue, settings, folder)
     prepared = prepare(catalogue, settings)
     result = _fit(prepared, settings, folder, resume=resume, callbacks=callbacks)
     _predict(prepared, settings, folder, result)
@@ -99,10 +99,10 @@ def train(
     return TrainingRun(folder, result, prepared.catalogue, prepared.refusals)
 
 
-def _audit(catalogue: Catalogue, folder: RunFolder) -> None:
+def _audit(catalogue: Catalogue, settings: RunSettings, folder: RunFolder) -> None:
     from osteon.data.audit import run_audit
 
-    write_json(folder.audit, run_audit(catalogue).as_dict())
+    write_json(folder.audit, run_audit(catalogue, settings.data).as_dict())
 
 
 def _fit(
