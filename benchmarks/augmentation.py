@@ -2,8 +2,9 @@
 
 One batch of 64 grey images of 256 pixels, already decoded. The contenders take turns; medians over the rounds are
 printed, in wall-clock milliseconds and in milliseconds of processor time (which other work on the machine disturbs
-less), with their ratios. The bare training step (bf16 autocast where the processor has it, channels_last, AdamW) runs
-in processes of its own, with and without :func:`osteon.models.allocator.keep_freed_memory`.
+less), with their ratios; memory freed by one is kept for the next. The bare training step (bf16 autocast,
+channels_last, AdamW) runs in processes of its own, with and without
+:func:`osteon.models.allocator.keep_freed_memory`.
 
     python benchmarks/augmentation.py [--rounds 7] [--json]
 """
