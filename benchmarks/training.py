@@ -32,7 +32,9 @@ def keras_generator(folder: str, steps: int) -> float:
     """Train the paper's way: Keras 3 on TensorFlow with ImageDataGenerator, fp32; return images/s."""
     import keras
     from keras import layers
+    from PIL import ImageFile
 
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         from keras.preprocessing.image import ImageDataGenerator
     except ImportError:
@@ -66,6 +68,7 @@ def keras_generator(folder: str, steps: int) -> float:
 def torchvision_loop(folder: str, steps: int) -> float:
     """Train with torchvision's PIL transforms image by image, fp32, as most tutorials do; return images/s."""
     import torch
+    from PIL import ImageFile
     from torch.utils.data import DataLoader
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
@@ -80,8 +83,6 @@ def torchvision_loop(folder: str, steps: int) -> float:
             transforms.Normalize([MEAN / 255] * 3, [SD / 255] * 3),
         ]
     )
-    from PIL import ImageFile
-
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     data = ImageFolder(folder, change)
     loader = DataLoader(data, BATCH, shuffle=True, generator=torch.Generator().manual_seed(0), drop_last=True)
@@ -129,14 +130,15 @@ def osteon(folder: str, steps: int, **settings: Any) -> float:
     return float(last["images_per_second"])
 
 
-def bare_step(folder: str, steps: int, *, bf16: bool = True, compiled: bool = False) -> float:
+def bare_step(folder: str, steps: int) -> float:
     """Repeat the model's step on a fixed batch: nothing is read, augmented or logged; return images/s."""
     import torch
 
+    from osteon.models.allocator import keep_freed_memory
+
+    keep_freed_memory()
     network, optimiser = _network()
     network = network.to(memory_format=torch.channels_last)
-    if compiled:
-        network.compile()
     images = torch.randn(BATCH, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
     labels = torch.rand(BATCH).round()
 
@@ -145,7 +147,7 @@ def bare_step(folder: str, steps: int, *, bf16: bool = True, compiled: bool = Fa
             yield None
 
     def step(_: None) -> None:
-        _step(network, optimiser, images, labels, bf16=bf16)
+        _step(network, optimiser, images, labels, bf16=True)
 
     return _timed(step, batches(), steps)
 

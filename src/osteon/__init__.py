@@ -11,27 +11,49 @@ from typing import TYPE_CHECKING, Any
 from osteon._version import __version__
 
 if TYPE_CHECKING:
-    from osteon.config import RunSettings, load_settings
+    from osteon.config import DataSettings, EvaluationSettings, RunSettings, load_settings
+    from osteon.data.audit import run_audit
     from osteon.data.catalogue import Catalogue
+    from osteon.data.reading import read_catalogue
     from osteon.errors import InputError, OsteonError, SettingsError
+    from osteon.evaluation.comparison import compare
+    from osteon.evaluation.evaluate import evaluate
+    from osteon.evaluation.predictions import read_predictions
+    from osteon.training.pipeline import train
 
 _LAZY = {
     "Catalogue": "osteon.data.catalogue",
+    "DataSettings": "osteon.config",
+    "EvaluationSettings": "osteon.config",
     "InputError": "osteon.errors",
     "OsteonError": "osteon.errors",
     "RunSettings": "osteon.config",
     "SettingsError": "osteon.errors",
+    "compare": "osteon.evaluation.comparison",
+    "evaluate": "osteon.evaluation.evaluate",
     "load_settings": "osteon.config",
+    "read_catalogue": "osteon.data.reading",
+    "read_predictions": "osteon.evaluation.predictions",
+    "run_audit": "osteon.data.audit",
+    "train": "osteon.training.pipeline",
 }
 
 __all__ = [
     "Catalogue",
+    "DataSettings",
+    "EvaluationSettings",
     "InputError",
     "OsteonError",
     "RunSettings",
     "SettingsError",
     "__version__",
+    "compare",
+    "evaluate",
     "load_settings",
+    "read_catalogue",
+    "read_predictions",
+    "run_audit",
+    "train",
 ]
 
 
