@@ -189,16 +189,24 @@ class RunFolder:
         Raises:
             SettingsError: The folder already holds a run or something else.
         """
+        cls.refuse_taken(path)
         folder = cls(Path(path))
-        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-            raise SettingsError(
-                "the folder is not empty",
-                where=path,
-                hint="Choose another --out, or --resume to go on with this run",
-            )
         write_text(folder.config, dump_settings(settings))
         write_json(folder.environment, environment())
         return folder
+
+    @staticmethod
+    def refuse_taken(path: str | Path) -> None:
+        """Refuse a folder that cannot become a run folder.
+
+        Raises:
+            SettingsError: The folder already holds a run or something else.
+        """
+        folder = Path(path)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise SettingsError(
+                "the folder is not empty", where=path, hint="Choose another --out, or --resume to go on with this run"
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

@@ -152,3 +152,14 @@ def test_ctrl_c_ends_a_run_without_a_traceback_and_it_can_be_resumed(class_folde
     subprocess.run(_command("--resume", tmp_path / "run"), check=True, capture_output=True)
     assert (tmp_path / "run" / "predictions.csv").is_file()
     assert RunFolder.open(tmp_path / "run").summary.is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(class_folders: Path, tmp_path: Path) -> None:
+    together = {"training.accelerator": "cpu", "training.devices": "2", "training.strategy": "ddp"}
+    chosen = [text for key, value in together.items() for text in ("--set", f"{key}={value}")]
+    command = [*_command(class_folders, "--out", tmp_path / "run"), *SETTINGS, *chosen]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 3
+    assert len(read_predictions(tmp_path / "run" / "predictions.csv")) == 36

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,7 @@ from osteon.training.prepare import Prepared, prepare, split_catalogue
 
 log = logging.getLogger(__name__)
 Note = Callable[[str], None]
+WAIT_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -80,23 +84,47 @@ def train(
         InputError: The data cannot be used.
         SettingsError: The settings do not fit the data or the machine.
     """
-    folder = RunFolder.open(out) if resume else None
+    folder = _existing(out, resume=resume)
     settings = folder.settings() if folder else settings
     _check(settings)
+    if folder is None:
+        RunFolder.refuse_taken(out)
     catalogue = Catalogue.read(folder.split) if folder and folder.split.is_file() else split_catalogue(settings)
-    folder = folder or RunFolder.create(out, settings)
     for warning in catalogue.warnings:
         note(f"note: {warning}")
+    note(_describe(catalogue))
+    prepared = prepare(catalogue, settings)
+    folder = folder or RunFolder.create(out, settings)
     if not folder.split.is_file():
         catalogue.write(folder.split)
-    note(_describe(catalogue))
-    if audit and not folder.audit.is_file():
+    if audit and not folder.audit.is_file() and not _helps():
         _audit(catalogue, settings, folder)
-    prepared = prepare(catalogue, settings)
     result = _fit(prepared, settings, folder, resume=resume, callbacks=callbacks)
+    if _helps():
+        sys.exit(0)
     _predict(prepared, settings, folder, result)
     _write_summary(folder, prepared, settings, result)
     return TrainingRun(folder, result, prepared.catalogue, prepared.refusals)
+
+
+def _helps() -> bool:
+    """Return whether this process was started by Lightning to train together with a first one (DDP).
+
+    Lightning starts the same command again for every further device; such a process takes part in the fit alone.
+    """
+    return int(os.environ.get("LOCAL_RANK", "0")) + int(os.environ.get("NODE_RANK", "0")) > 0
+
+
+def _existing(out: str | Path, *, resume: bool) -> RunFolder | None:
+    """Return the run folder to go on with, if there is to be one; a helping process waits for the first one's."""
+    if _helps():
+        split = RunFolder(Path(out)).split.with_suffix(".json")
+        for _ in range(WAIT_SECONDS):
+            if split.is_file():
+                break
+            time.sleep(1)
+        return RunFolder.open(out)
+    return RunFolder.open(out) if resume else None
 
 
 def _audit(catalogue: Catalogue, settings: RunSettings, folder: RunFolder) -> None:
