@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from makers.tiny import SMALL, write_class_folders
 
 import osteon
+from makers.tiny import SMALL, write_class_folders
 
 
 def test_every_public_name_is_there() -> None:
