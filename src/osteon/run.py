@@ -143,6 +143,11 @@ class RunFolder:
         return self.path / "split.csv"
 
     @property
+    def leaks(self) -> Path:
+        """Patients, studies and groups on several sides of the split, as CSV; there only if there are any."""
+        return self.path / "leaks.csv"
+
+    @property
     def audit(self) -> Path:
         """The audit's findings, as JSON."""
         return self.path / "audit.json"

@@ -16,6 +16,7 @@ import pytest
 from makers.tiny import SMALL
 from osteon.config import RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
+from osteon.data.phantoms import PhantomSettings, write_phantoms
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
 from osteon.run import RunFolder
@@ -100,6 +101,20 @@ def test_folds_are_runs_of_their_own_that_cover_every_image_once(class_folders: 
         finished(tmp_path / "fold-0", settings.model_copy(update={"seed": 9}))
     with pytest.raises(SettingsError, match="number of folds"):
         next(fold_settings(load_settings()))
+
+
+def test_the_papers_split_names_the_patients_it_leaks(tmp_path: Path) -> None:
+    write_phantoms(tmp_path / "phantoms", PhantomSettings(images=120, size=64, regions=("humerus",)), workers=1)
+    notes: list[str] = []
+    settings = _settings(tmp_path / "phantoms", split__method="paper", training__epochs=1)
+    result = train(settings, tmp_path / "run", audit=False, note=notes.append)
+    leaked = pd.read_csv(result.folder.leaks)
+    images = result.catalogue.images
+    patients = images.groupby("patient_id")["split"].nunique()
+    assert set(leaked.loc[leaked["kind"] == "patient", "id"]) == set(patients[patients > 1].index)
+    assert any(line.startswith("LEAK: patient ") and str(leaked["id"][0]) in line for line in notes)
+    grouped = _settings(tmp_path / "phantoms", split__method="grouped", training__epochs=1)
+    assert not train(grouped, tmp_path / "grouped", audit=False).folder.leaks.exists()
 
 
 SETTINGS = [text for key, value in SMALL.items() for text in ("--set", f"{key}={json.dumps(value)}")]

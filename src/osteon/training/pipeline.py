@@ -22,7 +22,7 @@ from osteon.errors import Refusal, SettingsError
 from osteon.evaluation.predictions import write_predictions
 from osteon.models.factory import create
 from osteon.models.network import Network
-from osteon.run import RunFolder, seed_numpy, write_json
+from osteon.run import RunFolder, atomic_path, seed_numpy, write_json
 from osteon.training.fit import Fit, fit, load_weights
 from osteon.training.predict import predict_table
 from osteon.training.prepare import Prepared, prepare, split_catalogue
@@ -30,6 +30,7 @@ from osteon.training.prepare import Prepared, prepare, split_catalogue
 log = logging.getLogger(__name__)
 Note = Callable[[str], None]
 WAIT_SECONDS = 3600
+LEAKS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def train(
     folder = folder or RunFolder.create(out, settings)
     if not folder.split.is_file():
         catalogue.write(folder.split)
+        _write_leaks(catalogue, folder, note)
     if audit and not folder.audit.is_file() and not _helps():
         _audit(catalogue, settings, folder)
     result = _fit(prepared, settings, folder, resume=resume, callbacks=callbacks)
@@ -187,15 +189,27 @@ def _check(settings: RunSettings) -> None:
 
 
 def _describe(catalogue: Catalogue) -> str:
-    """Say what is trained, validated and tested on, and what leaks."""
+    """Say what is trained, validated and tested on."""
     parts = []
     for split in SPLITS:
         rows = catalogue.in_split(split)
         if len(rows):
             positive = int(rows["label"].sum())
-            parts.append(
-                f"{split} {len(rows)} images in {rows['group_id'].nunique()} groups, {positive} {catalogue.target}"
-            )
-    leaking = leaks(catalogue)
-    leak = f"; LEAK: {len(leaking)} groups or patients stand on several sides" if len(leaking) else ""
-    return "; ".join(parts) + leak
+            groups = rows["group_id"].nunique()
+            parts.append(f"{split} {len(rows)} images in {groups} groups, {positive} {catalogue.target}")
+    return "; ".join(parts)
+
+
+def _write_leaks(catalogue: Catalogue, folder: RunFolder, note: Note) -> None:
+    """Write the patients, studies and groups on several sides of the split, and name the first of them."""
+    table = leaks(catalogue)
+    if table.empty:
+        return
+    with atomic_path(folder.leaks) as temporary:
+        table.to_csv(temporary, index=False)
+    for kind in ("patient", "group"):
+        names = list(table.loc[table["kind"] == kind, "id"])
+        if names:
+            more = f" and {len(names) - LEAKS_SHOWN} more" if len(names) > LEAKS_SHOWN else ""
+            note(f"LEAK: {kind} {', '.join(names[:LEAKS_SHOWN])}{more} (all in {folder.leaks})")
+            return

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from osteon.cli.app import main
+from osteon.cli.demo import commands, headline
+
+
+@pytest.mark.slow
+def test_the_demo_learns_and_says_that_it_is_synthetic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    auc = json.loads((out / "run" / "metrics.json").read_text())["overall"]["image"]["metrics"]["auc"]
+    assert auc["low"] > 0.6
+    assert f"{auc['value']:.3f}" in printed
+    assert "synthetic" in printed
+    assert "osteon data fetch mura" in printed
+    assert str(out / "run" / "report.html") in printed
+    for page in ("run/report.html", "audit/audit.html", "explore/explore.html"):
+        assert "synthetic" in (out / page).read_text(encoding="utf-8").lower(), page
+
+
+def test_the_demo_replaces_a_demo_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    (out / "run").mkdir(parents=True)
+    (out / "run" / "old.txt").write_text("old")
+    arguments = ["demo", "--out", str(out), "--images", "100", "--epochs", "1", "--json"]
+    assert main(arguments) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["synthetic"] is True
+    assert not (out / "run" / "old.txt").exists()
+    (out / "thesis.txt").write_text("mine")
+    assert main(arguments) == 2
+    assert "something else" in capsys.readouterr().err
+    assert (out / "thesis.txt").read_text() == "mine"
+
+
+def test_the_commands_are_those_a_user_would_type() -> None:
+    listed = commands(Path("demo"), seed=3, images=500, epochs=2)
+    assert [command[0] for command in listed] == ["data", "data", "data", "train", "evaluate"]
+    assert listed[0][listed[0].index("--seed") :][:2] == ["--seed", "3"]
+    assert "training.epochs=2" in listed[3]
+
+
+def test_the_headline_names_always_normal() -> None:
+    estimate = {"value": 0.9, "low": 0.8, "high": 0.95}
+    scores = {
+        "n": 10,
+        "groups": 5,
+        "positives": 4,
+        "metrics": dict.fromkeys(("auc", "accuracy", "kappa"), estimate),
+        "baselines": {"always_normal": {"metrics": {name: {"value": 0.5} for name in ("auc", "accuracy", "kappa")}}},
+    }
+    lines = headline({"confidence": 0.95, "overall": {"image": scores}})
+    assert lines[0] == "10 test images in 5 groups, 4 with a broken bone:"
+    assert "0.900  (95% interval 0.800 to 0.950; always normal: 0.500)" in lines[1]
