@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -172,7 +173,8 @@ def _loggers(settings: TrainingSettings, folder: RunFolder) -> list[Any]:
             made.append(pl.loggers.TensorBoardLogger(folder.path, name="", version="tensorboard"))
         elif name == "mlflow":
             require("mlflow", extra="logging", feature="Logging to MLflow")
-            made.append(pl.loggers.MLFlowLogger(experiment_name="osteon", run_name=folder.path.name))
+            place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder.path / 'mlflow.db').resolve()}"
+            made.append(pl.loggers.MLFlowLogger("osteon", run_name=folder.path.name, tracking_uri=place))
         else:
             require("wandb", extra="logging", feature="Logging to Weights & Biases")
             made.append(pl.loggers.WandbLogger(project="osteon", name=folder.path.name, save_dir=folder.path))
