@@ -55,6 +55,16 @@ def test_same_settings_give_the_same_predictions_byte_for_byte(class_folders: Pa
     assert other.predictions.read_bytes() != runs[0].predictions.read_bytes()
 
 
+def test_a_run_killed_while_its_split_was_written_can_be_resumed(class_folders: Path, tmp_path: Path) -> None:
+    settings = _settings(class_folders, training__epochs=1)
+    whole = train(settings, tmp_path / "whole", audit=False).folder
+    broken = RunFolder.create(tmp_path / "broken", settings)
+    broken.split.write_bytes(whole.split.read_bytes()[:500])
+    resumed = train(settings, broken.path, resume=True, audit=False).folder
+    assert resumed.split.read_bytes() == whole.split.read_bytes()
+    assert resumed.predictions.read_bytes() == whole.predictions.read_bytes()
+
+
 def test_unreadable_files_are_refused_and_the_rest_is_trained_on(class_folders: Path, tmp_path: Path) -> None:
     (class_folders / "normal" / "empty.png").write_bytes(b"")
     (class_folders / "normal" / "noise.png").write_bytes(os.urandom(500))

@@ -106,7 +106,10 @@ def _leaks(table: pd.DataFrame, split: str) -> list[str]:
     leaking = int(table.loc[table["split"] == split, "group_id"].isin(seen).sum())
     if not leaking:
         return []
-    return [f"{leaking} {split} images share a patient or group with images of another split: the figures are too good"]
+    return [
+        f"{leaking} {split} images share a patient or group with images of another split that are in the predictions "
+        "(training images seldom are): the figures are too good"
+    ]
 
 
 def _warnings(tested: Tables, thresholds: Mapping[Level, Threshold], overall: Mapping[Level, Scores]) -> list[str]:

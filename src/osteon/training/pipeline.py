@@ -90,13 +90,13 @@ def train(
     _check(settings)
     if folder is None:
         RunFolder.refuse_taken(out)
-    catalogue = Catalogue.read(folder.split) if folder and folder.split.is_file() else split_catalogue(settings)
+    catalogue = Catalogue.read(folder.split) if folder and _is_split(folder) else split_catalogue(settings)
     for warning in catalogue.warnings:
         note(f"note: {warning}")
     note(_describe(catalogue))
     prepared = prepare(catalogue, settings)
     folder = folder or RunFolder.create(out, settings)
-    if not folder.split.is_file():
+    if not _is_split(folder):
         catalogue.write(folder.split)
         _write_leaks(catalogue, folder, note)
     if audit and not folder.audit.is_file() and not _helps():
@@ -120,13 +120,17 @@ def _helps() -> bool:
 def _existing(out: str | Path, *, resume: bool) -> RunFolder | None:
     """Return the run folder to go on with, if there is to be one; a helping process waits for the first one's."""
     if _helps():
-        split = RunFolder(Path(out)).split.with_suffix(".json")
         for _ in range(WAIT_SECONDS):
-            if split.is_file():
+            if _is_split(RunFolder(Path(out))):
                 break
             time.sleep(1)
         return RunFolder.open(out)
     return RunFolder.open(out) if resume else None
+
+
+def _is_split(folder: RunFolder) -> bool:
+    """Return whether the split is written whole: of its three files the JSON comes last."""
+    return folder.split.with_suffix(".json").is_file()
 
 
 def _audit(catalogue: Catalogue, settings: RunSettings, folder: RunFolder) -> None:
