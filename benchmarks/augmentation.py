@@ -33,7 +33,7 @@ from osteon.models.factory import create
 from osteon.transforms.augment import Augment, standardise
 
 BATCH, SIZE = 64, 256
-PREPROCESS = PreprocessSettings()
+PREPROCESS = PreprocessSettings(mean=52.47, sd=68.79)
 Timed = dict[str, float]
 
 

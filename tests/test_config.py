@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -69,7 +70,13 @@ def test_settings_cannot_be_changed() -> None:
         RunSettings().seed = 3  # type: ignore[misc]
 
 
-def test_every_setting_is_in_the_documentation() -> None:
+def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
     text = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
-    missing = [key for key in keys() if f"`{key}`" not in text]
-    assert not missing
+    rows = [f"| `{key}` | `{_shown(default)}` | {meaning} |" for key, (default, meaning) in keys().items()]
+    assert [row for row in rows if row not in text] == []
+
+
+def _shown(default: Any) -> str:
+    if default is None or isinstance(default, bool):
+        return {None: "null", True: "true", False: "false"}[default]
+    return str(list(default) if isinstance(default, tuple) else default)

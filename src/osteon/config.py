@@ -15,6 +15,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Damaged = Literal["use", "skip", "fail"]
 Fit = Literal["pad", "squeeze"]
 Metric = Literal["auc", "average_precision", "accuracy", "kappa", "f1", "loss"]
+PAPER_MEAN, PAPER_SD = 52.47, 68.79
 
 
 class Settings(BaseModel):
@@ -38,6 +39,9 @@ class DataSettings(Settings):
         "unknown; 0 off; null: the reader's own",
     )
     duplicates: bool = Field(True, description="join near-identical images into one group before splitting")
+    also_train: tuple[Path, ...] = Field(
+        (), description="further data sets whose images join the training images, and nothing else"
+    )
 
 
 class StoreSettings(Settings):
@@ -60,13 +64,23 @@ class SplitSettings(Settings):
     folds: int | None = Field(None, ge=2, le=50, description="number of folds of a grouped cross-validation")
     fold: int = Field(0, ge=0, description="which fold is the test set; the next one is validation")
     seed: int = 0
+    train_regions: tuple[str, ...] = Field(
+        (), description="regions kept in training and validation, while all stay in the test set; empty: all"
+    )
 
 
 class PreprocessSettings(Settings):
-    """Standardisation of grey values; the defaults are the paper's."""
+    """Standardisation of grey values."""
 
-    mean: float = Field(52.47, description="grey value subtracted, on 0-255")
-    sd: float = Field(68.79, gt=0, description="grey values divided by, on 0-255")
+    mean: float | None = Field(
+        None,
+        description="grey value subtracted, on 0-255; null: the network's own, the paper's 52.47 unless pretrained",
+    )
+    sd: float | None = Field(
+        None,
+        gt=0,
+        description="grey values are divided by it, on 0-255; null: the network's own, else the paper's 68.79",
+    )
     channels: Literal[1, 3] = Field(3, description="3 repeats the grey channel, as the paper's input")
 
 
@@ -87,11 +101,23 @@ class AugmentSettings(Settings):
     fill: Literal["zero", "nearest"] = Field("zero", description="grey values from outside the image")
 
 
+class MethodSettings(Settings):
+    """Which way of learning: the network below by default."""
+
+    name: str = "network"
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the method by name")
+
+
 class ModelSettings(Settings):
     """Which network."""
 
     name: str = "paper_cnn"
     options: dict[str, Any] = Field(default_factory=dict, description="options of the model by name")
+    weights: str = Field(
+        "default",
+        description="to start from: default (pretrained where the network has such), none (random), or the path of a "
+        "run folder, checkpoint, state dict or safetensors file",
+    )
 
 
 class EarlyStopping(Settings):
@@ -120,6 +146,14 @@ class TrainingSettings(Settings):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, which are then evaluated")
     gradient_clip: float | None = Field(None, gt=0)
+    freeze: int = Field(0, ge=0, description="number of the network's stages, from the input on, that are not trained")
+    unfreeze_epoch: int | None = Field(None, ge=1, description="epoch, from 1, that trains them too; null: none")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="factor on the learning rate for each stage further from the head"
+    )
+    mask_weight: float = Field(
+        0.0, ge=0, description="weight of the loss on masks or boxes, for networks that localise; 0: off"
+    )
     select: Metric | Literal["last"] = Field("auc", description="validation metric that chooses the checkpoint")
     early_stopping: EarlyStopping | None = None
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="auto: bf16 where it is fast")
@@ -153,6 +187,7 @@ class RunSettings(Settings):
     split: SplitSettings = SplitSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
     augment: AugmentSettings = AugmentSettings()
+    method: MethodSettings = MethodSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from osteon.errors import SettingsError
@@ -21,6 +21,7 @@ class Entry:
         summary: One line that says what it is.
         source: The publication or project it comes from.
         facts: Whatever else the kind needs to know without importing the code.
+        given: Options of the factory that the name itself fixes.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Entry:
     summary: str
     source: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
 
     def load(self) -> Callable[..., Any]:
         """Import and return the factory."""
@@ -42,12 +44,26 @@ class Registry:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, Entry] = {}
+        self._families: dict[str, tuple[Entry, str]] = {}
 
     def register(self, entry: Entry) -> None:
         """Add an entry; a name can be taken only once."""
         if entry.name in self._entries:
             raise ValueError(f"{self.kind} {entry.name!r} is registered twice")
         self._entries[entry.name] = entry
+
+    def register_family(self, entry: Entry, option: str) -> None:
+        """Let every name that starts with ``entry.name`` (which ends with ``/``) stand for an entry.
+
+        Args:
+            entry: What they share.
+            option: Option of the factory that takes what follows the prefix.
+        """
+        self._families[entry.name] = (entry, option)
+
+    def families(self) -> list[Entry]:
+        """Return the families, each with its prefix as name."""
+        return [entry for entry, _ in self._families.values()]
 
     def __getitem__(self, name: str) -> Entry:
         """Return an entry, or say which names there are.
@@ -57,12 +73,18 @@ class Registry:
         """
         if name in self._entries:
             return self._entries[name]
+        for prefix, (entry, option) in self._families.items():
+            if name.startswith(prefix) and name != prefix:
+                return replace(entry, name=name, given={**entry.given, option: name.removeprefix(prefix)})
         close = difflib.get_close_matches(name, self._entries, n=1)
+        known = [*self._entries, *(f"{prefix}NAME" for prefix in self._families)]
         guess = f"did you mean {close[0]!r}? " if close else ""
-        raise SettingsError(f"there is no {self.kind} named {name!r}", hint=f"{guess}Known: {', '.join(self._entries)}")
+        raise SettingsError(f"there is no {self.kind} named {name!r}", hint=f"{guess}Known: {', '.join(known)}")
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or any(
+            isinstance(name, str) and name.startswith(prefix) and name != prefix for prefix in self._families
+        )
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
@@ -74,6 +96,7 @@ class Registry:
 
 READERS = Registry("reader")
 MODELS = Registry("model")
+METHODS = Registry("method")
 
 for _entry in (
     Entry(
@@ -100,4 +123,7 @@ MODELS.register(
         "Verma 2024, Bone Fracture Classification with MURA",
         facts={"input_size": 256, "channels": 3},
     )
+)
+METHODS.register(
+    Entry("network", "osteon.training.network:NetworkMethod", "one network, trained by gradient descent (the default)")
 )

@@ -42,7 +42,7 @@ def _fit(settings: RunSettings, folder: RunFolder, **options: Any) -> Fit:
 def _logits(settings: RunSettings, result: Fit) -> np.ndarray:
     network = _network(settings)
     load_weights(network, result.checkpoint)
-    return predict_logits(network, PIXELS, VALID, settings.preprocess)
+    return predict_logits(network, PIXELS, VALID, network.standardisation(settings.preprocess))
 
 
 class StopAt(Callback):

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from osteon.config import Damaged, PreprocessSettings
+from osteon.config import PAPER_MEAN, PAPER_SD, Damaged
 from osteon.data import explore_figures as draw
 from osteon.data import explore_tables as tables
 from osteon.data.catalogue import Catalogue, has_name
 from osteon.data.explore_page import exploration_page
-from osteon.data.grey_values import PAPER_MEAN, PAPER_SD, GreyValues, measure_grey_values, read_pictures
+from osteon.data.grey_values import GreyValues, measure_grey_values, read_pictures
 from osteon.data.images import UnreadableImageError, read_image_uint8
 from osteon.errors import Refusal
 from osteon.pages.style import save
@@ -146,9 +146,8 @@ def draw_figures(exploration: Exploration) -> dict[str, Figure]:
         figures["sizes"] = draw.sizes_figure(measured, target)
         figures["grey-values"] = draw.grey_values_figure(exploration.greys.densities, measured, target)
     if exploration.example:
-        standard = PreprocessSettings()
         _, pixels, square = exploration.example
-        figures["figure-2-standardised"] = draw.standardised_figure(pixels, square, standard.mean, standard.sd)
+        figures["figure-2-standardised"] = draw.standardised_figure(pixels, square, PAPER_MEAN, PAPER_SD)
     for number, (region, rows) in enumerate(exploration.sheets.items(), start=1):
         words = {tables.class_words(name, target): pictures for name, pictures in rows.items()}
         figures[f"sheet-{number:02d}-{_file_name(region)}"] = draw.sample_sheet(region, words)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from osteon.config import PreprocessSettings
+from osteon.config import PAPER_MEAN, PAPER_SD
 from osteon.data.explore_tables import MOST_STUDIES, class_words
 from osteon.pages.html import number, percent, render, thousands, thumbnail
 from osteon.pages.style import figure_uri
@@ -37,7 +37,8 @@ def exploration_page(exploration: Exploration, figures: dict[str, Figure], facts
         example=exploration.example[0] if exploration.example else None,
         measured=len(exploration.greys.images),
         damaged=int(exploration.greys.images["damaged"].sum()),
-        preprocess=PreprocessSettings(),
+        mean=PAPER_MEAN,
+        sd=PAPER_SD,
     )
 
 

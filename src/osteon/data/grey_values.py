@@ -19,8 +19,6 @@ from osteon.errors import InputError, Refusal
 from osteon.progress import track
 from osteon.transforms.preprocess import fit_grey
 
-PAPER_MEAN = 52.47
-PAPER_SD = 68.79
 BINS = 64
 """Bins of an image's histogram: four grey values each."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from osteon.config import ModelSettings, PreprocessSettings, StoreSettings
+from osteon.config import MethodSettings, ModelSettings, PreprocessSettings, StoreSettings
 from osteon.errors import SettingsError
 from osteon.models.network import Network
+from osteon.models.weights import load_file
 from osteon.registry import MODELS
 
 GIVEN = ("in_channels", "input_size")
@@ -35,11 +36,13 @@ def create(
         SettingsError: The name or an option is unknown, or an option's value is not possible.
     """
     model = model or ModelSettings()
-    factory = MODELS[model.name].load()
-    chosen = check_options(model, factory)
+    entry = MODELS[model.name]
+    factory = entry.load()
+    chosen = check_options(model, factory, hidden=entry.given)
     network = factory(
         in_channels=(preprocess or PreprocessSettings()).channels,
         input_size=(store or StoreSettings()).size,
+        **entry.given,
         **chosen,
     )
     if not isinstance(network, Network):
@@ -47,19 +50,45 @@ def create(
     return network
 
 
-def check_options(model: ModelSettings, factory: Callable[..., Any]) -> dict[str, Any]:
+def load_initial(network: Network, model: ModelSettings) -> None:
+    """Load the weights that a network starts from, as ``model.weights`` says.
+
+    Raises:
+        SettingsError: They cannot be had, with the ways out.
+        InputError: The file cannot be read or is of another network.
+    """
+    if model.weights == "default":
+        network.load_default_weights()
+    elif model.weights != "none":
+        load_file(network, model.weights)
+
+
+def check_options(
+    chosen: ModelSettings | MethodSettings,
+    factory: Callable[..., Any],
+    *,
+    where: str = "model.options",
+    hidden: Collection[str] = (),
+) -> dict[str, Any]:
     """Return the options as the types that the factory's signature asks for.
+
+    Args:
+        chosen: Name and options.
+        factory: What takes them.
+        where: Their key in the settings, for messages.
+        hidden: Options that cannot be chosen, since the name fixes them.
 
     Raises:
         SettingsError: An option is unknown or its value is not possible.
     """
-    known = options(factory)
+    known = {name: default for name, default in options(factory).items() if name not in hidden}
     listed = ", ".join(f"{key}={value!r}" for key, value in known.items())
-    for name in model.options:
+    for name in chosen.options:
         if name not in known:
-            raise SettingsError(f"{model.name} has no option {name!r}", where="model.options", hint=f"Known: {listed}")
+            hint = f"Known: {listed}" if known else "It has none"
+            raise SettingsError(f"{chosen.name} has no option {name!r}", where=where, hint=hint)
     annotations = _annotations(factory)
-    return {name: _checked(name, value, annotations.get(name, Any)) for name, value in model.options.items()}
+    return {name: _checked(name, value, annotations.get(name, Any), where) for name, value in chosen.options.items()}
 
 
 def _annotations(factory: Callable[..., Any]) -> dict[str, Any]:
@@ -67,15 +96,17 @@ def _annotations(factory: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(signed, include_extras=True)
 
 
-def _checked(name: str, value: Any, annotation: Any) -> Any:
+def _checked(name: str, value: Any, annotation: Any, where: str) -> Any:
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         reasons = "; ".join(dict.fromkeys(item["msg"] for item in error.errors()))
-        raise SettingsError(f"{name}: {value!r} is not possible: {reasons}", where="model.options") from None
+        raise SettingsError(f"{name}: {value!r} is not possible: {reasons}", where=where) from None
 
 
 def options(factory: Callable[..., Any]) -> dict[str, Any]:
     """Return the options of a model with their defaults, without those that other settings give."""
+    if inspect.isclass(factory) and factory.__init__ is object.__init__:
+        return {}
     parameters = inspect.signature(factory).parameters.values()
     return {item.name: item.default for item in parameters if item.name not in GIVEN}

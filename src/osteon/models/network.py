@@ -6,6 +6,8 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 
+from osteon.config import PAPER_MEAN, PAPER_SD, PreprocessSettings
+
 
 class Network(nn.Module):
     """A classifier in two halves, so that the head can work in full precision and maps can be explained.
@@ -13,10 +15,34 @@ class Network(nn.Module):
     Attributes:
         in_channels: Channels of the input.
         input_size: Height and width in pixels for which the network is meant.
+        mean: Grey value, on 0-255, that its weights expect to be subtracted; the paper's unless pretrained.
+        sd: What they expect grey values to be divided by.
     """
 
     in_channels: int
     input_size: int
+    mean: float = PAPER_MEAN
+    sd: float = PAPER_SD
+
+    def standardisation(self, settings: PreprocessSettings) -> PreprocessSettings:
+        """Return the settings with the network's own mean and standard deviation where they name none."""
+        mean = self.mean if settings.mean is None else settings.mean
+        sd = self.sd if settings.sd is None else settings.sd
+        return settings.model_copy(update={"mean": mean, "sd": sd})
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the parts of :meth:`features` from the input on, for freezing and layer-wise learning rates.
+
+        What is in none of them (the head) always learns, at the full rate.
+        """
+        return []
+
+    def load_default_weights(self) -> None:
+        """Load the pretrained weights that the network comes with; one without such keeps its random weights.
+
+        Raises:
+            SettingsError: They cannot be had, with the ways out.
+        """
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:

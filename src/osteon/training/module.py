@@ -32,6 +32,7 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.network = network
         self.settings = settings
+        self.preprocess = network.standardisation(settings.preprocess)
         self.steps_per_epoch = steps_per_epoch
         self.augment = Augment(settings.augment)
         self.epoch_values: dict[str, float] = {}
@@ -68,7 +69,7 @@ class Classifier(pl.LightningModule):
             generator = torch.Generator().manual_seed(int(batch["seed"]))
             parameters = self.augment.sample(len(images), images.shape[-1], generator)
             images = self.augment.apply(images, parameters)
-        return {**batch, "images": standardise(images, self.settings.preprocess)}
+        return {**batch, "images": standardise(images, self.preprocess)}
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's clock and forget the batches of before."""

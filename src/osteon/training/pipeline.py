@@ -6,13 +6,11 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from osteon.config import RunSettings
@@ -20,15 +18,12 @@ from osteon.data.catalogue import SPLITS, Catalogue
 from osteon.data.splits import leaks
 from osteon.errors import Refusal, SettingsError
 from osteon.evaluation.predictions import write_predictions
-from osteon.models.factory import create
-from osteon.models.network import Network
-from osteon.run import RunFolder, atomic_path, seed_numpy, write_json
-from osteon.training.fit import Fit, fit, load_weights
-from osteon.training.predict import predict_table
-from osteon.training.prepare import Prepared, prepare, split_catalogue
+from osteon.run import RunFolder, atomic_path, write_json
+from osteon.training.method import Job, Method, Note, Trained, make_method
+from osteon.training.predict import predictions_table
+from osteon.training.prepare import prepare, split_catalogue
 
 log = logging.getLogger(__name__)
-Note = Callable[[str], None]
 WAIT_SECONDS = 3600
 LEAKS_SHOWN = 10
 
@@ -39,13 +34,13 @@ class TrainingRun:
 
     Attributes:
         folder: The run folder.
-        fit: What the fit came to.
+        summary: What the training came to, as in ``summary.json``.
         catalogue: The images used, with their split.
         refusals: Files that could not be used.
     """
 
     folder: RunFolder
-    fit: Fit
+    summary: dict[str, Any]
     catalogue: Catalogue
     refusals: tuple[Refusal, ...]
 
@@ -54,10 +49,7 @@ class TrainingRun:
         return {
             "run": str(self.folder.path),
             "images": {split: len(self.catalogue.in_split(split)) for split in SPLITS},
-            "epochs": self.fit.epochs,
-            "best_epoch": self.fit.best_epoch,
-            "best_value": self.fit.best_value,
-            "seconds": self.fit.seconds,
+            **self.summary,
             "refusals": [item.as_dict() for item in self.refusals],
         }
 
@@ -87,7 +79,7 @@ def train(
     """
     folder = _existing(out, resume=resume)
     settings = folder.settings() if folder else settings
-    _check(settings)
+    method = _check(settings)
     if folder is None:
         RunFolder.refuse_taken(out)
     catalogue = Catalogue.read(folder.split) if folder and _is_split(folder) else split_catalogue(settings)
@@ -101,12 +93,13 @@ def train(
         _write_leaks(catalogue, folder, note)
     if audit and not folder.audit.is_file() and not _helps():
         _audit(catalogue, settings, folder)
-    result = _fit(prepared, settings, folder, resume=resume, callbacks=callbacks)
+    job = Job(prepared, settings, folder, resume, callbacks, note)
+    facts = method.fit(job)
     if _helps():
         sys.exit(0)
-    _predict(prepared, settings, folder, result)
-    _write_summary(folder, prepared, settings, result)
-    return TrainingRun(folder, result, prepared.catalogue, prepared.refusals)
+    _predict(job, method.load(folder, settings))
+    summary = _write_summary(job, facts)
+    return TrainingRun(folder, summary, prepared.catalogue, prepared.refusals)
 
 
 def _helps() -> bool:
@@ -139,57 +132,33 @@ def _audit(catalogue: Catalogue, settings: RunSettings, folder: RunFolder) -> No
     write_json(folder.audit, run_audit(catalogue, settings.data).as_dict())
 
 
-def _fit(
-    prepared: Prepared, settings: RunSettings, folder: RunFolder, *, resume: bool, callbacks: Sequence[Callback]
-) -> Fit:
-    return fit(
-        _network(settings),
-        prepared.sample("train", settings),
-        prepared.sample("valid", settings),
-        settings,
-        folder,
-        resume=resume,
-        callbacks=callbacks,
-    )
+def _predict(job: Job, trained: Trained) -> None:
+    """Write predictions of validation and test images."""
+    rows = job.held_out
+    store = job.prepared.store
+    probabilities = trained.probabilities(store.pixels[store.rows(rows["image_id"])])
+    write_predictions(job.folder.predictions, predictions_table(rows, probabilities, system_name(job.settings)))
 
 
-def _network(settings: RunSettings) -> Network:
-    """Make the network; its initial weights depend on the seed alone."""
-    seed_numpy(settings.seed)
-    torch.manual_seed(settings.seed)
-    return create(settings.model, settings.preprocess, settings.store)
+def system_name(settings: RunSettings) -> str:
+    """Return what a run's predictions are of: the model's name, else the method's."""
+    return settings.model.name if settings.method.name == "network" else settings.method.name
 
 
-def _predict(prepared: Prepared, settings: RunSettings, folder: RunFolder, result: Fit) -> None:
-    """Write predictions of the chosen checkpoint on validation and test images."""
-    network = _network(settings)
-    load_weights(network, result.checkpoint)
-    network = network.to(memory_format=torch.channels_last)
-    images = prepared.catalogue.images
-    held_out = images[images["split"].isin(["valid", "test"])]
-    table = predict_table(network, held_out, prepared.store, settings.preprocess, settings.model.name)
-    write_predictions(folder.predictions, table)
+def _write_summary(job: Job, facts: dict[str, Any]) -> dict[str, Any]:
+    refusals = [item.as_dict() for item in job.prepared.refusals]
+    summary = {"model": system_name(job.settings), **facts, "refusals": refusals}
+    write_json(job.folder.summary, summary)
+    return summary
 
 
-def _write_summary(folder: RunFolder, prepared: Prepared, settings: RunSettings, result: Fit) -> None:
-    history = pd.read_csv(folder.history)
-    summary = {
-        "model": settings.model.name,
-        "best_epoch": result.best_epoch,
-        "select": settings.training.select,
-        "epochs": len(history),
-        "training_seconds": float(history["seconds"].sum()),
-        "images_per_second": float(history["images_per_second"].median()),
-        "refusals": [item.as_dict() for item in prepared.refusals],
-    }
-    write_json(folder.summary, summary)
-
-
-def _check(settings: RunSettings) -> None:
-    """Refuse wrong settings before anything is read or written."""
+def _check(settings: RunSettings) -> Method:
+    """Return the method, after refusing wrong settings before anything is read or written."""
     if settings.data.path is None:
         raise SettingsError("no data given", where="data.path", hint="osteon train DATA --out RUN")
-    _network(settings)
+    method = make_method(settings.method)
+    method.check(settings)
+    return method
 
 
 def _describe(catalogue: Catalogue) -> str:

@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 
 from osteon.config import PreprocessSettings
-from osteon.data.store import ImageStore
 from osteon.models.network import Network
 from osteon.progress import track
 from osteon.transforms.augment import standardise
@@ -25,7 +24,7 @@ def predict_logits(
         network: Trained network; it is put into evaluation mode.
         pixels: The store's images, uint8, shape ``(N, size, size)``.
         rows: Which of them, shape ``(n,)``.
-        preprocess: Standardisation.
+        preprocess: Standardisation, its mean and sd known.
 
     Returns:
         Logits, shape ``(n,)``.
@@ -42,13 +41,13 @@ def predict_logits(
     return logits
 
 
-def predict_table(
-    network: Network, images: pd.DataFrame, store: ImageStore, preprocess: PreprocessSettings, model: str
-) -> pd.DataFrame:
-    """Return predictions (contract 2) for catalogue rows that are in the store."""
-    logits = predict_logits(network, store.pixels, store.rows(images["image_id"]), preprocess)
+def predictions_table(images: pd.DataFrame, probabilities: npt.NDArray[np.float64], model: str) -> pd.DataFrame:
+    """Return predictions (contract 2) for catalogue rows.
+
+    Args:
+        images: Catalogue rows.
+        probabilities: Of the positive class, one a row.
+        model: Name of what predicted.
+    """
     columns = ["image_id", "study_id", "patient_id", "group_id", "region", "split", "label", "view"]
-    table = images[columns].reset_index(drop=True)
-    table["probability"] = 1 / (1 + np.exp(-logits))
-    table["model"] = model
-    return table
+    return images[columns].reset_index(drop=True).assign(probability=probabilities, model=model)

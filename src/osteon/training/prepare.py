@@ -57,7 +57,20 @@ def split_catalogue(settings: RunSettings) -> Catalogue:
     catalogue = read_catalogue(settings.data).labelled()
     pairs = find_duplicates(catalogue) if settings.data.duplicates else None
     catalogue = make_groups(catalogue, neighbours=settings.data.neighbours, pairs=pairs)
-    return make_split(catalogue, settings.split)
+    return _train_on_regions(make_split(catalogue, settings.split), settings.split.train_regions)
+
+
+def _train_on_regions(catalogue: Catalogue, regions: tuple[str, ...]) -> Catalogue:
+    """Keep only these regions in training and validation, while the test set stays as it is; none named: all.
+
+    Raises:
+        InputError: No image shows any of them.
+    """
+    if not regions:
+        return catalogue
+    chosen = catalogue.select_regions(regions).images["image_id"]
+    images = catalogue.images
+    return catalogue.with_images(images[images["image_id"].isin(chosen) | (images["split"] == "test")])
 
 
 def prepare(catalogue: Catalogue, settings: RunSettings) -> Prepared:

@@ -109,7 +109,12 @@ def standardise(images: Tensor, settings: PreprocessSettings) -> Tensor:
     Returns:
         (N, channels, H, W) float32: minus the mean, divided by the standard deviation. The channels share their
         memory; do not write into them.
+
+    Raises:
+        ValueError: The settings leave mean or standard deviation to a network.
     """
+    if settings.mean is None or settings.sd is None:
+        raise ValueError("mean and sd are not known: use Network.standardisation(settings)")
     standard = (images.to(torch.float32) - settings.mean) / settings.sd
     return standard.expand(-1, settings.channels, -1, -1)
 

@@ -1,0 +1,1 @@
+"""From probabilities of one or several networks to an answer; never imports torch."""

@@ -1,0 +1,1 @@
+"""Systems side by side: grids of runs under one protocol."""

@@ -1,0 +1,106 @@
+"""The usual method: one network, trained by gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from osteon.config import RunSettings
+from osteon.models.cost import measure
+from osteon.models.factory import create, load_initial
+from osteon.models.network import Network
+from osteon.run import RunFolder, seed_numpy
+from osteon.training.callbacks import Checkpoints
+from osteon.training.fit import fit, load_weights
+from osteon.training.method import Job, Method
+from osteon.training.predict import predict_logits
+
+
+class NetworkMethod(Method):
+    """Trains the network that ``model`` names; the epoch is chosen on validation images."""
+
+    def check(self, settings: RunSettings) -> None:
+        """Make the network, and find the weights it starts from."""
+        make_network(settings)
+
+    def fit(self, job: Job) -> dict[str, Any]:
+        """Fit the network; its initial weights depend on the seed and on ``model.weights`` alone."""
+        result = fit(
+            make_network(job.settings),
+            job.prepared.sample("train", job.settings),
+            job.prepared.sample("valid", job.settings),
+            job.settings,
+            job.folder,
+            resume=job.resume,
+            callbacks=job.callbacks,
+        )
+        history = pd.read_csv(job.folder.history)
+        return {
+            "best_epoch": result.best_epoch,
+            "best_value": None if np.isnan(result.best_value) else result.best_value,
+            "select": job.settings.training.select,
+            "epochs": len(history),
+            "training_seconds": float(history["seconds"].sum()),
+            "images_per_second": float(history["images_per_second"].median()),
+        }
+
+    def load(self, folder: RunFolder, settings: RunSettings) -> TrainedNetwork:
+        """Return the network with the weights of the chosen epoch."""
+        return load_network(folder, settings)
+
+
+class TrainedNetwork:
+    """A trained network and how its input is prepared.
+
+    Attributes:
+        network: In evaluation mode, channels last.
+        settings: Of its run.
+    """
+
+    def __init__(self, network: Network, settings: RunSettings) -> None:
+        self.network = network.eval().to(memory_format=torch.channels_last)
+        self.settings = settings
+        self.preprocess = network.standardisation(settings.preprocess)
+
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return the probability of the positive class (n,) of stored images (n, size, size), uint8."""
+        logits = predict_logits(self.network, pixels, np.arange(len(pixels)), self.preprocess)
+        return np.asarray(1 / (1 + np.exp(-logits)))
+
+    def cost(self) -> dict[str, int]:
+        """Return parameters, multiply-adds and memory of one image."""
+        return measure(self.network, self.settings.store.size, self.preprocess.channels).as_dict()
+
+
+def make_network(settings: RunSettings, *, initial: bool = True) -> Network:
+    """Make a run's network as it is before training.
+
+    Args:
+        settings: The run's settings; its seed draws the random weights.
+        initial: Load the weights that ``model.weights`` names; False where others are loaded anyway.
+
+    Raises:
+        SettingsError: The model or an option is not possible, or the weights cannot be had.
+    """
+    seed_numpy(settings.seed)
+    torch.manual_seed(settings.seed)
+    network = create(settings.model, settings.preprocess, settings.store)
+    if initial:
+        load_initial(network, settings.model)
+    return network
+
+
+def load_network(folder: RunFolder, settings: RunSettings | None = None) -> TrainedNetwork:
+    """Return a run's network with the weights of the epoch that validation images chose.
+
+    Raises:
+        InputError: There is no such checkpoint, or it is of another network.
+    """
+    settings = settings or folder.settings()
+    network = make_network(settings, initial=False)
+    load_weights(network, Checkpoints(folder.checkpoints, settings.training.select).best)
+    return TrainedNetwork(network, settings)
