@@ -44,6 +44,14 @@ class Network(nn.Module):
             SettingsError: They cannot be had, with the ways out.
         """
 
+    def class_weights(self) -> Tensor | None:
+        """Return the weights (C,) of the head if it is the mean over each map, then one linear layer; else None.
+
+        Then, and only then, the weighted sum of the maps is an exact class-activation map: its mean and the layer's
+        bias make the logit.
+        """
+        return None
+
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Return the last feature maps (N, C, h, w) of standardised images (N, ``in_channels``, H, W)."""
