@@ -62,6 +62,20 @@ def test_holm_over_all_pairs(studies: pd.DataFrame) -> None:
     json.dumps(found.as_dict(), allow_nan=False)
 
 
+def test_one_model_can_be_the_one_that_others_are_tested_against(studies: pd.DataFrame) -> None:
+    models = {"a": studies, "b": blurred(studies, 0.5), "c": blurred(studies, 3, seed=1)}
+    every = compare(models, FAST)
+    found = compare(models, FAST, against="b", thresholds={"c": 0.25})
+    assert [(pair.first, pair.second) for pair in found.pairs] == [("b", "a"), ("b", "c")]
+    assert found.pairs[0].differences["auc"].difference.value == -every.pairs[0].differences["auc"].difference.value
+    raw = sorted(pair.differences["auc"].p for pair in found.pairs)
+    assert min(pair.adjusted["auc"] for pair in found.pairs) == pytest.approx(min(1, 2 * raw[0]))
+    assert (found.thresholds["c"].value, found.thresholds["c"].rule) == (0.25, "fixed")
+    assert found.thresholds["b"] == every.thresholds["b"]
+    with pytest.raises(SettingsError, match="no model 'd'"):
+        compare(models, FAST, against="d")
+
+
 def test_only_shared_images_count(studies: pd.DataFrame) -> None:
     found = compare({"all": studies, "fewer": studies.iloc[:500].sample(frac=1, random_state=0)}, FAST)
     assert found.n == 260

@@ -135,7 +135,12 @@ class _Entry:
 
 
 def compare(
-    predictions: Mapping[str, pd.DataFrame], settings: EvaluationSettings | None = None, level: Level = "image"
+    predictions: Mapping[str, pd.DataFrame],
+    settings: EvaluationSettings | None = None,
+    level: Level = "image",
+    *,
+    against: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Comparison:
     """Compare models on the images that all of them were scored on.
 
@@ -143,17 +148,22 @@ def compare(
         predictions: Rows that keep the predictions contract, by the model's name; two or more.
         settings: How to score; None for the defaults.
         level: Compare images, or studies pooled from the shared images.
+        against: Test every other model against this one only; None: all pairs.
+        thresholds: Fixed ones, for models whose calls are defined by them (a majority vote's 0.5), by name.
 
     Raises:
-        SettingsError: There are fewer than two models.
+        SettingsError: There are fewer than two models, or ``against`` is none of them.
         InputError: Predictions break the contract, share no image, or disagree on labels.
     """
     settings = settings or EvaluationSettings()
     if len(predictions) < 2:
         raise SettingsError("a comparison needs two models or more", hint="osteon compare RUN RUN, or a.csv b.csv")
+    if against is not None and against not in predictions:
+        raise SettingsError(f"there is no model {against!r} to compare with", hint=f"Models: {', '.join(predictions)}")
     tables = {name: check_predictions(table, name) for name, table in predictions.items()}
     tested, warnings = _shared(tables)
-    entries = [_entry(name, tables[name], tested[name], settings, level) for name in tables]
+    fixed = {name: _with_threshold(settings, value) for name, value in (thresholds or {}).items()}
+    entries = [_entry(name, tables[name], tested[name], fixed.get(name, settings), level) for name in tables]
     first = entries[0].rows
     scores = {entry.name: _scored(entry, settings, level) for entry in track(entries, "Scoring models")}
     return Comparison(
@@ -166,7 +176,7 @@ def compare(
         seed=settings.seed,
         scores=scores,
         thresholds={entry.name: entry.threshold for entry in entries},
-        pairs=_Tester(entries, scores, settings).pairs(),
+        pairs=_Tester(entries, scores, settings).pairs(against),
         warnings=tuple(dict.fromkeys([*warnings, *(e.threshold.note for e in entries if e.threshold.note)])),
     )
 
@@ -232,6 +242,10 @@ def _entry(name: str, table: pd.DataFrame, tested: pd.DataFrame, settings: Evalu
     return _Entry(name, tested, choose_threshold(valid, settings), prevalence_of(table, level, settings))
 
 
+def _with_threshold(settings: EvaluationSettings, value: float) -> EvaluationSettings:
+    return settings.model_copy(update={"threshold": "fixed", "fixed_threshold": value})
+
+
 def _scored(entry: _Entry, settings: EvaluationSettings, level: Level) -> Scores:
     return Scorer(settings, {level: entry.threshold}, {level: entry.prevalence}).scores(entry.rows, level)
 
@@ -249,9 +263,12 @@ class _Tester:
         self.clustered = int(self.groups.max()) + 1 < len(rows)
         self.drawn = {name: self._replicates(cases) for name, cases in self.cases.items()}
 
-    def pairs(self) -> tuple[Pair, ...]:
-        """Return the tests of all pairs, adjusted for their number."""
-        return _adjusted([self._pair(*names) for names in itertools.combinations(self.cases, 2)])
+    def pairs(self, against: str | None = None) -> tuple[Pair, ...]:
+        """Return the tests of all pairs (or of those with one model, which comes first), adjusted for their number."""
+        names = list(itertools.combinations(self.cases, 2))
+        if against is not None:
+            names = [(against, other) for other in self.cases if other != against]
+        return _adjusted([self._pair(*pair) for pair in names])
 
     def _pair(self, first: str, second: str) -> Pair:
         differences = {name: self._bootstrapped(name, first, second) for name in COMPARED}
