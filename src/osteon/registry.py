@@ -127,3 +127,11 @@ MODELS.register(
 METHODS.register(
     Entry("network", "osteon.training.network:NetworkMethod", "one network, trained by gradient descent (the default)")
 )
+METHODS.register(
+    Entry(
+        "logistic",
+        "osteon.training.linear:LinearMethod",
+        "logistic regression on pixels or on histograms of oriented gradients",
+        "Dalal & Triggs 2005 (HOG)",
+    )
+)

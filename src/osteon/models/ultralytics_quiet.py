@@ -43,7 +43,7 @@ def _silence(ultralytics: ModuleType, folder: str) -> None:
     from ultralytics.utils import events
 
     events.events.enabled = False
-    wanted = {name: False for name in OFF if name in ultralytics.settings}
+    wanted: dict[str, bool | str] = {name: False for name in OFF if name in ultralytics.settings}
     wanted |= {f"{kind}_dir": f"{folder}/{kind}" for kind in ("datasets", "weights", "runs")}
     if any(ultralytics.settings[name] != value for name, value in wanted.items()):
         ultralytics.settings.update(wanted)
