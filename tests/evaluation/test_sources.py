@@ -49,6 +49,12 @@ def test_models_are_named_so_that_they_can_be_told_apart(tmp_path: Path) -> None
     assert list(read_models([unnamed, unnamed])) == ["reader (1)", "reader (2)"]
 
 
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    paths = [write(tmp_path / system / "seed-0" / "predictions.csv", "cnn") for system in ("plain", "deep")]
+    assert list(read_models(paths)) == ["plain/seed-0", "deep/seed-0"]
+    assert list(read_models([*paths, paths[0]])) == ["plain/seed-0 (1)", "deep/seed-0", "plain/seed-0 (2)"]
+
+
 def test_one_file_may_hold_several_models(tmp_path: Path) -> None:
     both = pd.concat([pd.read_csv(write(tmp_path / "a.csv", "vgg")), pd.read_csv(write(tmp_path / "b.csv", "cnn"))])
     both.to_csv(tmp_path / "both.csv", index=False)

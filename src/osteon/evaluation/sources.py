@@ -51,9 +51,15 @@ class Source:
     @property
     def name(self) -> str:
         """The run folder's name, else the file's, or its folder's where the file is called ``predictions``."""
+        return self.parts[-1]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The name, after those of the folders that it lies in, from the root on."""
         if self.run is not None:
-            return self.run.path.resolve().name
-        return self.path.resolve().parent.name if self.path.stem == "predictions" else self.path.stem
+            return self.run.path.resolve().parts
+        folder = self.path.resolve().parent.parts
+        return folder if self.path.stem == "predictions" else (*folder, self.path.stem)
 
     @property
     def out(self) -> Path:
@@ -86,22 +92,32 @@ class Source:
 def read_models(paths: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
     """Read the predictions of every model in several sources, by a name that tells them apart.
 
-    A model has its name in the ``model`` column if no other source says the same, else the name of its run or file.
+    A model has its name in the ``model`` column if no other source says the same, else the name of its run or file, with
+    the folders before it where runs of one name are in several (``paper_cnn/seed-0``).
 
     Raises:
         InputError: A source cannot be read.
     """
     found: list[tuple[str, str, pd.DataFrame]] = []
-    for path in paths:
-        source = Source.open(path)
-        table = source.read()
-        for model, rows in table.groupby("model", sort=False):
-            found.append((str(model), source.name, rows.reset_index(drop=True)))
+    sources = [Source.open(path) for path in paths]
+    for source in sources:
+        name = _told_from_others(source, sources)
+        for model, rows in source.read().groupby("model", sort=False):
+            found.append((str(model), name, rows.reset_index(drop=True)))
     said = Counter(model for model, _, _ in found)
     names = _distinct(
         [model if model and said[model] == 1 else _told_apart(model, name, found) for model, name, _ in found]
     )
     return {name: rows for name, (_, _, rows) in zip(names, found, strict=True)}
+
+
+def _told_from_others(source: Source, sources: Sequence[Source]) -> str:
+    """Return a source's name with as many folders before it as tell it from the others."""
+    others = [other.parts for other in sources if other.parts != source.parts]
+    for depth in range(1, len(source.parts)):
+        if all(other[-depth:] != source.parts[-depth:] for other in others):
+            return "/".join(source.parts[-depth:])
+    return source.name
 
 
 def _told_apart(model: str, source: str, found: list[tuple[str, str, pd.DataFrame]]) -> str:

@@ -11,10 +11,10 @@ import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image
 
 from osteon.errors import SettingsError
@@ -23,14 +23,6 @@ from osteon.progress import track
 Picture = NDArray[np.uint8]
 Vector = NDArray[np.float64]
 Fill = Literal["zero", "nearest"]
-Aggregation = Literal["mean", "logit_mean", "vote"]
-AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
-
-MAJORITY = 0.5
-"""A share of votes of at least this is a positive call: a tie is called positive, since a miss costs more."""
-
-CLIP = 1e-9
-"""Probabilities nearer to 0 or 1 than this have the logit of this: files keep nine digits."""
 
 CHUNK = 256  # pictures changed and predicted at once
 MOST_DEGREES, LARGEST_FACTOR = 180.0, 4.0
@@ -207,45 +199,6 @@ def predict_views(
     return found
 
 
-def aggregate(probabilities: ArrayLike, how: Aggregation = "mean", threshold: ArrayLike | None = None) -> Vector:
-    """Return one value from the probabilities of several views (or models) of each picture.
-
-    Args:
-        probabilities: Shape ``(n, v)``.
-        how: ``mean`` of probabilities (average vote); ``logit_mean``, the probability at the mean logit; ``vote``, the
-            share of columns whose probability is at least the threshold: a majority vote is positive from
-            :data:`MAJORITY` on, so that a tie is a positive call.
-        threshold: Of a vote, one for all columns or one each; chosen on validation data.
-
-    Returns:
-        Values in 0-1, shape ``(n,)``.
-
-    Raises:
-        SettingsError: A vote without a threshold, or an unknown way.
-    """
-    columns = np.asarray(probabilities, dtype=np.float64)
-    if how == "mean":
-        return np.asarray(columns.mean(axis=1))
-    if how == "logit_mean":
-        return expit(logit(columns).mean(axis=1))
-    if how != "vote":
-        raise SettingsError(f"there is no way {how!r} to aggregate views", hint=f"Known: {', '.join(AGGREGATIONS)}")
-    if threshold is None:
-        raise SettingsError("a vote needs a threshold", hint="One chosen on validation data")
-    return np.asarray((columns >= np.asarray(threshold, dtype=np.float64)).mean(axis=1))
-
-
-def logit(probabilities: ArrayLike) -> Vector:
-    """Return the log odds of probabilities, those within :data:`CLIP` of 0 or 1 cut off there."""
-    clipped = np.clip(np.asarray(probabilities, dtype=np.float64), CLIP, 1 - CLIP)
-    return np.asarray(np.log(clipped) - np.log1p(-clipped))
-
-
-def expit(logits: ArrayLike) -> Vector:
-    """Return the probabilities of log odds."""
-    return np.asarray(1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64))))
-
-
 def _usage(kind: str) -> str:
     return kind + {"": "", "degrees": ":DEGREES", "factor": ":FACTOR"}[KINDS[kind].takes]
 
@@ -285,5 +238,5 @@ def _toned(picture: Picture, kind: str, value: float) -> Picture:
     return _rounded(255 * (grey / 255) ** value)
 
 
-def _rounded(grey: NDArray[np.floating]) -> Picture:
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+def _rounded(grey: NDArray[np.float32] | NDArray[np.float64]) -> Picture:
+    return np.asarray(np.clip(np.rint(grey), 0, 255), dtype=np.uint8)
