@@ -124,6 +124,56 @@ MODELS.register(
         facts={"input_size": 256, "channels": 3},
     )
 )
+MODELS.register(
+    Entry(
+        "hybrid",
+        "osteon.models.hybrid:Hybrid",
+        "any network as trunk, with a small head that draws a map of where, taught by masks",
+        "the CNN with YOLO-like localisation that Verma 2024 names as future work",
+        facts={"channels": 3},
+    )
+)
+MODELS.register_family(
+    Entry(
+        "timm/",
+        "osteon.models.backbones:Backbone",
+        "any classification network of timm, pretrained on photographs",
+        "Wightman 2019, PyTorch Image Models",
+        facts={
+            "input_size": 256,
+            "channels": 3,
+            "members": [
+                "resnet18",
+                "resnet50",
+                "vgg16_bn",
+                "densenet169",
+                "mobilenetv3_large_100",
+                "tf_efficientnet_lite0",
+                "convnext_tiny",
+                "regnety_004",
+            ],
+        },
+    ),
+    option="architecture",
+)
+MODELS.register(
+    Entry(
+        "dense_net",
+        "osteon.models.shallow:DenseNetwork",
+        "ten fully connected layers on shrunk pixels, a learner of AdaBoost",
+        "He et al. 2015 (initialisation)",
+        facts={"input_size": 256, "channels": 1},
+    )
+)
+MODELS.register(
+    Entry(
+        "shallow_cnn",
+        "osteon.models.shallow:ShallowCNN",
+        "ten narrow convolutions, a learner of AdaBoost",
+        "He et al. 2015 (initialisation)",
+        facts={"input_size": 256, "channels": 1},
+    )
+)
 METHODS.register(
     Entry("network", "osteon.training.network:NetworkMethod", "one network, trained by gradient descent (the default)")
 )
@@ -133,5 +183,13 @@ METHODS.register(
         "osteon.training.linear:LinearMethod",
         "logistic regression on pixels or on histograms of oriented gradients",
         "Dalal & Triggs 2005 (HOG)",
+    )
+)
+METHODS.register(
+    Entry(
+        "adaboost",
+        "osteon.training.boosting:AdaBoostMethod",
+        "AdaBoost (SAMME) of shallow dense or convolutional networks",
+        "Zhu et al. 2009, Multi-class AdaBoost",
     )
 )

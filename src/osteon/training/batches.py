@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from osteon.config import TrainingSettings
+from osteon.data.masks import AlignedMasks
 
 Rows = npt.NDArray[np.int64]
 
@@ -25,6 +26,8 @@ class Batch(TypedDict):
         weights: Weight of each image in the loss, float32, shape ``(n,)``.
         position: Where in the sample each image stands, int64, shape ``(n,)``.
         seed: Seed of the batch's augmentation.
+        masks: Where images show what their label means, uint8 of 0 and 1, shape ``(n, 1, size, size)``.
+        mask_known: Whether that is known, bool, shape ``(n,)``.
     """
 
     images: torch.Tensor
@@ -32,6 +35,8 @@ class Batch(TypedDict):
     weights: torch.Tensor
     position: torch.Tensor
     seed: int
+    masks: NotRequired[torch.Tensor]
+    mask_known: NotRequired[torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,14 @@ class Sample:
         rows: Rows of the store that belong to the sample, shape ``(n,)``.
         labels: 0 or 1, float32, shape ``(n,)``.
         weights: Weight of each image in the loss, float32, shape ``(n,)``.
+        masks: Where the images show what their label means, if that is to be learnt.
     """
 
     pixels: npt.NDArray[np.uint8]
     rows: Rows
     labels: npt.NDArray[np.float32]
     weights: npt.NDArray[np.float32]
+    masks: AlignedMasks | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,13 +75,17 @@ class BatchDataset(Dataset[Batch]):
         """
         positions, seed = plan
         sample = self.sample
-        return {
+        batch: Batch = {
             "images": torch.from_numpy(sample.pixels[sample.rows[positions]]).unsqueeze(1),
             "labels": torch.from_numpy(sample.labels[positions]),
             "weights": torch.from_numpy(sample.weights[positions]),
             "position": torch.from_numpy(positions),
             "seed": seed,
         }
+        if sample.masks is not None:
+            batch["masks"] = torch.from_numpy(sample.masks.gather(positions)).unsqueeze(1)
+            batch["mask_known"] = torch.from_numpy(sample.masks.known[positions])
+        return batch
 
 
 class EpochSampler(Sampler[tuple[Rows, int]]):

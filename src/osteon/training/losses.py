@@ -30,6 +30,31 @@ def binary_cross_entropy(
     return (each * weights).mean()
 
 
+def mask_losses(cells: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the loss of each image's map: balanced cross-entropy, and for images with something to find soft Dice.
+
+    Where an image shows something, its marked and its unmarked cells have half of the cross-entropy each, however few
+    the marked ones are (Xie & Tu 2015, arXiv:1504.06375); where it shows nothing, all cells have the same. Dice
+    (Milletari et al. 2016, arXiv:1606.04797, with 1 added to both parts of the fraction) rewards overlap as a whole.
+
+    Args:
+        cells: Logits of the map, shape ``(n, 1, h, w)``.
+        targets: 0 or 1, likewise.
+
+    Returns:
+        Shape ``(n,)``, not negative.
+    """
+    cells, targets = cells.flatten(1), targets.flatten(1)
+    marked, unmarked = targets.sum(dim=1), (1 - targets).sum(dim=1)
+    each = functional.binary_cross_entropy_with_logits(cells, targets, reduction="none")
+    on, off = (each * targets).sum(dim=1), (each * (1 - targets)).sum(dim=1)
+    shows = marked > 0
+    entropy = torch.where(shows, (on / marked.clamp(min=1) + off / unmarked.clamp(min=1)) / 2, off / unmarked)
+    inside = torch.sigmoid(cells)
+    dice = 1 - (2 * (inside * targets).sum(dim=1) + 1) / (inside.sum(dim=1) + marked + 1)
+    return entropy + torch.where(shows, dice, 0.0)
+
+
 def image_weights(images: pd.DataFrame, kind: str) -> Weights:
     """Return the weight of each image in the loss, mean about 1, shape ``(n,)``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,6 +15,7 @@ from osteon.config import RunSettings
 from osteon.models.network import Network
 from osteon.statistics import metrics
 from osteon.training.batches import Batch
+from osteon.training.location import LocationRecord, localiser, move_masks, rest_map
 from osteon.training.losses import binary_cross_entropy
 from osteon.training.optimiser import make_optimiser, make_schedule
 from osteon.transforms.augment import Augment, standardise
@@ -37,6 +39,8 @@ class Classifier(pl.LightningModule):
         self.augment = Augment(settings.augment)
         self.epoch_values: dict[str, float] = {}
         self._seen: dict[str, list[torch.Tensor]] = {}
+        self._located = LocationRecord()
+        rest_map(network, settings)
         self._started = 0.0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -48,12 +52,26 @@ class Classifier(pl.LightningModule):
         Args:
             images: Standardised, shape ``(n, channels, size, size)``.
         """
+        return self._full_precision(self.network.classify, self._features(images))
+
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
         if self.settings.training.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        features = self.network.features(images)
-        with torch.autocast(images.device.type, enabled=False):
-            logits: torch.Tensor = self.network.classify(features.float())
-        return logits
+        return self.network.features(images)
+
+    def _full_precision(self, head: Callable[[torch.Tensor], torch.Tensor], features: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return head(features.float())
+
+    def _learn(self, split: str, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits and the weighted loss on masks, 0 where none are given."""
+        features = self._features(batch["images"])
+        logits = self._full_precision(self.network.classify, features)
+        if "masks" not in batch:
+            return logits, logits.new_zeros(())
+        cells = self._full_precision(localiser(self.network), features)
+        loss = self._located.add(split, cells, batch["masks"], batch["mask_known"])
+        return logits, self.settings.training.mask_weight * loss
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser and its schedule by step."""
@@ -65,15 +83,19 @@ class Classifier(pl.LightningModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> dict[str, Any]:
         """Augment (in training) and standardise on the device, outside autocast."""
         images = batch["images"]
+        moved = {}
         if self.trainer.training:
             generator = torch.Generator().manual_seed(int(batch["seed"]))
             parameters = self.augment.sample(len(images), images.shape[-1], generator)
             images = self.augment.apply(images, parameters)
-        return {**batch, "images": standardise(images, self.preprocess)}
+            if "masks" in batch:
+                moved["masks"] = move_masks(batch["masks"], parameters)
+        return {**batch, **moved, "images": standardise(images, self.preprocess)}
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's clock and forget the batches of before."""
         self._seen = {"train": [], "valid": []}
+        self._located.forget("train", "valid")
         self._started = time.perf_counter()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -82,20 +104,21 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch."""
-        logits = self(batch["images"])
+        logits, mask_loss = self._learn("train", batch)
         smoothing = self.settings.training.label_smoothing
         loss = binary_cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
         self._seen["train"].append(torch.stack([logits.detach(), batch["labels"], batch["weights"]]).cpu())
-        return loss
+        return loss + mask_loss if "masks" in batch else loss
 
     def on_validation_epoch_start(self) -> None:
         """Forget the validation batches of before."""
         self._trained_seconds = time.perf_counter() - self._started
         self._seen["valid"] = []
+        self._located.forget("valid")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the logits of one batch."""
-        logits = self(batch["images"])
+        logits, _ = self._learn("valid", batch)
         self._seen["valid"].append(torch.stack([logits, batch["labels"], batch["weights"]]).cpu())
 
     def on_validation_epoch_end(self) -> None:
@@ -104,6 +127,7 @@ class Classifier(pl.LightningModule):
             return
         train, valid = self._gather("train"), self._gather("valid")
         values = {**_figures(train, "train", curves=False), **_figures(valid, "valid", curves=True)}
+        values |= self._located.figures(self._of_all)
         values["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         values["seconds"] = self._trained_seconds
         values["images_per_second"] = train.shape[1] / self._trained_seconds
@@ -112,12 +136,16 @@ class Classifier(pl.LightningModule):
 
     def _gather(self, split: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return logits, labels and weights of all processes, shape ``(3, n)``."""
-        seen = torch.cat(self._seen[split], dim=1).double()
+        return self._of_all(torch.cat(self._seen[split], dim=1)).numpy()
+
+    def _of_all(self, seen: torch.Tensor) -> torch.Tensor:
+        """Return what all processes have seen, float64, joined along the second axis."""
+        seen = seen.double()
         if self.trainer.world_size > 1:
             parts: list[torch.Tensor | None] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(parts, seen)
             seen = torch.cat([part for part in parts if part is not None], dim=1)
-        return seen.numpy()
+        return seen
 
 
 def _figures(seen: np.ndarray[Any, np.dtype[np.float64]], split: str, *, curves: bool) -> dict[str, float]:

@@ -10,22 +10,25 @@ import torch
 from numpy.typing import NDArray
 
 from osteon.config import RunSettings
+from osteon.errors import SettingsError
 from osteon.models.cost import measure
 from osteon.models.factory import create, load_initial
+from osteon.models.hybrid import LocalisingNetwork
 from osteon.models.network import Network
 from osteon.run import RunFolder, seed_numpy
 from osteon.training.callbacks import Checkpoints
 from osteon.training.fit import fit, load_weights
+from osteon.training.location import check_location, learns_map
 from osteon.training.method import Job, Method
-from osteon.training.predict import predict_logits
+from osteon.training.predict import predict_logits, predict_maps
 
 
 class NetworkMethod(Method):
     """Trains the network that ``model`` names; the epoch is chosen on validation images."""
 
     def check(self, settings: RunSettings) -> None:
-        """Make the network, and find the weights it starts from."""
-        make_network(settings)
+        """Make the network, find the weights it starts from, and see that it can learn what it is to learn."""
+        check_location(make_network(settings), settings)
 
     def fit(self, job: Job) -> dict[str, Any]:
         """Fit the network; its initial weights depend on the seed and on ``model.weights`` alone."""
@@ -70,6 +73,31 @@ class TrainedNetwork:
         """Return the probability of the positive class (n,) of stored images (n, size, size), uint8."""
         logits = predict_logits(self.network, pixels, np.arange(len(pixels)), self.preprocess)
         return np.asarray(1 / (1 + np.exp(-logits)))
+
+    @property
+    def localises(self) -> bool:
+        """Whether the network draws a map that it has learnt."""
+        return learns_map(self.network, self.settings)
+
+    def localise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return where the network sees what its target is, (n, h, w) in 0-1, cell by cell.
+
+        The cells divide the square evenly: cell (i, j) of an (h, w) map is about rows ``i * size / h`` to
+        ``(i + 1) * size / h``.
+
+        Args:
+            pixels: Images as the run's store holds them, uint8, shape ``(n, size, size)``.
+
+        Raises:
+            SettingsError: The network draws no map, or was not taught to.
+        """
+        if not isinstance(self.network, LocalisingNetwork) or not self.localises:
+            raise SettingsError(
+                "this run has learnt no map of its own",
+                where=self.settings.model.name,
+                hint="Train --model hybrid with training.mask_weight above 0; osteon explain works with any network",
+            )
+        return predict_maps(self.network, pixels, self.preprocess)
 
     def cost(self) -> dict[str, int]:
         """Return parameters, multiply-adds and memory of one image."""

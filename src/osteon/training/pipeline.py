@@ -157,6 +157,8 @@ def _check(settings: RunSettings) -> Method:
     if settings.data.path is None:
         raise SettingsError("no data given", where="data.path", hint="osteon train DATA --out RUN")
     method = make_method(settings.method)
+    if settings.training.mask_weight > 0 and settings.method.name != "network":
+        raise SettingsError(f"the method {settings.method.name} learns from no masks", where="training.mask_weight")
     method.check(settings)
     return method
 

@@ -8,6 +8,7 @@ from osteon.config import RunSettings
 from osteon.data.catalogue import Catalogue
 from osteon.data.duplicates import find_duplicates
 from osteon.data.groups import make_groups
+from osteon.data.masks import MaskSet, read_masks_for
 from osteon.data.reading import read_catalogue
 from osteon.data.splits import make_split
 from osteon.data.store import ImageStore
@@ -24,11 +25,13 @@ class Prepared:
         catalogue: Rows that are in the store, each with its split.
         store: Their images.
         refusals: Files that could not be used.
+        masks: Where images show what their label means; None unless the run learns it.
     """
 
     catalogue: Catalogue
     store: ImageStore
     refusals: tuple[Refusal, ...]
+    masks: MaskSet | None = None
 
     def sample(self, split: str, settings: RunSettings) -> Sample:
         """Return the images of one split.
@@ -44,6 +47,7 @@ class Prepared:
             rows=self.store.rows(images["image_id"]),
             labels=images["label"].to_numpy(dtype="float32"),
             weights=training_weights(images, settings.training),
+            masks=None if self.masks is None else self.masks.align(images["image_id"]),
         )
 
 
@@ -81,4 +85,22 @@ def prepare(catalogue: Catalogue, settings: RunSettings) -> Prepared:
         SettingsError: There is no room for the store.
     """
     store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
-    return Prepared(store.usable(catalogue), store, (*catalogue.refusals, *store.refusals))
+    usable = store.usable(catalogue)
+    masks = _masks(usable, settings) if settings.training.mask_weight > 0 else None
+    return Prepared(usable, store, (*catalogue.refusals, *store.refusals), masks)
+
+
+def _masks(catalogue: Catalogue, settings: RunSettings) -> MaskSet:
+    """Read the masks, in the store's squares.
+
+    Raises:
+        InputError: None of the training images has one.
+    """
+    masks = read_masks_for(catalogue, settings.store.size, settings.store.fit)
+    if not masks.align(catalogue.in_split("train")["image_id"]).marked.any():
+        raise InputError(
+            "no training image has an outline or a box to learn from",
+            where=catalogue.root,
+            hint="training.mask_weight=0 trains on labels alone",
+        )
+    return masks

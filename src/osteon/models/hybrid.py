@@ -1,0 +1,195 @@
+"""A classifier that also says where: any network of the registry with a small head that draws a map."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from osteon.config import ModelSettings, PreprocessSettings, StoreSettings
+from osteon.errors import SettingsError
+from osteon.models.factory import create
+from osteon.models.network import Network
+
+Head = Literal["pooled", "map", "both"]
+PRIOR = 0.01
+SHARPNESS = 4.0
+
+
+class LocalisingNetwork(Network):
+    """A network that also draws a map of where it sees what its logit is about."""
+
+    @property
+    @abstractmethod
+    def map_is_classified(self) -> bool:
+        """Whether the logit depends on the map, so that labels alone teach it something."""
+
+    @abstractmethod
+    def map_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that nothing but the map depends on."""
+
+    @abstractmethod
+    def localise(self, features: Tensor) -> Tensor:
+        """Turn feature maps (N, C, h, w) into logits (N, 1, H, W) of every cell's showing the positive class."""
+
+
+class Hybrid(LocalisingNetwork):
+    """A trunk (any registered network) with two heads: its own classification head, and one that draws a map.
+
+    The map's head is three convolutions: 1×1 to ``hidden`` channels, 3×3, and 1×1 to ``detail``² channels, which are
+    then laid out as ``detail`` × ``detail`` cells of one (sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158), so
+    that each place of the trunk's map says, as YOLO's cells do, where within itself something lies. Its bias starts at
+    the logit of 0.01, as rare objects want it (Lin et al. 2017, arXiv:1708.02002).
+
+    The trunk is made first and drops out first, so with ``head="pooled"`` and no loss on the map this is, number by
+    number, the trunk alone.
+
+    Args:
+        in_channels: Channels of the input.
+        input_size: Height and width in pixels for which the network is meant.
+        trunk: Name of a registered network.
+        trunk_options: Its options.
+        head: What makes the image's logit: ``"pooled"`` is the trunk's own head; ``"map"`` pools the map by a smooth
+            maximum (log-mean-exp, Pinheiro & Collobert 2015, arXiv:1411.6228) with learnt scale and shift; ``"both"``
+            is their sum.
+        hidden: Channels within the map's head.
+        detail: Cells of the map along each side of a place of the trunk's last feature map.
+
+    Raises:
+        SettingsError: The trunk or an option is unknown or not possible.
+    """
+
+    reasons: ClassVar[dict[str, str]] = {
+        "head": "pooled changes nothing of the classifier but what its trunk learns",
+        "hidden": "enough to tell a break, few enough to leave the trunk's cost as it is",
+        "detail": "a break is smaller than a place of the last feature map",
+    }
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        input_size: int = 256,
+        *,
+        trunk: str = "paper_cnn",
+        trunk_options: dict[str, Any] | None = None,
+        head: Head = "pooled",
+        hidden: PositiveInt = 64,
+        detail: Annotated[int, Field(ge=1, le=16)] = 4,
+    ) -> None:
+        super().__init__()
+        self.trunk = _trunk(trunk, trunk_options or {}, in_channels, input_size)
+        self.in_channels = in_channels
+        self.input_size = input_size
+        self.mean, self.sd = self.trunk.mean, self.trunk.sd
+        self.head = head
+        self.mapper = MapHead(_channels(self.trunk), hidden, detail)
+        self.pool = None if head == "pooled" else SmoothMaximum()
+
+    @property
+    def map_is_classified(self) -> bool:
+        """Whether the logit depends on the map."""
+        return self.pool is not None
+
+    def map_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the map's head."""
+        return list(self.mapper.parameters())
+
+    def standardisation(self, settings: PreprocessSettings) -> PreprocessSettings:
+        """Return the settings with the trunk's own mean and standard deviation where they name none."""
+        return self.trunk.standardisation(settings)
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the trunk's stages."""
+        return self.trunk.stages()
+
+    def class_weights(self) -> Tensor | None:
+        """Return the trunk's, if its head alone makes the logit."""
+        return self.trunk.class_weights() if self.pool is None else None
+
+    def load_default_weights(self) -> None:
+        """Load the pretrained weights that the trunk comes with."""
+        self.trunk.load_default_weights()
+        self.mean, self.sd = self.trunk.mean, self.trunk.sd
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the trunk's last feature maps (N, C, h, w)."""
+        return self.trunk.features(images)
+
+    def localise(self, features: Tensor) -> Tensor:
+        """Turn feature maps (N, C, h, w) into the map's logits (N, 1, ``detail`` · h, ``detail`` · w)."""
+        cells: Tensor = self.mapper(features)
+        return cells
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Turn feature maps (N, C, h, w) into logits (N,)."""
+        if self.pool is None:
+            return self.trunk.classify(features)
+        pooled: Tensor = self.pool(self.localise(features))
+        return pooled if self.head == "map" else self.trunk.classify(features) + pooled
+
+
+class MapHead(nn.Module):
+    """Feature maps to the logits of a map that is ``detail`` times as fine."""
+
+    def __init__(self, channels: int, hidden: int, detail: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, hidden, 1)
+        self.look = nn.Conv2d(hidden, hidden, 3, padding=1)
+        self.draw = nn.Conv2d(hidden, detail**2, 1)
+        self.detail = detail
+        for layer in (self.reduce, self.look):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.normal_(self.draw.weight, std=0.01)
+        for layer, bias in ((self.reduce, 0.0), (self.look, 0.0), (self.draw, _logit(PRIOR))):
+            if layer.bias is not None:
+                nn.init.constant_(layer.bias, bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (N, 1, ``detail`` · h, ``detail`` · w) for (N, C, h, w)."""
+        hidden = functional.relu(self.look(functional.relu(self.reduce(features))))
+        return functional.pixel_shuffle(self.draw(hidden), self.detail)
+
+
+class SmoothMaximum(nn.Module):
+    """A map's logits to one: ``scale`` · (log-mean-exp − the logit of the prior) + ``shift``.
+
+    With ``k`` = 4 it is ``log(mean(exp(k x))) / k``, between the mean and the maximum.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.shift = nn.Parameter(torch.zeros(()))
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Return (N,) for (N, 1, H, W)."""
+        flat = cells.flatten(1)
+        high = (torch.logsumexp(SHARPNESS * flat, dim=1) - math.log(flat.shape[1])) / SHARPNESS
+        return self.scale * (high - _logit(PRIOR)) + self.shift
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def _trunk(name: str, options: dict[str, Any], in_channels: int, input_size: int) -> Network:
+    model = ModelSettings(name=name, options=options)
+    channels = PreprocessSettings.model_validate({"channels": in_channels})
+    network = create(model, channels, StoreSettings(size=input_size))
+    if isinstance(network, LocalisingNetwork):
+        raise SettingsError(f"{name} draws a map itself", where="model.options.trunk", hint="Train it as model.name")
+    return network
+
+
+def _channels(trunk: Network) -> int:
+    """Return how many feature maps a trunk makes, without computing anything."""
+    ghost = copy.deepcopy(trunk).to("meta").eval()
+    with torch.no_grad():
+        images = torch.zeros(1, trunk.in_channels, trunk.input_size, trunk.input_size, device="meta")
+        return ghost.features(images).shape[1]
