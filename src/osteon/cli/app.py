@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from osteon._version import __version__
-from osteon.cli import data, demo, doctor, evaluate, models, train
+from osteon.cli import data, demo, doctor, evaluate, models, study, train
 from osteon.errors import OsteonError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(models.app, name="models")
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("train")(train.train)
+app.add_typer(study.app, name="study")
 app.command("doctor")(doctor.doctor)
 
 INTERRUPTED = 130

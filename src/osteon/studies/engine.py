@@ -1,0 +1,100 @@
+"""Runs a study: trains what is not there yet, goes on with what was stopped, and keeps going when one run fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+
+from osteon.errors import OsteonError
+from osteon.studies.plan import PlannedRun
+
+log = logging.getLogger(__name__)
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """A run that could not be done.
+
+    Attributes:
+        run: Which.
+        reason: Why, with the hint where there is one.
+    """
+
+    run: PlannedRun
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {**self.run.as_dict(), "reason": self.reason}
+
+
+def train_all(
+    runs: Sequence[PlannedRun],
+    *,
+    note: Note = log.info,
+    callbacks: Callable[[], Sequence[Callback]] = tuple,
+) -> tuple[list[PlannedRun], list[FailedRun]]:
+    """Train what is not finished yet.
+
+    A run whose settings, data or memory do not allow it is noted and left out; the others go on. Ctrl-C ends the study;
+    called again, it goes on within the run that was broken off.
+
+    Args:
+        runs: From :func:`osteon.studies.plan.plan`, in order.
+        note: Called with a line of text at each step.
+        callbacks: Makes the watchers of each fit, e.g. a progress bar.
+
+    Returns:
+        Finished runs, and those that failed.
+    """
+    done: list[PlannedRun] = []
+    failed: list[FailedRun] = []
+    for number, planned in enumerate(runs, start=1):
+        if planned.state == "finished":
+            note(f"[{number}/{len(runs)}] {planned.name}: finished before, in {planned.folder.path}")
+            done.append(planned)
+            continue
+        note(f"[{number}/{len(runs)}] {planned.name}")
+        try:
+            _train(planned, note, callbacks())
+        except OsteonError as error:
+            reason = f"{error} ({error.hint})" if error.hint else str(error)
+            note(f"FAILED: {reason}")
+            failed.append(FailedRun(planned, reason))
+        except MemoryError:
+            note("FAILED: not enough memory")
+            failed.append(FailedRun(planned, "not enough memory"))
+        else:
+            done.append(planned.now())
+    return done, failed
+
+
+def _train(planned: PlannedRun, note: Note, callbacks: Sequence[Callback]) -> None:
+    from osteon.training.pipeline import train
+
+    train(
+        planned.settings,
+        planned.folder.path,
+        resume=planned.state == "started",
+        audit=False,
+        callbacks=callbacks,
+        note=lambda text: note(f"  {text}"),
+    )
+
+
+def by_system(runs: Sequence[PlannedRun], *, region: str = "") -> dict[str, list[Path]]:
+    """Return the run folders of each system that is compared, trained on all regions or on one.
+
+    A system of which a seed failed keeps its other seeds.
+    """
+    found: dict[str, list[Path]] = {}
+    for run in runs:
+        if run.region == region and run.compared:
+            found.setdefault(run.system, []).append(run.folder.path)
+    return found

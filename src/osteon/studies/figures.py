@@ -1,0 +1,100 @@
+"""Figures of a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from osteon.evaluation.figures import forest
+from osteon.evaluation.systems import SystemsComparison
+from osteon.pages.style import GREY, INK, NEGATIVE, POSITIVE, new_figure, themed
+from osteon.statistics.definitions import METRICS
+from osteon.statistics.intervals import Estimate
+from osteon.studies.costs import SystemCost
+from osteon.studies.regions import RegionMatrix
+
+
+def differences_figure(comparison: SystemsComparison, metric: str) -> Figure:
+    """Draw every system's difference to the reference, with its interval."""
+    rows: list[tuple[str, Estimate]] = [
+        (name, tests[metric].test.difference) for name, tests in comparison.to_reference.items()
+    ]
+    label = METRICS[metric].label
+    title = f"{label}: difference to {comparison.reference}, {100 * comparison.settings.confidence:g} % intervals"
+    return forest(rows, 0.0, f"{label}, difference (dotted: none)", title)
+
+
+@themed
+def cost_figure(comparison: SystemsComparison, costs: Mapping[str, SystemCost], metric: str) -> Figure:
+    """Draw a figure of merit against multiply-adds and against latency, both logarithmic."""
+    figure, axes = new_figure(8.6, 4.2, 1, 2, sharey=True)
+    kinds = (
+        ("multiply_adds", "multiply-adds of one image"),
+        ("latency_ms", "milliseconds for one image, one core"),
+    )
+    for panel, (kind, label) in zip(axes, kinds, strict=True):
+        for name, cost in costs.items():
+            place, item = getattr(cost, kind), comparison.systems[name].estimates[metric]
+            if place is None or not place > 0 or not item.defined:
+                continue
+            best = comparison.like_best(name)
+            colour = POSITIVE if name == comparison.reference else NEGATIVE if best else GREY
+            panel.plot([place, place], [item.low, item.high], color=colour, linewidth=1.0, alpha=0.6)
+            panel.plot([place], [item.value], linestyle="", marker="o" if best else "s", color=colour)
+            panel.annotate(name, (place, item.value), (5, 3), textcoords="offset points", fontsize=7, color=INK)
+        panel.set(xscale="log", xlabel=label)
+        panel.margins(x=0.16)
+    axes[0].set_ylabel(METRICS[metric].label)
+    axes[0].set_title(f"Round: not distinguishable from the best; red: {comparison.reference}")
+    return figure
+
+
+@themed
+def region_figure(matrix: RegionMatrix, title: str) -> Figure:
+    """Draw AUC by region trained on (rows) and tested on (columns)."""
+    rows, columns = matrix.trained_on, matrix.tested_on
+    figure, axes = new_figure(1.9 + 1.15 * len(columns), 1.2 + 0.62 * len(rows))
+    values = np.array([[matrix.cells[row, column].value for column in columns] for row in rows])
+    axes.imshow(values, cmap="RdYlBu", vmin=0.2, vmax=1.0, aspect="auto")
+    for y, row in enumerate(rows):
+        for x, column in enumerate(columns):
+            item = matrix.cells[row, column]
+            text = "n/a" if not item.defined else f"{item.value:.2f}\n({item.low:.2f}–{item.high:.2f})"
+            axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color=INK)
+    names = [f"{name}\nn = {matrix.cases[name][0]}, {matrix.cases[name][1]} pos." for name in columns]
+    axes.set_xticks(range(len(columns)), names)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.set(title=title, xlabel="tested on", ylabel="trained on")
+    return figure
+
+
+def ordered(comparison: SystemsComparison, costs: Mapping[str, SystemCost], sort: str) -> list[str]:
+    """Return the systems' names sorted by a column, the best (or cheapest) first; those without a value last.
+
+    Args:
+        comparison: The figures.
+        costs: What they cost.
+        sort: Name of a figure, of a field of :class:`SystemCost`, or ``name``.
+    """
+    if sort == "name":
+        return sorted(comparison.systems)
+    if sort in METRICS:
+        rising = METRICS[sort].best == 0.0
+        values = {name: item.estimates[sort].value for name, item in comparison.systems.items()}
+    else:
+        rising = sort not in ("images_per_second", "training_images_per_second")
+        values = {name: _number(getattr(costs.get(name), sort, None)) for name in comparison.systems}
+    return sorted(values, key=lambda name: _place(values[name], rising=rising))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _place(value: float, *, rising: bool) -> tuple[bool, float]:
+    return math.isnan(value), value if rising else -value

@@ -1,0 +1,145 @@
+"""Which runs a study needs, and which of them are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from osteon.config import RunSettings, load_settings
+from osteon.errors import InputError, OsteonError, SettingsError
+from osteon.run import RunFolder
+from osteon.studies.definition import StudyDefinition, SystemDefinition
+
+State = Literal["new", "started", "finished"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study.
+
+    Attributes:
+        system: The system's name.
+        region: The only region it is trained on; empty: all.
+        settings: Of the run.
+        folder: Where it lies, or will.
+        state: ``finished`` runs are used as they are, ``started`` ones go on where they stopped.
+        compared: Whether it stands in the comparison.
+    """
+
+    system: str
+    region: str
+    settings: RunSettings
+    folder: RunFolder
+    state: State
+    compared: bool = True
+
+    @property
+    def name(self) -> str:
+        """System, region and seed in a few words."""
+        region = f" on {self.region}" if self.region else ""
+        return f"{self.system}{region}, seed {self.settings.seed}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            "system": self.system,
+            "region": self.region,
+            "seed": self.settings.seed,
+            "folder": str(self.folder.path),
+            "state": self.state,
+        }
+
+    def now(self) -> PlannedRun:
+        """Return the run with its state as it is on disk by now."""
+        return replace(self, state=_state(self.folder, self.settings))
+
+
+def plan(
+    study: StudyDefinition,
+    out: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    reuse: Sequence[str | Path] = (),
+) -> list[PlannedRun]:
+    """List a study's runs: all systems with the first seed, then with the next.
+
+    Args:
+        study: Which systems.
+        out: The study's folder; a run lies in ``runs/SYSTEM/seed-N``.
+        overrides: Settings by dotted key for all systems; a system's own settings go before them.
+        reuse: Folders of other studies or runs: finished runs there with the same settings are used in place.
+
+    Raises:
+        SettingsError: Settings are not possible, or a folder holds a run of other settings.
+        InputError: A folder to reuse is missing.
+    """
+    others = _finished_below(reuse)
+    return [
+        _planned(study, system, region, seed, Path(out), dict(overrides or {}), others)
+        for seed in study.seeds
+        for system in study.systems
+        for region in ("", *(study.regions if system.name in study.regions_of else ()))
+    ]
+
+
+def _planned(
+    study: StudyDefinition,
+    system: SystemDefinition,
+    region: str,
+    seed: int,
+    out: Path,
+    overrides: dict[str, Any],
+    others: list[tuple[RunSettings, RunFolder]],
+) -> PlannedRun:
+    values = {**study.set, **overrides, **system.set, "seed": seed}
+    if region:
+        values["split.train_regions"] = [region]
+    if system.after:
+        values["model.weights"] = str(out / "runs" / system.after / f"seed-{seed}")
+    try:
+        settings = load_settings(system.preset or study.base, values)
+    except SettingsError as error:
+        raise SettingsError(str(error), where=f"system {system.name}", hint=error.hint) from None
+    folder = RunFolder(out / "runs" / (f"{system.name}@{region}" if region else system.name) / f"seed-{seed}")
+    state = _state(folder, settings)
+    if state == "new":
+        for found, place in others:
+            if found == settings:
+                folder, state = place, "finished"
+                break
+    return PlannedRun(system.name, region, settings, folder, state, system.compared)
+
+
+def _state(folder: RunFolder, settings: RunSettings) -> State:
+    """Return how far a run is.
+
+    Raises:
+        SettingsError: The folder holds a run of other settings.
+    """
+    if not folder.config.is_file():
+        return "new"
+    if folder.settings() != settings:
+        raise SettingsError(
+            "the folder holds a run of other settings",
+            where=folder.path,
+            hint="Choose another --out, or delete the run",
+        )
+    return "finished" if folder.summary.is_file() and folder.predictions.is_file() else "started"
+
+
+def _finished_below(folders: Sequence[str | Path]) -> list[tuple[RunSettings, RunFolder]]:
+    return [found for folder in folders for found in _finished_in(Path(folder))]
+
+
+def _finished_in(folder: Path) -> Iterator[tuple[RunSettings, RunFolder]]:
+    if not folder.is_dir():
+        raise InputError("no such folder", where=folder, hint="--reuse takes a folder of another study, or a run")
+    for config in sorted(folder.rglob("config.yaml")):
+        run = RunFolder(config.parent)
+        if not (run.summary.is_file() and run.predictions.is_file()):
+            continue
+        try:
+            yield run.settings(), run
+        except OsteonError:
+            continue

@@ -1,0 +1,265 @@
+"""What a study writes: JSON, CSV, Markdown, figures and a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from osteon.errors import SettingsError
+from osteon.evaluation.figures import write_figures
+from osteon.evaluation.report_tables import Cell, Table
+from osteon.evaluation.systems import System
+from osteon.pages.html import number, render, thousands
+from osteon.pages.style import figure_uri
+from osteon.run import RunFolder, atomic_path, write_json, write_text
+from osteon.statistics.definitions import METRICS
+from osteon.statistics.intervals import Estimate
+from osteon.studies.costs import SystemCost
+from osteon.studies.definition import DerivedDefinition, SystemDefinition
+from osteon.studies.figures import cost_figure, differences_figure, ordered, region_figure
+from osteon.studies.study import Study
+
+SHOWN = ("auc", "kappa", "accuracy", "sensitivity", "specificity")
+MARK = "≈"
+
+
+def check_sort(sort: str) -> None:
+    """Refuse a column that the tables do not have.
+
+    Raises:
+        SettingsError: It is neither a figure nor a cost nor ``name``.
+    """
+    known = ["name", *METRICS, *(item.name for item in fields(SystemCost))]
+    if sort not in known:
+        raise SettingsError(f"there is no column {sort!r}", where="--sort", hint=f"Known: {', '.join(known)}")
+
+
+def write_study(study: Study, sort: str = "auc") -> list[Path]:
+    """Write everything a study came to into its folder.
+
+    Args:
+        study: The study.
+        sort: Column that the tables are sorted by.
+
+    Returns:
+        The files written, the page last.
+
+    Raises:
+        SettingsError: A file cannot be written.
+    """
+    order = ordered(study.comparison, study.costs, sort)
+    figures = _figures(study)
+    folder = study.folder
+    write_json(folder / "study.json", study.as_dict())
+    table = systems_table(study, order)
+    with atomic_path(folder / "systems.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    write_text(folder / "study.md", markdown(study, order))
+    pictures = write_figures(RunFolder(folder).figures, figures)
+    write_text(folder / "study.html", _page(study, order, figures))
+    names = ("study.json", "systems.csv", "study.md", "study.html")
+    return [*pictures, *(folder / name for name in names)]
+
+
+def systems_table(study: Study, order: Sequence[str]) -> pd.DataFrame:
+    """Return a row a system: every figure with its bounds and spread, and the costs."""
+    rows = []
+    for name in order:
+        item = study.comparison.systems[name]
+        row: dict[str, Any] = {"system": name, "runs": item.runs, "n": study.comparison.n, "valid_auc": item.valid_auc}
+        for metric, value in item.estimates.items():
+            row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}
+            row[f"{metric}_sd"] = item.spread[metric].sd
+        row["like_best"] = study.comparison.like_best(name)
+        row |= study.costs[name].as_dict() if name in study.costs else {}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def markdown(study: Study, order: Sequence[str]) -> str:
+    """Return the main table as Markdown, followed by what the sources claim."""
+    comparison = study.comparison
+    columns = [
+        "system",
+        "runs",
+        *(METRICS[name].label for name in SHOWN),
+        "AUC sd",
+        f"ΔAUC to {comparison.reference}",
+        "p",
+    ]
+    columns += ["parameters", "multiply-adds", "training, s", "images/s", "latency, ms", "training memory"]
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    for name in order:
+        item = comparison.systems[name]
+        cells = [_marked(study, name), str(item.runs), *(_text(item.estimates[metric]) for metric in SHOWN)]
+        cells += [number(item.spread["auc"].sd), *_difference(study, name), *_cost_cells(study.costs.get(name))]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append(f"| {' | '.join(_always_normal(study, len(columns)))} |")
+    claims = _claims(study)
+    if claims.rows:
+        lines += ["", "| system | claimed by its source, on other data | measured here |", "|---|---|---|"]
+        lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in claims.rows]
+    return "\n".join(lines) + "\n"
+
+
+def _figures(study: Study) -> dict[str, Figure]:
+    figures = {}
+    if study.comparison.to_reference:
+        figures["differences"] = differences_figure(study.comparison, study.comparison.metric)
+    if study.costs:
+        figures["cost"] = cost_figure(study.comparison, study.costs, study.comparison.metric)
+    for name, matrix in study.regions.items():
+        figures[f"regions-{name}"] = region_figure(matrix, f"{name}: AUC by region")
+    return figures
+
+
+def _page(study: Study, order: Sequence[str], figures: Mapping[str, Figure]) -> str:
+    comparison = study.comparison
+    return render(
+        "osteon.studies",
+        "study.html.j2",
+        study=study,
+        comparison=comparison,
+        confidence=f"{100 * comparison.settings.confidence:g} %",
+        metric=METRICS[comparison.metric].label,
+        mark=MARK,
+        protocol=_protocol(study),
+        scores=_scores(study, order),
+        differences=_differences(study, order),
+        costs=_costs(study, order),
+        claims=_claims(study),
+        systems=_systems(study, order),
+        figures={name: figure_uri(figure) for name, figure in figures.items()},
+    )
+
+
+def _protocol(study: Study) -> list[tuple[str, str]]:
+    """Return what all systems share, in words."""
+    settings = next(run.settings for run in study.runs if run.system == study.definition.reference)
+    training, tested = settings.training, study.comparison
+    test = f"{tested.n} images, {tested.positives} positive, {tested.groups} groups"
+    budget = f"{training.epochs} epochs, batches of {training.batch_size}, images of {settings.store.size} pixels"
+    chosen = f"the epoch by {training.select}, the threshold by {settings.evaluation.threshold}"
+    return [
+        ("data", f"{study.data}: “{study.target}” is the positive class"),
+        ("split", f"{settings.split.method}, the same for all, seed {settings.split.seed}"),
+        ("test", test),
+        ("budget, unless a system's own settings below say otherwise", budget),
+        ("optimiser", f"{training.optimiser}, {training.learning_rate:g}, {training.schedule}"),
+        ("chosen on validation images", chosen),
+        ("seeds", ", ".join(str(seed) for seed in study.definition.seeds)),
+        ("machine", f"{study.environment['processor']}, {study.environment['cores']} cores"),
+    ]
+
+
+def _scores(study: Study, order: Sequence[str]) -> Table:
+    labels = [f"{METRICS[name].label.partition(' (')[0]}#" for name in SHOWN]
+    table = Table(["system", "runs#", *labels, "AUC, sd over seeds#"])
+    for name in order:
+        item = study.comparison.systems[name]
+        figures: list[Cell] = [item.estimates[metric] for metric in SHOWN]
+        kind = "baseline" if name == study.comparison.reference else ""
+        table.add([_marked(study, name), str(item.runs), *figures, number(item.spread["auc"].sd)], kind)
+    always = study.comparison.always_normal
+    table.add(["always normal", "", *(_plain(always[metric]) for metric in SHOWN), ""], "baseline apart")
+    return table
+
+
+def _differences(study: Study, order: Sequence[str]) -> Table:
+    table = Table(["system", *(f"{METRICS[name].label.partition(' (')[0]}#" for name in SHOWN), "p, AUC#", "Holm#"])
+    for name in order:
+        tests = study.comparison.to_reference.get(name)
+        if tests:
+            figures: list[Cell] = [tests[metric].test.difference for metric in SHOWN]
+            table.add([name, *figures, _p(tests["auc"].test.p), _p(tests["auc"].p_holm)])
+    return table
+
+
+def _costs(study: Study, order: Sequence[str]) -> Table:
+    columns = ["parameters", "multiply-adds", "training, s", "training images/s", "latency, ms", "training memory"]
+    table = Table(["system", *(f"{name}#" for name in columns)])
+    for name in order:
+        if name in study.costs:
+            table.add([name, *_cost_cells(study.costs[name])])
+    return table
+
+
+def _claims(study: Study) -> Table:
+    table = Table(["system", "claimed by its source, on other data", "measured here"])
+    defined: list[SystemDefinition | DerivedDefinition] = [*study.definition.systems, *study.definition.derived]
+    for item in defined:
+        system = study.comparison.systems.get(item.name)
+        for claim in item.claims:
+            here = _measured(system) if system else "not measured"
+            table.add([item.name, f"{claim.text} ({claim.source})", here])
+    return table
+
+
+def _measured(system: System) -> str:
+    return f"AUC {_text(system.estimates['auc'])}, kappa {_text(system.estimates['kappa'])}"
+
+
+def _systems(study: Study, order: Sequence[str]) -> Table:
+    """Return what each system is, and which settings make it differ."""
+    table = Table(["system", "what it is", "its own settings"])
+    made = {item.name: item for item in study.definition.systems}
+    derived = {item.name: item for item in study.definition.derived}
+    for name in order:
+        if name in made:
+            changed = "; ".join(f"{key}={value}" for key, value in made[name].set.items())
+            table.add([name, made[name].about, changed or "the study's"])
+        else:
+            table.add([name, derived[name].about, f"{derived[name].how} of {', '.join(derived[name].of)}"])
+    return table
+
+
+def _marked(study: Study, name: str) -> str:
+    return f"{name} {MARK}" if study.comparison.like_best(name) else name
+
+
+def _difference(study: Study, name: str) -> list[str]:
+    tests = study.comparison.to_reference.get(name)
+    if tests is None:
+        return ["–", "–"]
+    return [_text(tests["auc"].test.difference), _p(tests["auc"].p_holm)]
+
+
+def _always_normal(study: Study, columns: int) -> list[str]:
+    always = study.comparison.always_normal
+    cells = ["always normal", "", *(_plain(always[metric]) for metric in SHOWN)]
+    return cells + [""] * (columns - len(cells))
+
+
+def _cost_cells(cost: SystemCost | None) -> list[str]:
+    if cost is None:
+        return ["–"] * 6
+    return [
+        "–" if cost.parameters is None else thousands(cost.parameters),
+        "–" if cost.multiply_adds is None else _giga(cost.multiply_adds),
+        _plain(cost.training_seconds, 0),
+        _plain(cost.training_images_per_second, 0),
+        _plain(cost.latency_ms, 1),
+        "–" if math.isnan(cost.training_bytes) else f"{cost.training_bytes / 2**20:,.0f} MiB",
+    ]
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.3f} G"
+
+
+def _plain(value: float, digits: int = 3) -> str:
+    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def _text(item: Estimate) -> str:
+    return item.text() if item.defined else "undefined"
+
+
+def _p(value: float) -> str:
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,163 @@
+"""A study from its definition to its report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from lightning.pytorch.callbacks import Callback
+
+from osteon.config import EvaluationSettings
+from osteon.errors import InputError, OsteonError
+from osteon.evaluation.predictions import read_predictions
+from osteon.evaluation.systems import SystemsComparison, compare_systems
+from osteon.run import RunFolder, environment, read_json, write_text
+from osteon.studies.costs import SystemCost, measure_systems
+from osteon.studies.definition import StudyDefinition
+from osteon.studies.derived import derive
+from osteon.studies.engine import FailedRun, Note, by_system, train_all
+from osteon.studies.plan import PlannedRun
+from osteon.studies.regions import ALL, RegionMatrix, region_matrix
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+        definition: What it compared.
+        folder: Where it lies.
+        target: What the positive class means.
+        data: Name of the data set.
+        runs: Finished runs.
+        failed: Runs that could not be done.
+        comparison: The systems' figures and tests.
+        costs: What the trained systems cost; none if not measured.
+        regions: Region matrices by system.
+        environment: Machine and versions.
+    """
+
+    definition: StudyDefinition
+    folder: Path
+    target: str
+    data: str
+    runs: tuple[PlannedRun, ...]
+    failed: tuple[FailedRun, ...]
+    comparison: SystemsComparison
+    costs: Mapping[str, SystemCost]
+    regions: Mapping[str, RegionMatrix]
+    environment: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for ``study.json``."""
+        return {
+            "title": self.definition.title,
+            "question": self.definition.question,
+            "data": self.data,
+            "target": self.target,
+            "seeds": list(self.definition.seeds),
+            "runs": [run.as_dict() for run in self.runs],
+            "failed": [item.as_dict() for item in self.failed],
+            "comparison": self.comparison.as_dict(),
+            "costs": {name: cost.as_dict() for name, cost in self.costs.items()},
+            "regions": {name: matrix.as_dict() for name, matrix in self.regions.items()},
+            "environment": dict(self.environment),
+        }
+
+
+def run_study(
+    definition: StudyDefinition,
+    runs: Sequence[PlannedRun],
+    out: str | Path,
+    *,
+    metric: str = "auc",
+    costs: bool = True,
+    note: Note = log.info,
+    callbacks: Callable[[], Sequence[Callback]] = tuple,
+) -> Study:
+    """Train what is missing, derive what needs no training, and compare.
+
+    Args:
+        definition: The study.
+        runs: From :func:`osteon.studies.plan.plan`.
+        out: The study's folder; called again with the same one, it goes on where it stopped.
+        metric: The figure that says which system is best.
+        costs: Measure what the systems cost (some seconds a system).
+        note: Called with a line of text at each step.
+        callbacks: Makes the watchers of each fit.
+
+    Raises:
+        InputError: No run of the reference could be finished.
+        SettingsError: The folder cannot be written to.
+    """
+    folder = Path(out)
+    text = yaml.safe_dump(definition.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_text(folder / "study.yaml", text)
+    done, failed = train_all(runs, note=note, callbacks=callbacks)
+    trained = by_system(done)
+    if definition.reference not in trained:
+        reasons = "; ".join(f"{item.run.name}: {item.reason}" for item in failed)
+        raise InputError(f"no run of the reference {definition.reference} was finished: {reasons}", where=folder)
+    settings = done[0].settings.evaluation
+    predictions = {
+        name: [read_predictions(RunFolder(place).predictions) for place in found] for name, found in trained.items()
+    }
+    measured = measure_systems(trained) if costs else {}
+    predictions |= _derived(definition, trained, folder, settings, note)
+    about = read_json(RunFolder(trained[definition.reference][0]).split.with_suffix(".json"))
+    return Study(
+        definition=definition,
+        folder=folder,
+        target=str(about["target"]),
+        data=str(about["name"]),
+        runs=tuple(done),
+        failed=tuple(failed),
+        comparison=compare_systems(predictions, reference=definition.reference, metric=metric, settings=settings),
+        costs=measured,
+        regions=_regions(definition, done, settings),
+        environment=environment(),
+    )
+
+
+def _derived(
+    definition: StudyDefinition,
+    trained: Mapping[str, Sequence[Path]],
+    folder: Path,
+    settings: EvaluationSettings,
+    note: Note,
+) -> dict[str, list[pd.DataFrame]]:
+    found = {}
+    for item in definition.derived:
+        members = {name: trained[name] for name in item.of if name in trained}
+        if len(members) < len(item.of):
+            note(f"{item.name}: left out, since not all of {', '.join(item.of)} were trained")
+            continue
+        note(f"{item.name}: {item.how} of {', '.join(item.of)}")
+        try:
+            found[item.name] = derive(item, members, folder / "derived" / item.name, settings)
+        except OsteonError as error:
+            note(f"FAILED: {item.name}: {error}")
+    return found
+
+
+def _regions(
+    definition: StudyDefinition, done: Sequence[PlannedRun], settings: EvaluationSettings
+) -> dict[str, RegionMatrix]:
+    everywhere = by_system(done)
+    alone = {region: by_system(done, region=region) for region in definition.regions}
+    return {
+        name: region_matrix(
+            {ALL: everywhere[name], **{region: found[name] for region, found in alone.items() if name in found}},
+            definition.regions,
+            settings,
+        )
+        for name in definition.regions_of
+        if name in everywhere
+    }
