@@ -125,7 +125,7 @@ class PaperCNN(Network):
                     nn.init.zeros_(layer.bias)
 
     def class_weights(self) -> Tensor | None:
-        """Return the dense layer's weights (C,), None under ``pooling="flatten"``."""
+        """Return the dense layer's weights (C,), None unless ``pooling`` is ``"average"``."""
         return self.head.weight[0] if self.pooling == "average" else None
 
     def features(self, images: Tensor) -> Tensor:
