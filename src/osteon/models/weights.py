@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,7 +13,31 @@ from torch import Tensor
 from osteon.errors import InputError
 from osteon.models.network import Network
 
-PREFIXES = ("network.", "module.", "model.")
+PREFIXES = ("network.", "module.", "model.", "_orig_mod.")
+COUNTER = "num_batches_tracked"
+NAMED = 4
+
+
+@runtime_checkable
+class HasBackbone(Protocol):
+    """A network around one that others have trained."""
+
+    def load_backbone(self, state: Mapping[str, Tensor], *, where: str) -> None:
+        """Load the weights of the network inside by its own names, its classifier left out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Names:
+    """The tensors that a network needs from a file.
+
+    Attributes:
+        wanted: The network's own, by name.
+        ignored: Says of a name whether the file may hold it although the network has no use for it.
+    """
+
+    wanted: Mapping[str, Tensor]
+    ignored: Callable[[str], bool]
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -43,16 +69,46 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_file(network: Network, path: str | Path) -> None:
-    """Load a network's weights from a file of the same network.
+    """Load a network's weights from a file: of the same network, or of the network that it was built on.
 
     Raises:
-        InputError: The file cannot be read or is of another network.
+        InputError: The file cannot be read, is of another network, or lacks some of its tensors.
     """
     state = strip_prefix(read_state(path))
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"weights of another network: {error}", where=path) from None
+    own = network.state_dict()
+    if isinstance(network, HasBackbone) and len(own.keys() & state.keys()) < len(own) / 2:
+        network.load_backbone(state, where=str(path))
+        return
+    network.load_state_dict(take(state, Names(own, ignored=lambda name: False), where=str(path)))
+
+
+def take(state: Mapping[str, Tensor], names: Names, *, where: str) -> dict[str, Tensor]:
+    """Return the tensors that a network needs, all of them and of its shapes.
+
+    Tensors are found by name; where no name fits, in order, if number, kind and shape of every one agree.
+
+    Args:
+        state: What the file holds.
+        names: What the network needs.
+        where: Where the state is from, for messages.
+
+    Raises:
+        InputError: Tensors are missing, of another shape or of another network; it names them.
+    """
+    if not any(name in names.wanted for name in state):
+        state = _in_order(state, names)
+    counters = {name: item for name, item in names.wanted.items() if name.endswith(COUNTER) and name not in state}
+    missing = [name for name in names.wanted if name not in state and name not in counters]
+    differing = [
+        f"{name} {_shape(state[name])} instead of {_shape(item)}"
+        for name, item in names.wanted.items()
+        if name in state and state[name].shape != item.shape
+    ]
+    foreign = [name for name in state if name not in names.wanted and not names.ignored(name)]
+    problems = [_listed("missing", missing), _listed("of another shape", differing), _listed("unknown", foreign)]
+    if any(problems):
+        raise InputError("weights of another network: " + "; ".join(filter(None, problems)), where=where)
+    return counters | {name: state[name] for name in names.wanted if name in state}
 
 
 def strip_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -61,6 +117,38 @@ def strip_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if state and all(name.startswith(prefix) for name in state):
             return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return dict(state)
+
+
+def _in_order(state: Mapping[str, Tensor], names: Names) -> Mapping[str, Tensor]:
+    """Return the tensors under the network's names, where each is of its kind and shape; else the state.
+
+    Of more tensors than are wanted the last two, weight and bias of a classifier, may be left over.
+    """
+    given = list(state.items())[: len(names.wanted)]
+    agree = (
+        len(state) - len(given) in (0, 2)
+        and len(given) == len(names.wanted)
+        and all(
+            _kind(name) == _kind(own) and tensor.shape == item.shape
+            for (name, tensor), (own, item) in zip(given, names.wanted.items(), strict=True)
+        )
+    )
+    return dict(zip(names.wanted, (tensor for _, tensor in given), strict=True)) if agree else state
+
+
+def _kind(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(str(side) for side in tensor.shape) or "scalar"
+
+
+def _listed(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{len(names)} {what} ({', '.join(names[:NAMED])}{more})"
 
 
 def _file(path: Path) -> Path:

@@ -24,6 +24,7 @@ from osteon.models.network import Network
 from osteon.run import RunFolder
 from osteon.training.batches import EpochSampler, OrderedSampler, Sample, loader
 from osteon.training.callbacks import SMALLER_IS_BETTER, Checkpoints, History
+from osteon.training.freezing import Freezing, check_stages
 from osteon.training.module import Classifier
 
 QUIET = ("lightning.pytorch", "lightning.fabric", "lightning")
@@ -71,10 +72,12 @@ def fit(
 
     Raises:
         InputError: The checkpoint to resume from cannot be read.
+        SettingsError: The settings do not fit the network or the machine.
         KeyboardInterrupt: The user broke it off; what was kept can be resumed.
     """
     started = time.perf_counter()
     _quieten()
+    check_stages(network, settings.training)
     checkpoints = Checkpoints(folder.checkpoints, settings.training.select)
     trainer = _trainer(settings, folder, checkpoints, [History(folder.history), *callbacks])
     if trainer.strategy.root_device.type == "cpu":
@@ -130,13 +133,15 @@ def _trainer(
     options = settings.training
     if options.early_stopping:
         callbacks.append(_early_stopping(options))
+    if options.freeze:
+        callbacks.append(Freezing(options))
     if options.ema:
         callbacks.append(EMAWeightAveraging(decay=options.ema))
     try:
         return pl.Trainer(
             accelerator=options.accelerator,
             devices=options.devices,
-            strategy=options.strategy,
+            strategy=_strategy(options),
             precision=resolve_precision(options),  # type: ignore[arg-type]
             max_epochs=options.epochs,
             gradient_clip_val=options.gradient_clip,
@@ -152,6 +157,12 @@ def _trainer(
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise SettingsError(f"this machine cannot train so: {error}", where="training.accelerator") from error
+
+
+def _strategy(settings: TrainingSettings) -> str:
+    """Return Lightning's name of the strategy; processes that share a network must know that parts of it may rest."""
+    thaws = settings.freeze > 0 and settings.unfreeze_epoch is not None
+    return "ddp_find_unused_parameters_true" if thaws and settings.strategy == "ddp" else settings.strategy
 
 
 def _early_stopping(settings: TrainingSettings) -> EarlyStopping:
@@ -213,4 +224,5 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message=".*The number of training batches.*")

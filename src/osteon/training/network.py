@@ -18,6 +18,7 @@ from osteon.models.network import Network
 from osteon.run import RunFolder, seed_numpy
 from osteon.training.callbacks import Checkpoints
 from osteon.training.fit import fit, load_weights
+from osteon.training.freezing import check_stages
 from osteon.training.location import check_location, learns_map
 from osteon.training.method import Job, Method
 from osteon.training.predict import predict_logits, predict_maps
@@ -28,7 +29,9 @@ class NetworkMethod(Method):
 
     def check(self, settings: RunSettings) -> None:
         """Make the network, find the weights it starts from, and see that it can learn what it is to learn."""
-        check_location(make_network(settings), settings)
+        network = make_network(settings)
+        check_stages(network, settings.training)
+        check_location(network, settings)
 
     def fit(self, job: Job) -> dict[str, Any]:
         """Fit the network; its initial weights depend on the seed and on ``model.weights`` alone."""

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from osteon.config import TrainingSettings
+from osteon.models.network import Network
 
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
@@ -17,17 +18,41 @@ ONE_CYCLE_END = 1e-4 / 25
 
 
 def make_optimiser(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Return the optimiser; biases and normalisation parameters are not decayed."""
-    trained = [(name, item) for name, item in network.named_parameters() if item.requires_grad]
+    """Return the optimiser; biases and normalisation parameters are not decayed.
+
+    With ``layer_decay`` the learning rate falls by that factor for each stage further from the head, whose groups of
+    parameters come first (Howard & Ruder 2018; Clark et al. 2020).
+    """
     groups = [
-        {"params": [item for _, item in trained if item.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [item for _, item in trained if item.ndim <= 1], "weight_decay": 0.0},
+        {"params": chosen, "weight_decay": decay, "lr": settings.learning_rate * settings.layer_decay**distance}
+        for distance, parameters in enumerate(_by_distance(network, settings.layer_decay))
+        for decay, chosen in (
+            (settings.weight_decay, [item for item in parameters if item.ndim > 1]),
+            (0.0, [item for item in parameters if item.ndim <= 1]),
+        )
+        if chosen or distance == 0
     ]
     rate = settings.learning_rate
     if settings.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
     return kind(groups, lr=rate)
+
+
+def _by_distance(network: nn.Module, layer_decay: float) -> list[list[nn.Parameter]]:
+    """Return the parameters that learn by their distance from the head in stages; all at once without decay."""
+    stages = network.stages() if isinstance(network, Network) and layer_decay < 1 else []
+    distance = {
+        id(item): len(stages) - number
+        for number, stage in enumerate(stages)
+        for unit in stage
+        for item in unit.parameters()
+    }
+    found: list[list[nn.Parameter]] = [[] for _ in range(len(stages) + 1)]
+    for item in network.parameters():
+        if item.requires_grad:
+            found[distance.get(id(item), 0)].append(item)
+    return found
 
 
 def make_schedule(optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps_per_epoch: int) -> LambdaLR:

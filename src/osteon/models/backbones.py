@@ -1,0 +1,347 @@
+"""Any classification network of timm as a feature extractor with a linear head."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal
+
+import timm
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from osteon.errors import SettingsError
+from osteon.models.network import Network
+from osteon.models.stem import Normalisation, fold, fold_layer, foldable
+from osteon.models.weights import Names, take
+
+Pooling = Literal["average", "max", "average_max"]
+HEADS = ("classifier.", "fc.", "head.", "head_dist.", "AuxLogits.", "aux_logits.")
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Backbone(Network):
+    """A network of timm without its classifier: feature maps, global pooling, dropout, one linear logit.
+
+    Layers behind the last feature maps (VGG's dense layers, MobileNetV3's last 1×1 convolution) are left out, so that
+    the logit is linear in the pooled maps. Transformers give the tokens of the patches as maps.
+
+    A grey image reaches the pretrained filters as they know it: with three channels each is normalised by its own mean
+    and standard deviation, with one channel the filters are summed and the difference goes into a bias
+    (:func:`osteon.models.stem.fold`).
+
+    Args:
+        in_channels: Channels of the input.
+        input_size: Height and width in pixels for which the network is meant.
+        architecture: Name in timm, with or without the tag of its weights, e.g. ``resnet18`` or ``resnet18.a1_in1k``.
+        pooling: Over each feature map; ``"average_max"`` is the mean of both.
+        dropout: Probability of dropping a pooled feature in training.
+
+    Raises:
+        SettingsError: There is no such network, it gives no maps, or images of this size do not fit it.
+
+    Source:
+        Wightman 2019, PyTorch Image Models, doi:10.5281/zenodo.4414861.
+    """
+
+    reasons: ClassVar[dict[str, str]] = {
+        "pooling": "with the average, class-activation maps are exact; max follows one spot",
+        "dropout": "what the lightweight networks of the EfficientNet family were trained with",
+    }
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        input_size: int = 256,
+        *,
+        architecture: str,
+        pooling: Pooling = "average",
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.input_size = input_size
+        self.architecture = architecture
+        self.pooling = pooling
+        self.survey = survey(architecture, input_size)
+        self.normalisation = self.survey.normalisation
+        self.mean, self.sd = self.normalisation.grey_mean, self.normalisation.grey_sd
+        self.body = make_body(architecture, input_size)
+        for name in self.survey.unused:
+            _remove(self.body, name)
+        self.folded = self._fold_stem()
+        self._add_channels()
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.survey.channels, 1)
+
+    def _fold_stem(self) -> tuple[str, ...]:
+        """Fold the first convolutions to one channel and return their names; none where that is not exact."""
+        layers = [self.body.get_submodule(name) for name in self.survey.first]
+        if self.in_channels == 3 or not layers or not all(foldable(layer) for layer in layers):
+            return ()
+        for layer in layers:
+            assert isinstance(layer, nn.Conv2d)
+            fold_layer(layer, self.normalisation)
+        return self.survey.first
+
+    def _add_channels(self) -> None:
+        """Keep the scale and shift of each colour channel, where the input needs them."""
+        needed = not self.folded and (self.in_channels == 1 or not self.normalisation.same)
+        device = next(self.body.parameters()).device
+        scale, shift = (item[:, None, None].to(device) if needed else None for item in self.normalisation.channels())
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the last feature maps.
+
+        Args:
+            images: (N, ``in_channels``, H, W), standardised by ``mean`` and ``sd``.
+
+        Returns:
+            (N, C, h, w).
+        """
+        if isinstance(self.scale, Tensor) and isinstance(self.shift, Tensor):
+            images = images * self.scale + self.shift
+        return _maps(self.body, images, self.survey.tokens)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Turn feature maps (N, C, h, w) into logits (N,)."""
+        logits: Tensor = self.head(self.dropout(pool(features, self.pooling)))
+        return logits.squeeze(1)
+
+    def class_weights(self) -> Tensor | None:
+        """Return the linear layer's weights (C,), None unless ``pooling`` is ``"average"``."""
+        return self.head.weight[0] if self.pooling == "average" else None
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the stem and the stages, as timm's table of feature maps divides them; the last has all the rest."""
+        loose = list(self.body.parameters(recurse=False))
+        found: list[list[nn.Module]] = [[nn.ParameterList(loose)] if loose else []]
+        for name, unit in _units(self.body, self.survey.boundaries):
+            found[-1].append(unit)
+            if name in self.survey.boundaries:
+                found.append([])
+        return _with_parameters(found)
+
+    def load_default_weights(self) -> None:
+        """Load ImageNet weights: of an installed package where there is one, else from timm's hub.
+
+        Raises:
+            SettingsError: They cannot be had, with the ways out.
+        """
+        from osteon.models.pretrained import default_state
+
+        self.load_backbone(default_state(self.architecture, self.survey.options), where=f"timm/{self.architecture}")
+
+    def load_backbone(self, state: Mapping[str, Tensor], *, where: str) -> None:
+        """Load the weights of the original network, its classifier left out.
+
+        Args:
+            state: Tensors by timm's names.
+            where: Where they are from, for messages.
+
+        Raises:
+            InputError: A tensor is missing or of another shape, or the file is of another network.
+        """
+        names = Names(self.survey.wanted, ignored=self._is_left_out)
+        taken = take(state, names, where=where)
+        for name in self.folded:
+            pair = fold(taken[f"{name}.weight"], taken.get(f"{name}.bias"), self.normalisation)
+            taken[f"{name}.weight"], taken[f"{name}.bias"] = pair
+        self.body.load_state_dict(taken)
+
+    def _is_left_out(self, name: str) -> bool:
+        return name in self.survey.left_out or name.startswith(HEADS)
+
+
+def pool(features: Tensor, pooling: Pooling) -> Tensor:
+    """Pool feature maps (N, C, h, w) to features (N, C)."""
+    if pooling == "average":
+        return features.mean(dim=(2, 3))
+    if pooling == "max":
+        return features.amax(dim=(2, 3))
+    return (features.mean(dim=(2, 3)) + features.amax(dim=(2, 3))) / 2
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of an architecture without its weights.
+
+    Attributes:
+        channels: Of the last feature maps.
+        tokens: Whether the maps have to be made from tokens or from channels-last maps.
+        unused: Modules that the feature maps do not pass.
+        wanted: The tensors that the feature maps need, by name, without values.
+        left_out: Names of the original network's other tensors.
+        boundaries: Modules after which a stage ends.
+        first: The convolutions that see the image.
+        normalisation: Of the images that the weights were trained on.
+        options: With which timm makes it.
+    """
+
+    channels: int
+    tokens: bool
+    unused: tuple[str, ...]
+    wanted: dict[str, Tensor]
+    left_out: frozenset[str]
+    boundaries: tuple[str, ...]
+    first: tuple[str, ...]
+    normalisation: Normalisation
+    options: dict[str, Any]
+
+
+@lru_cache(maxsize=64)
+def survey(architecture: str, size: int) -> Survey:
+    """Look at an architecture on torch's meta device, where nothing is computed.
+
+    Raises:
+        SettingsError: There is no such network, it gives no maps, or images of this size do not fit it.
+    """
+    body: Any
+    with torch.device("meta"):
+        body = make_body(architecture, size).eval()
+        original = make_body(architecture, size, classes=1000)
+    images = torch.empty(1, 3, size, size, device="meta")
+    maps, tokens = _try(body, images, architecture)
+    used = _used(body, maps)
+    unused = tuple(_unused_modules(body, used))
+    gone = tuple(f"{part}." for part in unused)
+    wanted = {name: item for name, item in body.state_dict().items() if not name.startswith(gone)}
+    return Survey(
+        channels=maps.shape[1],
+        tokens=tokens,
+        unused=unused,
+        wanted=wanted,
+        left_out=frozenset(original.state_dict().keys() - wanted.keys()),
+        boundaries=_boundaries(body, unused),
+        first=_first(body.pretrained_cfg),
+        normalisation=_normalisation(body.pretrained_cfg),
+        options=_options(architecture, size),
+    )
+
+
+def make_body(architecture: str, size: int, classes: int = 0) -> nn.Module:
+    """Return timm's network with random weights.
+
+    Raises:
+        SettingsError: There is no such network, or images of this size do not fit it.
+    """
+    if not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
+        guess = f"Did you mean {', '.join(f'timm/{name}' for name in close)}? " if close else ""
+        raise SettingsError(
+            f"timm has no network named {architecture!r}",
+            where="model.name",
+            hint=f"{guess}timm.list_models() names all {len(timm.list_models())}",
+        )
+    try:
+        body: nn.Module = timm.create_model(architecture, num_classes=classes, **_options(architecture, size))
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        raise SettingsError(f"timm cannot make {architecture!r}: {error}", where="model.name") from error
+    return body
+
+
+def _options(architecture: str, size: int) -> dict[str, Any]:
+    """Return what timm must be told; only networks of a fixed input size take one."""
+    configuration = timm.get_pretrained_cfg(architecture)
+    return {"img_size": size} if configuration is not None and configuration.fixed_input_size else {}
+
+
+def _try(body: Any, images: Tensor, architecture: str) -> tuple[Tensor, bool]:
+    """Return feature maps, and whether they had to be made from tokens."""
+    try:
+        maps = _maps(body, images, tokens=False)
+        if maps.ndim == 4 and maps.shape[1] == body.num_features:
+            return maps, False
+        if hasattr(body, "forward_intermediates"):
+            return _maps(body, images, tokens=True), True
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise SettingsError(
+            f"{architecture} does not take images of {images.shape[-1]} pixels: {str(error).splitlines()[0]}",
+            where="store.size",
+            hint="Its own size is " + " × ".join(str(side) for side in body.pretrained_cfg["input_size"]),
+        ) from error
+    raise SettingsError(f"{architecture} gives no feature maps, so nothing could show where it looked")
+
+
+def _maps(body: Any, images: Tensor, tokens: bool) -> Tensor:
+    if tokens:
+        last: Tensor = body.forward_intermediates(
+            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+        )[-1]
+        return last
+    maps: Tensor = body.forward_features(images)
+    norm = getattr(getattr(body, "head", None), "norm", None)
+    return maps if norm is None or maps.ndim != 4 else norm(maps)
+
+
+def _used(body: nn.Module, maps: Tensor) -> set[str]:
+    """Return the names of the parameters that the maps depend on."""
+    named = [(name, item) for name, item in body.named_parameters() if item.requires_grad]
+    gradients = torch.autograd.grad(maps.sum(), [item for _, item in named], allow_unused=True)
+    return {name for (name, _), gradient in zip(named, gradients, strict=True) if gradient is not None}
+
+
+def _unused_modules(module: nn.Module, used: set[str], prefix: str = "") -> Iterator[str]:
+    """Yield the modules none of whose parameters is used, the outermost of each."""
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        own = [f"{path}.{item}" for item, _ in child.named_parameters()]
+        if own and not used.intersection(own):
+            yield path
+        elif own:
+            yield from _unused_modules(child, used, f"{path}.")
+
+
+def _remove(body: nn.Module, name: str) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(body.get_submodule(parent), last, nn.Identity())
+
+
+def _boundaries(body: nn.Module, unused: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the modules that end a stage; those of the top where timm's table does not name modules."""
+    known = dict(body.named_modules())
+    listed = [str(item["module"]) for item in getattr(body, "feature_info", None) or []]
+    if listed and all(name in known for name in listed):
+        return tuple(listed)
+    return tuple(name for name, child in body.named_children() if _has_parameters(child) and name not in unused)
+
+
+def _units(module: nn.Module, boundaries: tuple[str, ...], prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules in order, opened only where a boundary lies inside."""
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        if any(boundary.startswith(f"{path}.") for boundary in boundaries):
+            yield from _units(child, boundaries, f"{path}.")
+        else:
+            yield path, child
+
+
+def _with_parameters(stages: list[list[nn.Module]]) -> list[list[nn.Module]]:
+    """Join stages that have no parameters, and what follows the last boundary, to the stage before."""
+    joined: list[list[nn.Module]] = []
+    for number, stage in enumerate(stages):
+        empty = not any(_has_parameters(unit) for unit in stage)
+        if joined and (empty or number == len(stages) - 1):
+            joined[-1].extend(stage)
+        else:
+            joined.append(stage)
+    return joined
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _first(configuration: Mapping[str, Any]) -> tuple[str, ...]:
+    named = configuration.get("first_conv") or ()
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _normalisation(configuration: Mapping[str, Any]) -> Normalisation:
+    mean, sd = configuration.get("mean") or IMAGENET[0], configuration.get("std") or IMAGENET[1]
+    return Normalisation((mean[0], mean[1], mean[2]), (sd[0], sd[1], sd[2]))
