@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from osteon._version import __version__
-from osteon.cli import data, demo, doctor, evaluate, models, study, train
+from osteon.cli import data, demo, doctor, ensemble, evaluate, models, study, train
 from osteon.errors import OsteonError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
+app.command("ensemble")(ensemble.ensemble)
 app.command("train")(train.train)
 app.add_typer(study.app, name="study")
 app.command("doctor")(doctor.doctor)

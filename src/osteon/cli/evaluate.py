@@ -68,7 +68,7 @@ def evaluate(
     Example: osteon evaluate predictions.csv --threshold youden --out evaluation
     """
     console = Console(as_json=as_json)
-    overrides = _overrides(threshold, pooling, resamples, settings)
+    overrides = evaluation_overrides(threshold, pooling, resamples, settings)
     console.emit(evaluate_and_report(console, source, overrides=overrides, out=out, model=model, report=report))
 
 
@@ -97,7 +97,7 @@ def compare(
     console = Console(as_json=as_json)
     if level not in ("image", "study"):
         raise SettingsError(f"there is no level {level!r}", where="--level", hint="image or study")
-    chosen = load_settings(None, _overrides(threshold, pooling, resamples, settings)).evaluation
+    chosen = load_settings(None, evaluation_overrides(threshold, pooling, resamples, settings)).evaluation
     models = read_models(sources)
     with console.progress():
         comparison = run(models, chosen, "study" if level == "study" else "image")
@@ -147,9 +147,14 @@ def evaluate_and_report(
     return {**values, "files": files}
 
 
-def _overrides(
+def evaluation_overrides(
     threshold: str | None, pooling: str | None, resamples: int | None, settings: list[str] | None
 ) -> dict[str, Any]:
+    """Return what was given on the command line as overrides for :func:`osteon.config.load_settings`.
+
+    Raises:
+        SettingsError: A ``--set`` is not of the form ``evaluation.KEY=VALUE``.
+    """
     found: dict[str, Any] = {}
     for text in settings or []:
         key, equals, value = text.partition("=")

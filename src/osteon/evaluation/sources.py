@@ -92,8 +92,8 @@ class Source:
 def read_models(paths: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
     """Read the predictions of every model in several sources, by a name that tells them apart.
 
-    A model has its name in the ``model`` column if no other source says the same, else the name of its run or file, with
-    the folders before it where runs of one name are in several (``paper_cnn/seed-0``).
+    A model has its name in the ``model`` column if no other source says the same, else the name of its run or file,
+    with the folders before it where runs of one name are in several (``paper_cnn/seed-0``).
 
     Raises:
         InputError: A source cannot be read.

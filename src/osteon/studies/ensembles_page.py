@@ -1,0 +1,75 @@
+"""The page of a study of ensembles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from osteon.evaluation.figures import write_figures
+from osteon.evaluation.report_tables import Cell, Table
+from osteon.inference.ensemble import Stacked
+from osteon.pages.html import number, render
+from osteon.pages.style import figure_uri
+from osteon.run import RunFolder, write_text
+from osteon.studies.paired import difference_figure, page_table, verdict
+
+if TYPE_CHECKING:
+    from osteon.studies.ensembles import EnsemblesStudy
+
+METRICS_DRAWN = ("auc", "kappa")
+
+
+def write_ensembles_page(path: str | Path, study: EnsemblesStudy) -> list[Path]:
+    """Write the page, and its figures as PNG into the folder ``figures`` beside it.
+
+    Returns:
+        The files written, the page first.
+    """
+    figures = {
+        f"ensembles-{metric}": difference_figure(study.comparison, metric, study.best) for metric in METRICS_DRAWN
+    }
+    page = render(
+        "osteon.studies",
+        "ensembles.html.j2",
+        study=study,
+        confidence=f"{100 * study.comparison.confidence:g} %",
+        figures={name: figure_uri(figure) for name, figure in figures.items()},
+        sentences=sentences(study),
+        systems=_systems(study),
+        weights=_weights(study),
+        agreement=_agreement(study),
+    )
+    write_text(path, page)
+    return [Path(path), *write_figures(RunFolder(Path(path).parent).figures, figures)]
+
+
+def sentences(study: EnsemblesStudy) -> list[str]:
+    """Return what the study found, the answer first."""
+    reference = f"{study.best} (the best member on validation images)"
+    return [verdict(study.comparison, reference), verdict(study.comparison, reference, "kappa")]
+
+
+def _systems(study: EnsemblesStudy) -> Table:
+    facts: dict[str, list[Cell]] = {
+        name: ["ensemble" if name in study.ensembles else "member", number(value)]
+        for name, value in study.valid_auc.items()
+    }
+    return page_table(study.comparison, facts, ("", "validation AUC#"))
+
+
+def _weights(study: EnsemblesStudy) -> Table:
+    """Return what stacking made of the members, and the thresholds that a vote uses."""
+    stack = study.ensembles["ensemble-stack"].combiner
+    votes = study.ensembles["ensemble-vote"].combiner.learnt()["thresholds"]
+    table = Table(["member", "coefficient in the stack#", "threshold in the vote#"])
+    if isinstance(stack, Stacked):
+        for name, weight, threshold in zip(stack.names, stack.weights, votes, strict=True):
+            table.add([name, number(weight), number(threshold)])
+    return table
+
+
+def _agreement(study: EnsemblesStudy) -> Table:
+    table = Table(["", *(f"{name}#" for name in study.agreement)])
+    for name, row in study.agreement.iterrows():
+        table.add([str(name), *(number(float(value), 2) for value in row)])
+    return table
