@@ -81,7 +81,7 @@ class LinearMethod(Method):
         train, valid = (job.prepared.sample(split, job.settings) for split in ("train", "valid"))
         described = {"train": _described(description, train), "valid": _described(description, valid)}
         mean, scale = _scaling(described["train"])
-        standard = {split: (values - mean) / scale for split, values in described.items()}
+        standard = {split: ((values - mean) / scale).astype(np.float32) for split, values in described.items()}
         path, best = self._choose(standard["train"], train, standard["valid"], valid)
         coefficients = best.coef_[0] / scale
         intercept = float(best.intercept_[0] - coefficients @ mean)
