@@ -42,6 +42,11 @@ class DataSettings(Settings):
     also_train: tuple[Path, ...] = Field(
         (), description="further data sets whose images join the training images, and nothing else"
     )
+    same_target: bool = Field(
+        False,
+        description="label 1 of the data sets in also_train means the same as here, even where they call it by "
+        "another word",
+    )
 
 
 class StoreSettings(Settings):

@@ -13,6 +13,7 @@ from osteon.data.reading import read_catalogue
 from osteon.data.splits import make_split
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, Refusal
+from osteon.training.also_train import join_training_sets
 from osteon.training.batches import Sample
 from osteon.training.losses import training_weights
 
@@ -52,7 +53,7 @@ class Prepared:
 
 
 def split_catalogue(settings: RunSettings) -> Catalogue:
-    """Read the data, group what belongs together, and split it.
+    """Read the data, group what belongs together, and split it; further data sets join the training images.
 
     Raises:
         InputError: The data cannot be used, e.g. no labels or one class only.
@@ -61,7 +62,8 @@ def split_catalogue(settings: RunSettings) -> Catalogue:
     catalogue = read_catalogue(settings.data).labelled()
     pairs = find_duplicates(catalogue) if settings.data.duplicates else None
     catalogue = make_groups(catalogue, neighbours=settings.data.neighbours, pairs=pairs)
-    return _train_on_regions(make_split(catalogue, settings.split), settings.split.train_regions)
+    split = join_training_sets(make_split(catalogue, settings.split), settings.data)
+    return _train_on_regions(split, settings.split.train_regions)
 
 
 def _train_on_regions(catalogue: Catalogue, regions: tuple[str, ...]) -> Catalogue:
