@@ -1,0 +1,208 @@
+"""What a localisation study writes: JSON, tables, a figure, and a page with a gallery."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from osteon.evaluation.figures import forest, write_figures
+from osteon.evaluation.heat_maps import overlay, picture_uri
+from osteon.evaluation.localisation import FIGURES
+from osteon.evaluation.location_scores import MeanScores
+from osteon.evaluation.report_tables import Cell, Table
+from osteon.models.explain import find_explanation
+from osteon.pages.html import number, render, thousands
+from osteon.pages.style import figure_uri
+from osteon.run import RunFolder, atomic_path, write_json, write_text
+from osteon.studies.localisation import Example, LocalisationStudy, System
+
+SIDE = 360
+SHOWN = ("pointing", "pointing_near", "energy", "iou")
+SMALL = 0.001
+
+
+def write_localisation(folder: str | Path, study: LocalisationStudy) -> list[Path]:
+    """Write everything a study came to.
+
+    Args:
+        folder: To write to.
+        study: What came out.
+
+    Returns:
+        The files written, the page last.
+
+    Raises:
+        SettingsError: A file cannot be written.
+    """
+    folder = Path(folder)
+    write_json(folder / "localisation.json", study.as_dict())
+    for name, table in (("localisation.csv", scores_table(study)), ("images.csv", images_table(study))):
+        with atomic_path(folder / name) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+    figures = {f"localisation-{name}": forest_figure(study, name) for name in SHOWN}
+    pictures = write_figures(RunFolder(folder).figures, figures)
+    write_text(folder / "localisation.html", _page(study, figures))
+    names = ("localisation.json", "localisation.csv", "images.csv")
+    return [*(folder / name for name in names), *pictures, folder / "localisation.html"]
+
+
+def scores_table(study: LocalisationStudy) -> pd.DataFrame:
+    """Return a row for each system, set of images and score."""
+    rows: list[dict[str, Any]] = []
+    for item in (*study.systems, *study.priors):
+        sets = {"all": item.overall, **({"called positive": item.called} if item.called else {})}
+        for name, means in {**sets, **{f"region {name}": part for name, part in item.by_region.items()}}.items():
+            rows += [{"run": item.run, "method": item.method, "images": name, **row} for row in _rows(means)]
+    return pd.DataFrame(rows)
+
+
+def images_table(study: LocalisationStudy) -> pd.DataFrame:
+    """Return a row for each system and image with its scores."""
+    tables = [
+        pd.DataFrame({"image_id": study.images, "run": item.run, "method": item.method, **item.values})
+        for item in (*study.systems, *study.priors)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def forest_figure(study: LocalisationStudy, figure: str) -> Figure:
+    """Return the forest plot of one score: every system, then the maps that look at no image."""
+    rows = [(item.name, item.overall.figures[figure]) for item in (*study.systems, *study.priors)]
+    level = study.systems[0].overall.chance[figure]
+    said = "" if math.isnan(level) else f" (dotted: chance, {level:.3f})"
+    title = f"{thousands(len(study.images))} images with a mask, {100 * study.sampling.confidence:g} % intervals"
+    return forest(rows, None if math.isnan(level) else level, f"{FIGURES[figure]}{said}", title)
+
+
+def _rows(means: MeanScores) -> list[dict[str, Any]]:
+    rows = []
+    for name, item in means.figures.items():
+        row = {"score": name, "n": item.n, "groups": means.groups, "value": item.value, "low": item.low}
+        row |= {"high": item.high, "chance": means.chance[name]}
+        if name in means.against:
+            gap = means.against[name]
+            row |= {"against_centre": gap.difference.value, "against_low": gap.difference.low}
+            row |= {"against_high": gap.difference.high, "against_p": gap.p}
+        rows.append(row)
+    return rows
+
+
+def _page(study: LocalisationStudy, figures: dict[str, Figure]) -> str:
+    return render(
+        "osteon.studies",
+        "localisation.html.j2",
+        study=study,
+        confidence=f"{100 * study.sampling.confidence:g} %",
+        sentences=sentences(study),
+        scores=_scores(study),
+        against=_against(study),
+        called=_called(study),
+        regions=_regions(study),
+        thresholds=_thresholds(study),
+        figures={name: figure_uri(figure) for name, figure in figures.items()},
+        methods={item.method: find_explanation(item.method) for item in study.systems},
+        gallery=[(item, _captions(item, study)) for item in study.examples],
+    )
+
+
+def sentences(study: LocalisationStudy, figure: str = "pointing_near") -> list[str]:
+    """Say for each system whether it points better than the centre of the picture."""
+    said = []
+    for item in study.systems:
+        gap, adjusted = item.overall.against[figure].difference, item.adjusted[figure]
+        if not gap.defined or math.isnan(gap.low):
+            verdict = "cannot be told from the centre prior"
+        elif math.isnan(adjusted) or adjusted >= 1 - study.sampling.confidence:
+            verdict = "is not distinguishable from the centre prior"
+        else:
+            verdict = "points better than the centre prior" if gap.value > 0 else "points worse than the centre prior"
+        said.append(
+            f"{item.name} {verdict}: {FIGURES[figure]} {item.overall.figures[figure].text()}, "
+            f"difference {gap.text().replace('-', '−')}, p after Holm {_p(adjusted)}."
+        )
+    return said
+
+
+def _scores(study: LocalisationStudy) -> Table:
+    table = Table(["system", *(f"{_short(name)}#" for name in FIGURES), "ms a map#"])
+    for item in study.systems:
+        table.add([item.name, *(item.overall.figures[name] for name in FIGURES), number(item.milliseconds, 1)])
+    for place, item in enumerate(study.priors):
+        kind = "baseline apart" if not place else "baseline"
+        table.add([item.name, *(item.overall.figures[name] for name in FIGURES), ""], kind)
+    level = study.systems[0].overall.chance
+    table.add(["chance", *(number(level[name]) for name in FIGURES), ""], "baseline")
+    return table
+
+
+def _against(study: LocalisationStudy) -> Table:
+    table = Table(["system − centre prior", *(f"{_short(name)}#" for name in SHOWN), "p, Holm (near)#"])
+    for item in (*study.systems, *(prior for prior in study.priors if prior.overall.against)):
+        cells: list[Cell] = [item.overall.against[name].difference for name in SHOWN]
+        table.add(
+            [item.name, *cells, _p(item.adjusted.get("pointing_near", math.nan))], "" if item.method else "baseline"
+        )
+    return table
+
+
+def _called(study: LocalisationStudy) -> Table:
+    table = Table(["system", "called positive#", *(f"{_short(name)}#" for name in SHOWN), "near − centre#"])
+    for item in study.systems:
+        if item.called is not None:
+            test = item.called.against.get("pointing_near")
+            cells: list[Cell] = [item.called.figures[name] for name in SHOWN]
+            count = f"{item.called.n} of {len(study.images)}"
+            table.add([item.name, count, *cells, "–" if test is None else test.difference])
+    return table
+
+
+def _regions(study: LocalisationStudy) -> Table:
+    table = Table(["region", "system", "n#", *(f"{_short(name)}#" for name in SHOWN), "chance, near#"])
+    for region in study.systems[0].by_region:
+        for place, item in enumerate((*study.systems, *study.priors)):
+            means = item.by_region[region]
+            cells: list[Cell] = [means.figures[name] for name in SHOWN]
+            head = region if not place else ""
+            level = number(means.chance["pointing_near"])
+            table.add([head, item.name, thousands(means.n), *cells, level], "" if item.method else "baseline")
+    return table
+
+
+def _thresholds(study: LocalisationStudy) -> Table:
+    table = Table(["system", "marked"])
+    for item in (*study.systems, *study.priors):
+        table.add([item.name, "no validation image with a mask" if item.threshold is None else str(item.threshold)])
+    return table
+
+
+def _captions(example: Example, study: LocalisationStudy) -> list[tuple[str, str]]:
+    """Return the pictures of an example: words and data URI; the plain radiograph first."""
+    row = study.images.index(example.image_id)
+    pixels, mask, _ = next(iter(example.pictures.values()))
+    shown = [("radiograph, outline of the mask", picture_uri(overlay(pixels, None, mask, side=SIDE)))]
+    for item in study.systems:
+        pixels, mask, heat = example.pictures[item.name]
+        hit = item.values["pointing_near"][row] > 0.5
+        chance = example.probabilities[item.run]
+        words = f"{item.name}: p = {chance:.2f}, energy inside {number(item.values['energy'][row])}, "
+        shown.append(
+            (
+                words + ("points near" if hit else "points elsewhere"),
+                picture_uri(overlay(pixels, heat, mask, side=SIDE)),
+            )
+        )
+    return shown
+
+
+def _short(name: str) -> str:
+    return {"iou": "IoU", "iou_oracle": "IoU, upper bound"}.get(name, FIGURES[name])
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"< {SMALL}" if value < SMALL else f"{value:.3f}"
