@@ -18,7 +18,7 @@ from osteon.models.explain import find_explanation
 from osteon.pages.html import number, render, thousands
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, atomic_path, write_json, write_text
-from osteon.studies.localisation import Example, LocalisationStudy, System
+from osteon.studies.localisation import Example, LocalisationStudy
 
 SIDE = 360
 SHOWN = ("pointing", "pointing_near", "energy", "iou")
