@@ -156,6 +156,20 @@ MODELS.register_family(
     ),
     option="architecture",
 )
+MODELS.register_family(
+    Entry(
+        "yolo/",
+        "osteon.models.yolo:YoloClassifier",
+        "classification networks of Ultralytics (AGPL-3.0, extra yolo)",
+        "Jocher, Chaurasia & Qiu 2023, Ultralytics YOLOv8",
+        facts={
+            "input_size": 256,
+            "channels": 3,
+            "members": ["yolov8n-cls", "yolov8s-cls", "yolov8m-cls", "yolov8l-cls", "yolov8x-cls"],
+        },
+    ),
+    option="architecture",
+)
 MODELS.register(
     Entry(
         "dense_net",

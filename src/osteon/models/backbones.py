@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
 import timm
 import torch
@@ -14,24 +14,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from osteon.errors import SettingsError
-from osteon.models.network import Network
-from osteon.models.stem import Normalisation, fold, fold_layer, foldable
-from osteon.models.weights import Names, take
+from osteon.models.stem import Normalisation
+from osteon.models.transfer import Pooling, TransferNetwork
 
-Pooling = Literal["average", "max", "average_max"]
 HEADS = ("classifier.", "fc.", "head.", "head_dist.", "AuxLogits.", "aux_logits.")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-class Backbone(Network):
+class Backbone(TransferNetwork):
     """A network of timm without its classifier: feature maps, global pooling, dropout, one linear logit.
 
     Layers behind the last feature maps (VGG's dense layers, MobileNetV3's last 1×1 convolution) are left out, so that
     the logit is linear in the pooled maps. Transformers give the tokens of the patches as maps.
-
-    A grey image reaches the pretrained filters as they know it: with three channels each is normalised by its own mean
-    and standard deviation, with one channel the filters are summed and the difference goes into a bias
-    (:func:`osteon.models.stem.fold`).
 
     Args:
         in_channels: Channels of the input.
@@ -47,11 +41,6 @@ class Backbone(Network):
         Wightman 2019, PyTorch Image Models, doi:10.5281/zenodo.4414861.
     """
 
-    reasons: ClassVar[dict[str, str]] = {
-        "pooling": "with the average, class-activation maps are exact; max follows one spot",
-        "dropout": "what the lightweight networks of the EfficientNet family were trained with",
-    }
-
     def __init__(
         self,
         in_channels: int = 3,
@@ -61,39 +50,22 @@ class Backbone(Network):
         pooling: Pooling = "average",
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2,
     ) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.input_size = input_size
+        seen = survey(architecture, input_size)
+        body = make_body(architecture, input_size)
+        for name in seen.unused:
+            _remove(body, name)
+        super().__init__(
+            body,
+            seen.channels,
+            in_channels=in_channels,
+            input_size=input_size,
+            first=seen.first,
+            normalisation=seen.normalisation,
+            pooling=pooling,
+            dropout=dropout,
+        )
         self.architecture = architecture
-        self.pooling = pooling
-        self.survey = survey(architecture, input_size)
-        self.normalisation = self.survey.normalisation
-        self.mean, self.sd = self.normalisation.grey_mean, self.normalisation.grey_sd
-        self.body = make_body(architecture, input_size)
-        for name in self.survey.unused:
-            _remove(self.body, name)
-        self.folded = self._fold_stem()
-        self._add_channels()
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(self.survey.channels, 1)
-
-    def _fold_stem(self) -> tuple[str, ...]:
-        """Fold the first convolutions to one channel and return their names; none where that is not exact."""
-        layers = [self.body.get_submodule(name) for name in self.survey.first]
-        if self.in_channels == 3 or not layers or not all(foldable(layer) for layer in layers):
-            return ()
-        for layer in layers:
-            assert isinstance(layer, nn.Conv2d)
-            fold_layer(layer, self.normalisation)
-        return self.survey.first
-
-    def _add_channels(self) -> None:
-        """Keep the scale and shift of each colour channel, where the input needs them."""
-        needed = not self.folded and (self.in_channels == 1 or not self.normalisation.same)
-        device = next(self.body.parameters()).device
-        scale, shift = (item[:, None, None].to(device) if needed else None for item in self.normalisation.channels())
-        self.register_buffer("scale", scale, persistent=False)
-        self.register_buffer("shift", shift, persistent=False)
+        self.survey = seen
 
     def features(self, images: Tensor) -> Tensor:
         """Return the last feature maps.
@@ -104,18 +76,7 @@ class Backbone(Network):
         Returns:
             (N, C, h, w).
         """
-        if isinstance(self.scale, Tensor) and isinstance(self.shift, Tensor):
-            images = images * self.scale + self.shift
-        return _maps(self.body, images, self.survey.tokens)
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Turn feature maps (N, C, h, w) into logits (N,)."""
-        logits: Tensor = self.head(self.dropout(pool(features, self.pooling)))
-        return logits.squeeze(1)
-
-    def class_weights(self) -> Tensor | None:
-        """Return the linear layer's weights (C,), None unless ``pooling`` is ``"average"``."""
-        return self.head.weight[0] if self.pooling == "average" else None
+        return _maps(self.body, self.coloured(images), self.survey.tokens)
 
     def stages(self) -> list[list[nn.Module]]:
         """Return the stem and the stages, as timm's table of feature maps divides them; the last has all the rest."""
@@ -137,34 +98,9 @@ class Backbone(Network):
 
         self.load_backbone(default_state(self.architecture, self.survey.options), where=f"timm/{self.architecture}")
 
-    def load_backbone(self, state: Mapping[str, Tensor], *, where: str) -> None:
-        """Load the weights of the original network, its classifier left out.
-
-        Args:
-            state: Tensors by timm's names.
-            where: Where they are from, for messages.
-
-        Raises:
-            InputError: A tensor is missing or of another shape, or the file is of another network.
-        """
-        names = Names(self.survey.wanted, ignored=self._is_left_out)
-        taken = take(state, names, where=where)
-        for name in self.folded:
-            pair = fold(taken[f"{name}.weight"], taken.get(f"{name}.bias"), self.normalisation)
-            taken[f"{name}.weight"], taken[f"{name}.bias"] = pair
-        self.body.load_state_dict(taken)
-
-    def _is_left_out(self, name: str) -> bool:
+    def is_left_out(self, name: str) -> bool:
+        """Return whether a tensor belongs to the classifier or to another part that the maps do not pass."""
         return name in self.survey.left_out or name.startswith(HEADS)
-
-
-def pool(features: Tensor, pooling: Pooling) -> Tensor:
-    """Pool feature maps (N, C, h, w) to features (N, C)."""
-    if pooling == "average":
-        return features.mean(dim=(2, 3))
-    if pooling == "max":
-        return features.amax(dim=(2, 3))
-    return (features.mean(dim=(2, 3)) + features.amax(dim=(2, 3))) / 2
 
 
 @dataclass(frozen=True)
@@ -175,8 +111,7 @@ class Survey:
         channels: Of the last feature maps.
         tokens: Whether the maps have to be made from tokens or from channels-last maps.
         unused: Modules that the feature maps do not pass.
-        wanted: The tensors that the feature maps need, by name, without values.
-        left_out: Names of the original network's other tensors.
+        left_out: Names of the original network's tensors that the feature maps do not need.
         boundaries: Modules after which a stage ends.
         first: The convolutions that see the image.
         normalisation: Of the images that the weights were trained on.
@@ -186,7 +121,6 @@ class Survey:
     channels: int
     tokens: bool
     unused: tuple[str, ...]
-    wanted: dict[str, Tensor]
     left_out: frozenset[str]
     boundaries: tuple[str, ...]
     first: tuple[str, ...]
@@ -210,13 +144,12 @@ def survey(architecture: str, size: int) -> Survey:
     used = _used(body, maps)
     unused = tuple(_unused_modules(body, used))
     gone = tuple(f"{part}." for part in unused)
-    wanted = {name: item for name, item in body.state_dict().items() if not name.startswith(gone)}
+    kept = {name for name in body.state_dict() if not name.startswith(gone)}
     return Survey(
         channels=maps.shape[1],
         tokens=tokens,
         unused=unused,
-        wanted=wanted,
-        left_out=frozenset(original.state_dict().keys() - wanted.keys()),
+        left_out=frozenset(original.state_dict().keys() - kept),
         boundaries=_boundaries(body, unused),
         first=_first(body.pretrained_cfg),
         normalisation=_normalisation(body.pretrained_cfg),

@@ -59,7 +59,7 @@ def foldable(layer: nn.Module) -> bool:
     return type(layer) in FOLDABLE and isinstance(layer, nn.Conv2d) and layer.in_channels == 3 and layer.groups == 1
 
 
-def fold(weight: Tensor, bias: Tensor | None, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
+def fold(weight: Tensor, bias: Tensor | None, normalisation: Normalisation) -> tuple[Tensor, Tensor | None]:
     """Sum filters of three channels to one, so that a standardised grey image gives what they gave of the colour image.
 
     Exact wherever the filter lies inside the image; at the border the padding of the folded stem stands for the mean
@@ -71,18 +71,20 @@ def fold(weight: Tensor, bias: Tensor | None, normalisation: Normalisation) -> t
         normalisation: What the three channels are normalised by.
 
     Returns:
-        Weight (out, 1, height, width) and bias (out,).
+        Weight (out, 1, height, width) and bias (out,); None where there was none and the channels are normalised alike.
     """
-    scale, shift = (item.to(weight.device, torch.float64)[:, None, None] for item in normalisation.channels())
     exact = weight.double()
+    if normalisation.same:
+        return exact.sum(dim=1, keepdim=True).to(weight.dtype), bias
+    scale, shift = (item.to(weight.device, torch.float64)[:, None, None] for item in normalisation.channels())
     moved = (exact * shift).sum(dim=(1, 2, 3)) + (0.0 if bias is None else bias.double())
     return (exact * scale).sum(dim=1, keepdim=True).to(weight.dtype), moved.to(weight.dtype)
 
 
 def fold_layer(layer: nn.Conv2d, normalisation: Normalisation) -> None:
-    """Turn a convolution of three channels into one of a single channel, in place; a bias is added."""
+    """Turn a convolution of three channels into one of a single channel, in place; it may get a bias."""
     with torch.no_grad():
         weight, bias = fold(layer.weight, layer.bias, normalisation)
     layer.in_channels = 1
     layer.weight = nn.Parameter(weight)
-    layer.bias = nn.Parameter(bias)
+    layer.bias = None if bias is None else nn.Parameter(bias)

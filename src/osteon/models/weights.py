@@ -27,6 +27,15 @@ class HasBackbone(Protocol):
         ...
 
 
+@runtime_checkable
+class HasOwnFiles(Protocol):
+    """A network whose makers keep weights in files of their own kind."""
+
+    def read_file(self, path: Path) -> dict[str, Tensor]:
+        """Return the tensors of such a file by name."""
+        ...
+
+
 @dataclass(frozen=True)
 class Names:
     """The tensors that a network needs from a file.
@@ -74,12 +83,21 @@ def load_file(network: Network, path: str | Path) -> None:
     Raises:
         InputError: The file cannot be read, is of another network, or lacks some of its tensors.
     """
-    state = strip_prefix(read_state(path))
+    state = strip_prefix(_read(network, path))
     own = network.state_dict()
     if isinstance(network, HasBackbone) and len(own.keys() & state.keys()) < len(own) / 2:
         network.load_backbone(state, where=str(path))
         return
     network.load_state_dict(take(state, Names(own, ignored=lambda name: False), where=str(path)))
+
+
+def _read(network: Network, path: str | Path) -> dict[str, Tensor]:
+    if isinstance(network, HasOwnFiles) and Path(path).suffix == ".pt":
+        try:
+            return read_state(path)
+        except InputError:
+            return network.read_file(_file(Path(path)))
+    return read_state(path)
 
 
 def take(state: Mapping[str, Tensor], names: Names, *, where: str) -> dict[str, Tensor]:
