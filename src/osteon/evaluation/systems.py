@@ -337,4 +337,4 @@ def _test(metric: str, first: _Scored, second: _Scored, settings: EvaluationSett
 
 
 def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return value if math.isfinite(value) else None

@@ -88,13 +88,10 @@ def _train(planned: PlannedRun, note: Note, callbacks: Sequence[Callback]) -> No
     )
 
 
-def by_system(runs: Sequence[PlannedRun], *, region: str = "") -> dict[str, list[Path]]:
-    """Return the run folders of each system that is compared, trained on all regions or on one.
-
-    A system of which a seed failed keeps its other seeds.
-    """
-    found: dict[str, list[Path]] = {}
+def by_system(runs: Sequence[PlannedRun], *, region: str = "") -> dict[str, dict[int, Path]]:
+    """Return the run folders by seed of each system that is compared, trained on all regions or on one."""
+    found: dict[str, dict[int, Path]] = {}
     for run in runs:
         if run.region == region and run.compared:
-            found.setdefault(run.system, []).append(run.folder.path)
+            found.setdefault(run.system, {})[run.settings.seed] = run.folder.path
     return found

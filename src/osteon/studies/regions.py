@@ -49,16 +49,16 @@ class RegionMatrix:
 
 
 def region_matrix(
-    runs: Mapping[str, Sequence[Path]], regions: Sequence[str], settings: EvaluationSettings
+    runs: Mapping[str, Mapping[int, Path]], regions: Sequence[str], settings: EvaluationSettings
 ) -> RegionMatrix:
     """Score runs that were trained on one region each, on the test images of every region.
 
     Args:
-        runs: Run folders, one a seed, by the region that they were trained on (``all`` or a name).
+        runs: Run folders by seed, by the region that they were trained on (``all`` or a name).
         regions: Regions to test on.
         settings: How to score.
     """
-    tables = {row: [_tested(folder) for folder in folders] for row, folders in runs.items()}
+    tables = {row: [_tested(folder) for folder in folders.values()] for row, folders in runs.items()}
     first = next(iter(tables.values()))[0]
     columns = (ALL, *regions)
     masks = {

@@ -164,8 +164,7 @@ def _scores(study: Study, order: Sequence[str]) -> Table:
     for name in order:
         item = study.comparison.systems[name]
         figures: list[Cell] = [item.estimates[metric] for metric in SHOWN]
-        kind = "baseline" if name == study.comparison.reference else ""
-        table.add([_marked(study, name), str(item.runs), *figures, number(item.spread["auc"].sd)], kind)
+        table.add([_marked(study, name), str(item.runs), *figures, number(item.spread["auc"].sd)])
     always = study.comparison.always_normal
     table.add(["always normal", "", *(_plain(always[metric]) for metric in SHOWN), ""], "baseline apart")
     return table

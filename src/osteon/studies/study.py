@@ -107,11 +107,13 @@ def run_study(
         raise InputError(f"no run of the reference {definition.reference} was finished: {reasons}", where=folder)
     settings = done[0].settings.evaluation
     predictions = {
-        name: [read_predictions(RunFolder(place).predictions) for place in found] for name, found in trained.items()
+        name: [read_predictions(RunFolder(place).predictions) for place in found.values()]
+        for name, found in trained.items()
     }
-    measured = measure_systems(trained) if costs else {}
+    places = {name: list(found.values()) for name, found in trained.items()}
+    measured = measure_systems(places) if costs else {}
     predictions |= _derived(definition, trained, folder, settings, note)
-    about = read_json(RunFolder(trained[definition.reference][0]).split.with_suffix(".json"))
+    about = read_json(RunFolder(places[definition.reference][0]).split.with_suffix(".json"))
     return Study(
         definition=definition,
         folder=folder,
@@ -128,7 +130,7 @@ def run_study(
 
 def _derived(
     definition: StudyDefinition,
-    trained: Mapping[str, Sequence[Path]],
+    trained: Mapping[str, Mapping[int, Path]],
     folder: Path,
     settings: EvaluationSettings,
     note: Note,
