@@ -109,11 +109,11 @@ def verdict(comparison: Comparison, reference: str, metric: str = "auc") -> str:
     if not better and not worse:
         largest = max((abs(pair.differences[metric].difference.value) for pair in comparison.pairs), default=math.nan)
         return (
-            f"{label}: none of {count} ways can be told apart from {reference} after Holm's adjustment "
+            f"{label}: none of the {count} others can be told apart from {reference} after Holm's adjustment "
             f"(largest difference {number(largest)})."
         )
     parts = [f"{words} than {reference}: {', '.join(names)}" for words, names in _worded(better, worse)]
-    return f"{label}, after Holm's adjustment over {count} ways: {'; '.join(parts)}."
+    return f"{label}, after Holm's adjustment over {count} tests: {'; '.join(parts)}."
 
 
 def p_text(value: float) -> str:
