@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from osteon.config import ModelSettings, PreprocessSettings, StoreSettings
+from osteon.errors import SettingsError
+from osteon.models.cost import measure
+from osteon.models.factory import create
+from osteon.models.hybrid import Hybrid, MapHead, SmoothMaximum
+from osteon.models.network import Network
+
+SMALL = {"widths": [8, 8, 16], "pools": [1, 2], "stem_stride": 1}
+SIDE = 48
+
+
+def _hybrid(**options: Any) -> Hybrid:
+    return _made("hybrid", {"trunk_options": SMALL, **options})  # type: ignore[return-value]
+
+
+def _made(name: str, options: dict[str, Any]) -> Network:
+    torch.manual_seed(3)
+    channels = PreprocessSettings(channels=1)
+    return create(ModelSettings(name=name, options=options), channels, StoreSettings(size=SIDE))
+
+
+def _images(n: int = 2) -> torch.Tensor:
+    return torch.randn(n, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
+
+
+def test_pooled_it_is_number_by_number_its_trunk() -> None:
+    hybrid, trunk = _hybrid().eval(), _made("paper_cnn", SMALL).eval()
+    for name, weight in trunk.state_dict().items():
+        assert torch.equal(hybrid.state_dict()[f"trunk.{name}"], weight)
+    assert torch.equal(hybrid(_images()), trunk(_images()))
+
+
+@pytest.mark.parametrize("detail", [1, 3])
+def test_the_map_is_as_fine_as_asked(detail: int) -> None:
+    hybrid = _hybrid(detail=detail).eval()
+    features = hybrid.features(_images())
+    cells = hybrid.localise(features)
+    assert cells.shape == (2, 1, features.shape[2] * detail, features.shape[3] * detail)
+    assert torch.sigmoid(cells).mean().item() == pytest.approx(0.01, abs=0.005)
+
+
+def test_cells_of_the_map_lie_where_their_features_do() -> None:
+    head = MapHead(4, 8, 2).eval()
+    features = torch.zeros(1, 4, 6, 6)
+    before = head(features)
+    features[0, :, 4, 1] = 50
+    changed = (head(features) - before).abs()[0, 0] > 1e-6
+    rows, columns = changed.nonzero().unbind(1)
+    assert (rows.min().item(), rows.max().item()) == (6, 11)
+    assert (columns.min().item(), columns.max().item()) == (0, 5)
+
+
+@pytest.mark.parametrize("head", ["map", "both"])
+def test_the_logit_rises_with_the_map(head: str) -> None:
+    hybrid = _hybrid(head=head).eval()
+    features = hybrid.features(_images())
+    before = hybrid.classify(features)
+    with torch.no_grad():
+        assert hybrid.mapper.draw.bias is not None
+        hybrid.mapper.draw.bias += 2
+    torch.testing.assert_close(hybrid.classify(features) - before, torch.full((2,), 2.0))
+
+
+def test_both_is_the_sum_of_trunk_and_map() -> None:
+    both, of_map = _hybrid(head="both").eval(), _hybrid(head="map").eval()
+    features = both.features(_images())
+    torch.testing.assert_close(both.classify(features), both.trunk.classify(features) + of_map.classify(features))
+
+
+def test_the_smooth_maximum_lies_between_mean_and_maximum() -> None:
+    pool = SmoothMaximum()
+    cells = torch.randn(3, 1, 5, 7)
+    offset = pool(torch.zeros(1, 1, 4, 4))
+    pooled = pool(cells) - offset
+    assert (pooled > cells.mean(dim=(1, 2, 3))).all()
+    assert (pooled < cells.amax(dim=(1, 2, 3))).all()
+    torch.testing.assert_close(pool(torch.full((1, 1, 9, 9), 3.0)) - offset, torch.tensor([3.0]))
+    cells[0, 0, 2, 2] = 1e4
+    assert torch.isfinite(pool(cells)).all()
+
+
+def test_it_says_of_its_trunk_what_the_trunk_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    monkeypatch.setattr("osteon.models.paper_cnn.PaperCNN.load_default_weights", lambda self: loaded.append(self))
+    monkeypatch.setattr("osteon.models.paper_cnn.PaperCNN.mean", 12.0)
+    hybrid = _hybrid()
+    assert hybrid.standardisation(PreprocessSettings()).mean == hybrid.mean == 12.0
+    assert hybrid.standardisation(PreprocessSettings(mean=3.0)).mean == 3.0
+    hybrid.load_default_weights()
+    assert loaded == [hybrid.trunk]
+    assert hybrid.stages() == hybrid.trunk.stages()
+    weights, trunks = hybrid.class_weights(), hybrid.trunk.class_weights()
+    assert weights is not None
+    assert trunks is not None
+    assert torch.equal(weights, trunks)
+    assert _hybrid(head="both").class_weights() is None
+
+
+def test_the_maps_parameters_are_what_the_pooled_logit_does_not_need() -> None:
+    for head, reached in (("pooled", False), ("map", True)):
+        hybrid = _hybrid(head=head)
+        hybrid(_images()).sum().backward()
+        assert hybrid.map_is_classified is reached
+        assert [item.grad is not None for item in hybrid.map_parameters()] == [reached] * 6
+
+
+def test_its_cost_can_be_measured() -> None:
+    plain, pooled, mapped = (
+        measure(item, SIDE, 1) for item in (_made("paper_cnn", SMALL), _hybrid(), _hybrid(head="map"))
+    )
+    assert pooled.multiply_adds == plain.multiply_adds
+    assert mapped.multiply_adds > plain.multiply_adds
+    assert pooled.parameters > plain.parameters
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trunk": "hybrid", "trunk_options": {}}, "draws a map itself"),
+        ({"trunk": "resnet-of-nowhere"}, "no model named"),
+        ({"trunk_options": {"depth": 3}}, "paper_cnn has no option 'depth'"),
+        ({"head": "mean"}, "head: 'mean' is not possible"),
+        ({"detail": 0}, "detail: 0 is not possible"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        _hybrid(**options)
+
+
+def test_any_registered_network_can_be_the_trunk() -> None:
+    trunk = _made("timm/resnet18", {})
+    hybrid = _made("hybrid", {"trunk": "timm/resnet18"}).eval()
+    assert isinstance(hybrid, Hybrid)
+    assert type(hybrid.trunk) is type(trunk)
+    assert isinstance(hybrid.mapper.reduce, nn.Conv2d)
+    assert hybrid.localise(hybrid.features(_images())).shape[1] == 1
