@@ -150,7 +150,6 @@ MODELS.register_family(
                 "mobilenetv3_large_100",
                 "tf_efficientnet_lite0",
                 "convnext_tiny",
-                "regnety_004",
             ],
         },
     ),
@@ -165,7 +164,7 @@ MODELS.register_family(
         facts={
             "input_size": 256,
             "channels": 3,
-            "members": ["yolov8n-cls", "yolov8s-cls", "yolov8m-cls", "yolov8l-cls", "yolov8x-cls"],
+            "members": ["yolov8n-cls", "yolov8s-cls", "yolov8x-cls"],
         },
     ),
     option="architecture",
@@ -205,5 +204,13 @@ METHODS.register(
         "osteon.training.boosting:AdaBoostMethod",
         "AdaBoost (SAMME) of shallow dense or convolutional networks",
         "Zhu et al. 2009, Multi-class AdaBoost",
+    )
+)
+METHODS.register(
+    Entry(
+        "yolo_detector",
+        "osteon.training.yolo_detector:YoloDetectorMethod",
+        "YOLOv8 trained on boxes; the best box's score is the probability (extra yolo, AGPL-3.0)",
+        "Jocher, Chaurasia & Qiu 2023, Ultralytics YOLOv8",
     )
 )

@@ -8,11 +8,12 @@ import pytest
 from osteon.cli.app import main
 
 
-def test_list_shows_name_cost_and_summary(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_name_cost_and_summary(capsys: pytest.CaptureFixture[str], few_members: None) -> None:
     assert main(["models", "list"]) == 0
-    out = capsys.readouterr().out
-    for text in ("paper_cnn", "1,347,777", "3.84 G", "256"):
-        assert text in out
+    captured = capsys.readouterr()
+    for text in ("paper_cnn", "1,347,777", "3.84 G", "256", "timm/resnet18", "yolo/yolov8n-cls"):
+        assert text in captured.out
+    assert "the paper's nine-layer CNN" in captured.out + captured.err
 
 
 def test_list_as_json_holds_every_model(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,9 +21,45 @@ def test_list_as_json_holds_every_model(capsys: pytest.CaptureFixture[str]) -> N
 
     assert main(["models", "list", "--json"]) == 0
     models = {item["name"]: item for item in json.loads(capsys.readouterr().out)["models"]}
-    assert list(models) == MODELS.names()
+    members = [family.name + member for family in MODELS.families() for member in family.facts["members"]]
+    assert list(models) == [*MODELS.names(), *members]
+    assert models["timm/resnet18"]["cost"]["parameters"] == 11_176_512 + 513
+    assert 1_300_000 < models["yolo/yolov8n-cls"]["cost"]["parameters"] < 1_500_000
     assert models["paper_cnn"]["cost"]["trainable_parameters"] == 1_347_777
     assert models["paper_cnn"]["cost"]["multiply_adds"] == 3_837_468_928
+
+
+@pytest.fixture
+def few_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave one member to each family: measuring the rest takes seconds and shows nothing more."""
+    from osteon.registry import MODELS
+
+    for family, member in zip(MODELS.families(), ("resnet18", "yolov8n-cls"), strict=True):
+        monkeypatch.setitem(family.facts, "members", [member])
+
+
+def test_list_without_ultralytics_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, few_members: None
+) -> None:
+    from osteon.models.yolo import descriptions
+
+    descriptions.cache_clear()
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    assert main(["models", "list"]) == 0
+    captured = capsys.readouterr()
+    assert "yolo/yolov8n-cls" in captured.out
+    assert "osteon[yolo]" in captured.err
+    assert "AGPL-3.0" in captured.err
+
+
+def test_show_describes_any_member_of_a_family(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "timm/resnet34", "--size", "64", "--channels", "1", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["stages"] == 5
+    assert [option["name"] for option in shown["options"]] == ["pooling", "dropout"]
+    assert shown["layers"][0]["name"] == "body.conv1"
+    assert shown["layers"][0]["output"] == [64, 32, 32]
+    assert shown["layers"][-1]["name"] == "head"
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
@@ -77,6 +114,10 @@ def test_show_prints_tables(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["nope"], "no model named 'nope'"),
+        (["timm/resnet1x"], "no network named 'resnet1x'"),
+        (["timm/hf-hub:some/where"], "no network named 'hf-hub:some/where'"),
+        (["timm/resnet18", "--set", "architecture=vgg16"], "no option 'architecture'"),
+        (["yolo/yolov8q-cls"], "no network named 'yolov8q-cls'"),
         (["paper_cnn", "--set", "poolz=early"], "no option 'poolz'"),
         (["paper_cnn", "--set", "pools"], "not of the form"),
         (["paper_cnn", "--set", "dropout=2"], "dropout: 2 is not possible"),

@@ -23,19 +23,26 @@ COUNTED = (
 
 @app.command("list")
 def list_models(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
-    """List the networks with parameters, multiply-adds and memory.
+    """List the networks with parameters, multiply-adds and memory; of each family some well-known members.
 
     Example: osteon models list
     """
+    from osteon.progress import track
+
     console = Console(as_json=as_json)
-    models = [_entry(entry) | _cost_or_reason(entry) for entry in MODELS]
-    _show_list(console, models)
-    console.emit({"models": models, "counted": COUNTED})
+    members = [MODELS[f"{family.name}{name}"] for family in MODELS.families() for name in family.facts["members"]]
+    with console.progress():
+        models = [_entry(entry) | _cost_or_reason(entry) for entry in track([*MODELS, *members], "measuring")]
+    families = [_entry(family) | {"members": family.facts["members"]} for family in MODELS.families()]
+    _show_list(console, models, families)
+    console.emit({"models": models, "families": families, "counted": COUNTED})
 
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that the list shows.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="As the list shows, or any member of a family.", show_default=False)
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="OPTION=VALUE", help="Option of the network; may be given again."),
@@ -52,7 +59,7 @@ def show(
 ) -> None:
     """Show a network's layers, cost and options, and why they have their defaults.
 
-    Example: osteon models show paper_cnn --set pools=early --set stem_stride=1
+    Example: osteon models show timm/resnet50 --size 320 --channels 1
     """
     from osteon.cli.options import reader_options
 
@@ -113,26 +120,35 @@ def _make(entry: Entry, options: dict[str, Any], size: int, channels: int) -> nn
 
 def _describe(entry: Entry, options: dict[str, Any], size: int, channels: int) -> dict[str, Any]:
     from osteon.models import cost, factory
+    from osteon.models.network import Network
 
     model = _make(entry, options, size, channels)
     known = factory.options(entry.load())
     reasons: dict[str, str] = getattr(model, "reasons", {})
+    stages = model.stages() if isinstance(model, Network) else []
     return {
         "input_size": size,
         "channels": channels,
         "cost": cost.measure(model, size, channels).as_dict(),
+        "stages": len(stages),
         "options": [
             {"name": key, "value": options.get(key, default), "default": default, "reason": reasons.get(key, "")}
             for key, default in known.items()
+            if key not in entry.given
         ],
         "layers": [layer.as_dict() for layer in cost.layers(model, size, channels)],
     }
 
 
-def _show_list(console: Console, models: list[dict[str, Any]]) -> None:
-    columns = ["name", "parameters", "multiply-adds", "activations", "input", "summary"]
-    rows = [[item["name"], *_cost_cells(item["cost"]), item["input_size"], item["summary"]] for item in models]
+def _show_list(console: Console, models: list[dict[str, Any]], families: list[dict[str, Any]]) -> None:
+    columns = ["name", "parameters", "multiply-adds", "activations", "input"]
+    rows = [[item["name"], *_cost_cells(item["cost"]), item["input_size"]] for item in models]
     console.table("Networks", columns, rows)
+    for item in models:
+        if "/" not in item["name"]:
+            console.note(f"{item['name']}: {item['summary']}")
+    for family in families:
+        console.note(f"{family['name']}NAME: {family['summary']}; the list shows {len(family['members'])} of them")
     for reason in dict.fromkeys(item["reason"] for item in models if item["reason"]):
         console.warn(reason)
     console.note(COUNTED)
@@ -154,6 +170,7 @@ def _show_model(console: Console, model: dict[str, Any]) -> None:
             ["input", f"{model['channels']} × {model['input_size']} × {model['input_size']}"],
             ["trainable parameters", f"{cost['trainable_parameters']:,}"],
             ["all parameters", f"{cost['parameters']:,}"],
+            ["stages that can be frozen", str(model["stages"])],
             ["multiply-adds", _giga(cost["multiply_adds"])],
             ["activations kept in training", _megabytes(cost["activation_bytes"])],
             ["peak of activations in inference", _megabytes(cost["inference_bytes"])],

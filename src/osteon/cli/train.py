@@ -28,9 +28,21 @@ def train(
         Path | None, typer.Option("--resume", help="Go on with the run in this folder.", show_default=False)
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", help="paper, strong, or a YAML file of settings.", show_default=False)
+        str | None,
+        typer.Option(
+            "--preset", help="finetune, mura_densenet, paper, strong, or a YAML file of settings.", show_default=False
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Name; see osteon models list.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="default|none|PATH",
+            help="What the network starts from: its pretrained weights, random ones, or a file or run.",
+            show_default="default",
+        ),
+    ] = None,
     reader: ReaderOption = None,
     region: RegionOption = None,
     option: OptionOption = None,
@@ -60,6 +72,7 @@ def train(
     )
     named = {
         "model.name": model,
+        "model.weights": weights,
         "split.method": split,
         "split.folds": folds,
         "training.epochs": epochs,
@@ -109,11 +122,12 @@ def _out(out: Path | None, resume: Path | None, settings: RunSettings) -> Path:
         return resume
     if out is not None:
         return out
+    name = settings.model.name.replace("/", "-")
     taken = [0]
-    for folder in Path("runs").glob(f"{settings.model.name}-*"):
+    for folder in Path("runs").glob(f"{name}-*"):
         number = folder.name.rpartition("-")[2]
         taken.append(int(number) if number.isdigit() else 0)
-    return Path("runs") / f"{settings.model.name}-{max(taken) + 1}"
+    return Path("runs") / f"{name}-{max(taken) + 1}"
 
 
 def _train(console: Console, settings: RunSettings, out: Path, *, resume: bool, audit: bool) -> Any:

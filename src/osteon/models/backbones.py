@@ -100,7 +100,7 @@ class Backbone(TransferNetwork):
 
     def is_left_out(self, name: str) -> bool:
         """Return whether a tensor belongs to the classifier or to another part that the maps do not pass."""
-        return name in self.survey.left_out or name.startswith(HEADS)
+        return name.startswith(HEADS) or name in _original_names(self.architecture, self.input_size)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,6 @@ class Survey:
         channels: Of the last feature maps.
         tokens: Whether the maps have to be made from tokens or from channels-last maps.
         unused: Modules that the feature maps do not pass.
-        left_out: Names of the original network's tensors that the feature maps do not need.
         boundaries: Modules after which a stage ends.
         first: The convolutions that see the image.
         normalisation: Of the images that the weights were trained on.
@@ -121,7 +120,6 @@ class Survey:
     channels: int
     tokens: bool
     unused: tuple[str, ...]
-    left_out: frozenset[str]
     boundaries: tuple[str, ...]
     first: tuple[str, ...]
     normalisation: Normalisation
@@ -138,23 +136,27 @@ def survey(architecture: str, size: int) -> Survey:
     body: Any
     with torch.device("meta"):
         body = make_body(architecture, size).eval()
-        original = make_body(architecture, size, classes=1000)
     images = torch.empty(1, 3, size, size, device="meta")
-    maps, tokens = _try(body, images, architecture)
-    used = _used(body, maps)
+    with torch.enable_grad():
+        maps, tokens = _try(body, images, architecture)
+        used = _used(body, maps)
     unused = tuple(_unused_modules(body, used))
-    gone = tuple(f"{part}." for part in unused)
-    kept = {name for name in body.state_dict() if not name.startswith(gone)}
     return Survey(
         channels=maps.shape[1],
         tokens=tokens,
         unused=unused,
-        left_out=frozenset(original.state_dict().keys() - kept),
         boundaries=_boundaries(body, unused),
         first=_first(body.pretrained_cfg),
         normalisation=_normalisation(body.pretrained_cfg),
         options=_options(architecture, size),
     )
+
+
+@lru_cache(maxsize=4)
+def _original_names(architecture: str, size: int) -> frozenset[str]:
+    """Return the names of all tensors of the network with its classifier."""
+    with torch.device("meta"):
+        return frozenset(make_body(architecture, size, classes=1000).state_dict())
 
 
 def make_body(architecture: str, size: int, classes: int = 0) -> nn.Module:
