@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import shutil
@@ -23,7 +22,7 @@ from osteon.errors import InputError, OsteonError, SettingsError, require
 from osteon.run import write_text
 from osteon.studies.search_results import SearchResult, collect
 from osteon.studies.search_rules import Cut, make_pruner, median_rule
-from osteon.studies.search_space import Space, apply, check_space, suggest
+from osteon.studies.search_space import Point, Space, apply, check_space, stored_point, suggest
 from osteon.studies.search_trial import Facts, Refused, Rule, Watch, about_run, examine, train_trial
 from osteon.training.batches import derive_seed
 from osteon.training.method import Note
@@ -46,6 +45,7 @@ class SearchSettings(Settings):
     """What is searched, and how."""
 
     space: Space
+    first: tuple[Point, ...] = Field((), description="points of the space that are tried first")
     objectives: tuple[Objective, ...] = Field(
         ("auc", "multiply_adds"), min_length=1, description="validation AUC first, then what must be small"
     )
@@ -178,6 +178,8 @@ class _Search:
             raise
         for name in ("multiply_adds", "parameters", "latency"):
             trial.set_user_attr(name, getattr(facts, name))
+        tried = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())
+        self.note(f"trial {trial.number}: {facts.multiply_adds / 1e6:.1f} M multiply-adds, {tried or 'the reference'}")
         auc = self._train(trial, settings, facts, reference=reference)
         if math.isnan(auc):
             raise InputError("the validation AUC is undefined: its images are of one class", where="split")
@@ -187,8 +189,6 @@ class _Search:
     def _train(self, trial: optuna.Trial, settings: RunSettings, facts: Facts, *, reference: bool) -> float:
         folder = trial_folder(self.out, trial.number)
         watch = Watch(trial, self._rule(trial, facts, reference=reference), trial.user_attrs.get("aucs", []))
-        text = "reference" if reference else json.dumps(trial.params)
-        self.note(f"trial {trial.number}: {facts.multiply_adds / 1e6:.1f} M multiply-adds, {text}")
         try:
             auc = train_trial(settings, folder, watch, self.callbacks, _silent)
             trial.set_user_attr("auc", auc)
@@ -308,6 +308,8 @@ def _check(base: RunSettings, settings: SearchSettings) -> None:
     if base.data.path is None:
         raise SettingsError("no data given", where="data.path", hint="osteon study search DATA --out OUT")
     check_space(settings.space, base)
+    for point in settings.first:
+        stored_point(settings.space, point)
 
 
 def _open(out: Path, base: RunSettings, settings: SearchSettings) -> optuna.Study:
@@ -319,7 +321,7 @@ def _open(out: Path, base: RunSettings, settings: SearchSettings) -> optuna.Stud
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    plan = settings.model_dump_json()
+    plan = settings.model_dump_json(exclude={"reference"})
     database = out / "search.db"
     if not database.is_file() and any(item.name != ".lock" for item in out.iterdir()):
         raise SettingsError("the folder is not empty and holds no search", where=out, hint="Choose another --out")
@@ -331,15 +333,23 @@ def _open(out: Path, base: RunSettings, settings: SearchSettings) -> optuna.Stud
         pruner=None if many else make_pruner(settings.pruner, settings.warmup),
         load_if_exists=True,
     )
-    if "plan" in study.user_attrs:
-        if study.user_attrs["plan"] != plan or load_settings(out / "base.yaml") != base:
-            raise SettingsError("the folder holds a search of other settings", where=out, hint="Choose another --out")
-        return study
-    if settings.reference and not study.get_trials(deepcopy=False):
-        study.enqueue_trial({}, user_attrs={"reference": True})
-    write_text(out / "base.yaml", dump_settings(base))
-    study.set_user_attr("plan", plan)
+    if "plan" not in study.user_attrs:
+        write_text(out / "base.yaml", dump_settings(base))
+        study.set_user_attr("plan", plan)
+    elif study.user_attrs["plan"] != plan or load_settings(out / "base.yaml") != base:
+        raise SettingsError("the folder holds a search of other settings", where=out, hint="Choose another --out")
+    _enqueue(study, settings)
     return study
+
+
+def _enqueue(study: optuna.Study, settings: SearchSettings) -> None:
+    """Put the reference and the first points into the queue, unless they are or were there."""
+    known = study.get_trials(deepcopy=False)
+    if settings.reference and not any("reference" in item.user_attrs for item in known):
+        study.enqueue_trial({}, user_attrs={"reference": True})
+    queued = sum("first" in item.user_attrs for item in known)
+    for number, point in enumerate(settings.first[queued:], start=queued):
+        study.enqueue_trial(stored_point(settings.space, point), user_attrs={"first": number})
 
 
 @contextmanager

@@ -76,7 +76,9 @@ def pareto_figure(result: SearchResult) -> Figure:
         if not item.reference:
             place = (getattr(item, cost) * SCALES[cost], item.auc)
             axes.annotate(str(item.number), place, xytext=(4, 4), textcoords="offset points", fontsize=7)
-    axes.set(xscale="log", xlabel=LABELS[cost], ylabel="validation AUC", title="Trials")
+    if axes.collections and any(len(item.get_offsets()) for item in axes.collections):
+        axes.set_xscale("log")
+    axes.set(xlabel=LABELS[cost], ylabel="validation AUC", title="Trials")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(value)[0] in "25" else "")
     axes.legend(loc="lower right")

@@ -249,7 +249,7 @@ def _write(result: SearchResult, base: RunSettings) -> None:
 def settings_text(trial: Trial, base: RunSettings) -> str:
     """Return a trial's settings as YAML that ``osteon train --preset`` takes, headed by what it reached."""
     head = (
-        f"# {trial.name} of a search: validation AUC {trial.auc:.4f} (the highest of its epochs, chosen among trials, so "
+        f"# {trial.name} of a search: validation AUC {trial.auc:.4f} (of its best epoch and the best trials, so "
         f"too good)\n# {trial.multiply_adds / 1e6:.1f} M multiply-adds, {trial.parameters:.0f} parameters\n"
     )
     return head + dump_settings(apply(base, trial.values))

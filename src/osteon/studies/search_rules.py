@@ -63,7 +63,7 @@ def make_pruner(name: str, warmup: int) -> optuna.pruners.BasePruner:
     import optuna
 
     if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup)
+        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup + 1)
     if name == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, warmup), reduction_factor=2)
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=warmup + 1, reduction_factor=2)
     return optuna.pruners.NopPruner()

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from osteon import config
 from osteon.config import RunSettings, Settings
@@ -71,6 +71,16 @@ class Range(Settings):
             return trial.suggest_int(key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
         return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
 
+    def stored(self, value: Any) -> int | float:
+        """Return a value as Optuna's storage holds it.
+
+        Raises:
+            ValueError: It is out of range.
+        """
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{value!r} is not from {self.low} to {self.high}")
+        return int(value) if self.whole else float(value)
+
     def examples(self) -> list[Any]:
         """Return the values that must be possible if all are."""
         return [self.low, self.high]
@@ -85,13 +95,37 @@ class Choices(Settings):
         """Return the trial's value; Optuna's storage sees it as JSON text."""
         return json.loads(trial.suggest_categorical(key, [json.dumps(item) for item in self.choices]))
 
+    def stored(self, value: Any) -> str:
+        """Return a value as Optuna's storage holds it.
+
+        Raises:
+            ValueError: It is none of the choices.
+        """
+        if value not in self.choices:
+            raise ValueError(f"{value!r} is none of {list(self.choices)}")
+        return json.dumps(value)
+
     def examples(self) -> list[Any]:
         """Return all values."""
         return list(self.choices)
 
 
-Space = dict[str, Range | Choices]
-_SPACE: TypeAdapter[Space] = TypeAdapter(Space)
+def _kind(value: Any) -> str:
+    """Return which of the two a value is meant to be, so that only its faults are named."""
+    named = "choices" in value if isinstance(value, dict) else isinstance(value, Choices)
+    return "choices" if named else "range"
+
+
+Item = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)]
+Space = dict[str, Item]
+Point = dict[str, Any]
+
+
+class SpaceFile(Settings):
+    """What a file of a space holds: the space, and perhaps points of it that are tried first, keys left out drawn."""
+
+    space: Space
+    first: tuple[Point, ...] = ()
 
 
 def named_spaces() -> list[str]:
@@ -100,22 +134,40 @@ def named_spaces() -> list[str]:
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
-def load_space(sources: Iterable[str | Path]) -> Space:
-    """Read and join spaces; where two name the same key, the later one counts.
+def load_space(sources: Iterable[str | Path]) -> tuple[Space, tuple[Point, ...]]:
+    """Read and join spaces and the points to try first; where two name the same key, the later one counts.
 
     Args:
         sources: Names of spaces that come with the package, or YAML files with
-            ``space: {key: {low, high, log, step} | {choices}}``.
+            ``space: {key: {low, high, log, step} | {choices}}`` and perhaps ``first: [{key: value}]``.
 
     Raises:
         SettingsError: There is none of that name, or it is not a space.
     """
-    joined: Space = {}
+    space: Space = {}
+    first: tuple[Point, ...] = ()
     for source in sources:
-        joined |= _parsed(_read(str(source)), str(source))
-    if not joined:
+        found = _parsed(_read(str(source)), str(source))
+        space |= found.space
+        first += found.first
+    if not space:
         raise SettingsError("nothing to search", where="space", hint=f"Spaces: {', '.join(named_spaces())}")
-    return joined
+    return space, first
+
+
+def stored_point(space: Space, point: Point) -> Point:
+    """Return a point as Optuna's storage holds it.
+
+    Raises:
+        SettingsError: It is not in the space.
+    """
+    for key in point:
+        if key not in space:
+            raise SettingsError(f"{key} is not in the space", where="first")
+    try:
+        return {key: space[key].stored(value) for key, value in point.items()}
+    except (TypeError, ValueError) as error:
+        raise SettingsError(str(error), where="first") from None
 
 
 def suggest(space: Space, trial: optuna.Trial) -> dict[str, Any]:
@@ -231,18 +283,14 @@ def _read(source: str) -> Any:
         raise SettingsError(f"not valid YAML: {str(error).splitlines()[0]}", where=source) from None
 
 
-def _parsed(values: Any, where: str) -> Space:
-    if not isinstance(values, dict) or not isinstance(values.get("space"), dict):
-        raise SettingsError(
-            "a space must hold 'space' with keys and ranges",
-            where=where,
-            hint="space: {training.learning_rate: {low: 1e-4, high: 1e-2, log: true}}",
-        )
+def _parsed(values: Any, where: str) -> SpaceFile:
     try:
-        return _SPACE.validate_python(values["space"])
+        return SpaceFile.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
+        key = ".".join(str(part) for part in first["loc"] if part not in ("range", "choices"))
         raise SettingsError(
-            f"{key}: {first['msg']}", where=where, hint="A key takes {low, high, log, step} or {choices}"
+            f"{key}: {first['msg']}" if key else first["msg"],
+            where=where,
+            hint="space: {training.learning_rate: {low: 1e-4, high: 1e-2, log: true}, model.name: {choices: [a, b]}}",
         ) from None
