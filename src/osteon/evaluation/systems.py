@@ -291,14 +291,14 @@ def _mean_replicates(
 
 def _estimate(metric: str, value: float, drawn: NDArray[Any], cases: Cases, settings: EvaluationSettings) -> Estimate:
     n = len(cases.labels)
-    if math.isnan(value):
-        return Estimate.undefined(f"{METRICS[metric].label} is undefined in a run or for these cases", n)
+    if not math.isfinite(value):
+        return Estimate.undefined(f"{METRICS[metric].label} is undefined or infinite in a run or for these cases", n)
     low, high = percentile_bounds(drawn, settings.confidence)
     return Estimate(value, low, high, n)
 
 
 def _spread(values: pd.Series[float]) -> Spread:
-    sd = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+    sd = float(values.std(ddof=1)) if len(values) > 1 and np.isfinite(values).all() else math.nan
     return Spread(sd, float(values.min(skipna=False)), float(values.max(skipna=False)))
 
 

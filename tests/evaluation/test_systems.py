@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from osteon.config import EvaluationSettings
+from osteon.errors import InputError, SettingsError
+from osteon.evaluation.systems import compare_systems, mean_auc
+from osteon.statistics.metrics import roc_auc
+
+QUICK = EvaluationSettings(resamples=400)
+
+
+def table(seed: int, signal: float, n: int = 240, valid: int = 120) -> pd.DataFrame:
+    """Predictions of ``n`` test and ``valid`` validation images, in groups of two; all seeds have the same labels."""
+    total = n + valid
+    labels = np.random.default_rng(99).integers(0, 2, total)
+    logits = signal * (labels - 0.5) + np.random.default_rng(seed).normal(size=total)
+    names = [f"image{number:04d}" for number in range(total)]
+    groups = [f"group{number // 2}" for number in range(total)]
+    return pd.DataFrame(
+        {
+            "image_id": names,
+            "study_id": names,
+            "patient_id": "",
+            "group_id": groups,
+            "region": ["hand" if number % 3 else "leg" for number in range(total)],
+            "split": ["test"] * n + ["valid"] * valid,
+            "label": labels,
+            "probability": 1 / (1 + np.exp(-logits)),
+            "model": "",
+        }
+    )
+
+
+def test_the_figure_of_a_system_is_the_mean_of_its_runs() -> None:
+    runs = [table(1, 1.0), table(2, 1.0), table(3, 1.0)]
+    found = compare_systems({"a": runs, "b": [table(4, 2.0)]}, reference="a", settings=QUICK)
+    areas = [roc_auc(run["label"][:240], run["probability"][:240]) for run in runs]
+    system = found.systems["a"]
+    assert system.runs == 3
+    assert system.estimates["auc"].value == pytest.approx(np.mean(areas))
+    assert system.spread["auc"].sd == pytest.approx(np.std(areas, ddof=1))
+    assert (system.spread["auc"].low, system.spread["auc"].high) == (min(areas), max(areas))
+    assert np.isnan(found.systems["b"].spread["auc"].sd)
+    assert system.estimates["auc"].low < system.estimates["auc"].value < system.estimates["auc"].high
+    assert (found.n, found.groups) == (240, 120)
+
+
+def test_averaging_runs_narrows_the_interval() -> None:
+    one = compare_systems({"a": [table(1, 1.0)]}, reference="a", settings=QUICK).systems["a"].estimates["auc"]
+    runs = [table(seed, 1.0) for seed in range(1, 9)]
+    many = compare_systems({"a": runs}, reference="a", settings=QUICK).systems["a"].estimates["auc"]
+    assert many.high - many.low < 0.75 * (one.high - one.low)
+
+
+def test_a_better_system_is_told_apart_and_an_equal_one_is_not() -> None:
+    found = compare_systems(
+        {"weak": [table(1, 0.8)], "weak too": [table(2, 0.8)], "strong": [table(3, 3.0)]},
+        reference="weak",
+        settings=QUICK,
+    )
+    assert found.best == "strong"
+    assert found.like_best("strong")
+    assert not found.like_best("weak")
+    assert found.to_reference["strong"]["auc"].p_holm < 0.05 < found.to_reference["weak too"]["auc"].p_holm
+    assert found.to_reference["strong"]["auc"].test.difference.low > 0
+    assert "weak" not in found.to_reference
+
+
+def test_copies_of_a_system_differ_by_exactly_nothing() -> None:
+    found = compare_systems({"a": [table(1, 1.0)], "b": [table(1, 1.0)]}, reference="a", settings=QUICK)
+    test = found.to_reference["b"]["auc"].test
+    assert (test.difference.value, test.p) == (0.0, 1.0)
+
+
+def test_holm_makes_p_larger_with_the_number_of_systems() -> None:
+    systems = {f"s{seed}": [table(seed, 1.0)] for seed in range(5)}
+    found = compare_systems(systems, reference="s0", settings=QUICK)
+    assert all(item["auc"].p_holm >= item["auc"].test.p for item in found.to_reference.values())
+    assert any(item["auc"].p_holm > item["auc"].test.p for item in found.to_reference.values())
+
+
+def test_losses_are_better_when_smaller() -> None:
+    found = compare_systems(
+        {"weak": [table(1, 0.5)], "strong": [table(2, 3.0)]}, reference="weak", metric="brier", settings=QUICK
+    )
+    assert found.best == "strong"
+
+
+def test_always_normal_stands_beside_and_all_is_json() -> None:
+    found = compare_systems({"a": [table(1, 1.0)], "b": [table(2, 1.0)]}, reference="a", settings=QUICK)
+    labels = table(1, 1.0)["label"][:240]
+    assert found.always_normal["accuracy"] == pytest.approx(1 - labels.mean())
+    assert found.always_normal["kappa"] == 0
+    values = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert values["systems"]["a"]["metrics"]["auc"]["n"] == 240
+    assert values["not_distinguishable_from_best"]
+
+
+def test_only_shared_images_count() -> None:
+    found = compare_systems(
+        {"a": [table(1, 1.0)], "b": [table(2, 1.0).drop(index=range(40))]}, reference="a", settings=QUICK
+    )
+    assert found.n == 200
+    assert any("200 images" in text for text in found.warnings)
+
+
+def test_a_figure_that_one_run_lacks_is_undefined() -> None:
+    sure = table(2, 1.0).assign(probability=lambda rows: (rows["probability"] > 0.5).astype(float))
+    found = compare_systems({"a": [table(1, 1.0)], "b": [table(3, 1.0), sure]}, reference="a", settings=QUICK)
+    assert not found.systems["b"].estimates["log_loss"].defined
+    assert found.systems["b"].estimates["auc"].defined
+
+
+def test_wrong_input_is_refused() -> None:
+    one = table(1, 1.0)
+    with pytest.raises(SettingsError, match="no system 'c'"):
+        compare_systems({"a": [one]}, reference="c")
+    with pytest.raises(SettingsError, match="no figure"):
+        compare_systems({"a": [one]}, reference="a", metric="beauty")
+    with pytest.raises(InputError, match="labels differ"):
+        compare_systems({"a": [one], "b": [one.assign(label=1 - one["label"])]}, reference="a")
+    with pytest.raises(InputError, match="share no test image"):
+        compare_systems({"a": [one], "b": [one.assign(image_id=one["image_id"] + "x")]}, reference="a")
+
+
+def test_mean_auc_of_rows() -> None:
+    rows = [table(seed, 1.0).iloc[:240] for seed in (1, 2)]
+    found = mean_auc(rows, QUICK)
+    areas = [roc_auc(item["label"].to_numpy(), item["probability"].to_numpy()) for item in rows]
+    assert found.value == pytest.approx(np.mean(areas))
+    assert found.low < found.value < found.high

@@ -1,0 +1,235 @@
+"""Studies from their definition to their page, with tiny networks on tiny images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from makers.tiny import SMALL, write_class_folders
+from osteon.cli.app import main
+from osteon.config import load_settings
+from osteon.errors import InputError, SettingsError
+from osteon.run import RunFolder
+from osteon.statistics.metrics import roc_auc
+from osteon.studies.definition import StudyDefinition, definitions, read_definition
+from osteon.studies.plan import plan
+
+NETWORK = {key: value for key, value in SMALL.items() if key != "model.options"}
+
+
+def write_study(folder: Path, **changes: Any) -> Path:
+    """Write a study of two systems and an ensemble; returns its file."""
+    study = {
+        "title": "Two small networks",
+        "question": "Does dropout help?",
+        "base": "strong",
+        "set": {**NETWORK, "model.options": SMALL["model.options"], "training.ema": None, "evaluation.resamples": 200},
+        "seeds": [0, 1],
+        "reference": "plain",
+        "systems": [
+            {"name": "plain", "about": "without dropout", "set": {"model.options.dropout": 0}},
+            {
+                "name": "dropped",
+                "about": "with dropout",
+                "claims": [{"text": "it helps", "source": "Somebody 2020"}],
+            },
+        ],
+        "derived": [{"name": "both", "how": "mean", "of": ["plain", "dropped"]}],
+        **changes,
+    }
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(study), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_class_folders(tmp_path / "data", 90)
+
+
+def run(*arguments: object) -> int:
+    return main(["study", "run", *(str(item) for item in arguments)])
+
+
+@pytest.mark.slow
+def test_a_study_from_file_to_page(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert run(write_study(tmp_path), data, "--out", out, "--json") == 0
+    values = json.loads(capsys.readouterr().out)
+    folders = [out / "runs" / name / f"seed-{seed}" for name in ("plain", "dropped") for seed in (0, 1)]
+    assert all((folder / "predictions.csv").is_file() for folder in folders)
+    areas = []
+    for folder in folders[:2]:
+        rows = pd.read_csv(folder / "predictions.csv").query("split == 'test'")
+        areas.append(roc_auc(rows["label"].to_numpy(), rows["probability"].to_numpy()))
+    plain = values["comparison"]["systems"]["plain"]
+    assert plain["metrics"]["auc"]["value"] == pytest.approx(sum(areas) / 2)
+    assert plain["runs"] == values["comparison"]["systems"]["both"]["runs"] == 2
+    assert set(values["comparison"]["to_reference"]) == {"dropped", "both"}
+    cost = values["costs"]["plain"]
+    assert cost["parameters"] > 0
+    assert 0 < cost["latency_low_ms"] <= cost["latency_ms"] <= cost["latency_high_ms"]
+    assert cost["training_seconds"] > 0
+    assert cost["training_images_per_second"] > 0
+    assert "both" not in values["costs"]
+    page = (out / "study.html").read_text(encoding="utf-8")
+    for words in ("Does dropout help?", "it helps (Somebody 2020)", "always normal", "not a medical device"):
+        assert words in page
+    table = (out / "study.md").read_text(encoding="utf-8")
+    assert table.count("\n| ") >= 4
+    assert "dropped" in table
+    assert list(pd.read_csv(out / "systems.csv")["system"].sort_values()) == ["both", "dropped", "plain"]
+    assert (out / "figures" / "differences.png").is_file()
+    assert (out / "figures" / "cost.png").is_file()
+
+
+@pytest.mark.slow
+def test_finished_runs_stay_and_others_go_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, out = write_study(tmp_path, derived=[], seeds=[0]), tmp_path / "out"
+    assert run(study, data, "--out", out, "--no-costs") == 0
+    kept, broken = (RunFolder(out / "runs" / name / "seed-0") for name in ("plain", "dropped"))
+    before, first = kept.predictions.stat().st_mtime_ns, broken.predictions.read_bytes()
+    broken.summary.unlink()
+    broken.predictions.unlink()
+    capsys.readouterr()
+    assert run(study, data, "--out", out, "--no-costs") == 0
+    shown = capsys.readouterr().out
+    assert "plain, seed 0: finished before" in shown
+    assert "dropped, seed 0: finished before" not in shown
+    assert kept.predictions.stat().st_mtime_ns == before
+    assert broken.predictions.read_bytes() == first
+
+    again = tmp_path / "again"
+    assert run(study, data, "--out", again, "--no-costs", "--reuse", out) == 0
+    assert not (again / "runs").exists()
+    assert (again / "study.html").is_file()
+
+    with pytest.raises(SettingsError, match="other settings"):
+        plan(read_definition(study), out, {"data.path": data, "training.epochs": 9})
+
+
+@pytest.mark.slow
+def test_one_failed_system_does_not_stop_the_rest(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    systems = [
+        {"name": "plain"},
+        {"name": "impossible", "set": {"model.options.widths": [8] * 6, "model.options.pools": [1, 2, 3, 4, 5, 6]}},
+    ]
+    study = write_study(tmp_path, systems=systems, derived=[], seeds=[0])
+    out = tmp_path / "out"
+    assert run(study, data, "--out", out, "--no-costs", "--json") == 3
+    values = json.loads(capsys.readouterr().out)
+    assert [item["system"] for item in values["failed"]] == ["impossible"]
+    assert "too small" in values["failed"][0]["reason"]
+    assert "impossible, seed 0 was not done" in (out / "study.html").read_text(encoding="utf-8")
+    assert list(values["comparison"]["systems"]) == ["plain"]
+
+
+@pytest.mark.slow
+def test_training_on_one_region_is_tested_on_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_class_folders(tmp_path / "data", 120)
+    rows = [
+        {"file": path.relative_to(folder).as_posix(), "label": path.parent.name, "region": region}
+        for number, path in enumerate(sorted(folder.rglob("*.png")))
+        for region in [("hand", "leg")[number % 2]]
+    ]
+    pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
+    study = write_study(
+        tmp_path, systems=[{"name": "plain"}], derived=[], seeds=[0], regions=["hand", "leg"], regions_of=["plain"]
+    )
+    options = {"image": "file", "positive": "abnormal"}
+    given = ["--set", f"data.reader_options={json.dumps(options)}"]
+    out = tmp_path / "out"
+    assert run(study, folder / "table.csv", "--out", out, "--no-costs", "--json", *given) == 0
+    matrix = json.loads(capsys.readouterr().out)["regions"]["plain"]
+    assert matrix["trained_on"] == ["all", "hand", "leg"]
+    assert matrix["cases"]["all"]["n"] == matrix["cases"]["hand"]["n"] + matrix["cases"]["leg"]["n"]
+    split = pd.read_csv(out / "runs" / "plain@hand" / "seed-0" / "split.csv")
+    assert set(split.loc[split["split"] != "test", "region"]) == {"hand"}
+    assert set(split.loc[split["split"] == "test", "region"]) == {"hand", "leg"}
+    whole = pd.read_csv(out / "runs" / "plain" / "seed-0" / "split.csv")
+    assert set(split["image_id"]) < set(whole["image_id"])
+    assert (out / "figures" / "regions-plain.png").is_file()
+
+
+def test_a_dry_run_lists_and_estimates_but_makes_nothing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(write_study(tmp_path), data, "--out", out, "--dry-run", "--json") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert [(item["system"], item["seed"], item["state"]) for item in values["runs"]] == [
+        ("plain", 0, "new"),
+        ("dropped", 0, "new"),
+        ("plain", 1, "new"),
+        ("dropped", 1, "new"),
+    ]
+    assert all(item["seconds"] > 0 for item in values["runs"])
+    assert values["seconds"] == pytest.approx(sum(item["seconds"] for item in values["runs"]))
+    assert not out.exists()
+
+
+def test_system_settings_go_before_those_for_all(tmp_path: Path) -> None:
+    study = read_definition(write_study(tmp_path, systems=[{"name": "plain", "set": {"store.size": 48}}], derived=[]))
+    (first, _) = plan(study, tmp_path / "out", {"store.size": 64, "training.epochs": 7})
+    assert (first.settings.store.size, first.settings.training.epochs) == (48, 7)
+
+
+def test_a_system_may_start_from_another_ones_weights(tmp_path: Path) -> None:
+    systems = [{"name": "plain", "compared": False}, {"name": "tuned", "after": "plain"}]
+    study = read_definition(write_study(tmp_path, systems=systems, derived=[], seeds=[5]))
+    _, tuned = plan(study, tmp_path / "out")
+    assert tuned.settings.model.weights == str(tmp_path / "out" / "runs" / "plain" / "seed-5")
+
+
+@pytest.mark.parametrize("name", definitions())
+def test_the_studies_that_come_along_can_be_planned(name: str, tmp_path: Path) -> None:
+    study = read_definition(name)
+    runs = plan(study, tmp_path, {"data.path": tmp_path})
+    assert len({run.folder.path for run in runs}) == len(runs)
+    assert study.reference in {run.system for run in runs}
+    reference = load_settings(study.base, {**study.set, "data.path": tmp_path})
+    assert runs[0].settings.split == reference.split
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference": "nobody"}, "none of the systems"),
+        ({"systems": [{"name": "plain"}, {"name": "plain"}]}, "occur twice"),
+        ({"derived": [{"name": "x", "how": "tta-mean", "of": ["plain", "dropped"]}]}, "of one system"),
+        ({"systems": [{"name": "a/b"}]}, "systems.0.name"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_wrong_definitions_are_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=words):
+        read_definition(write_study(tmp_path, **changes))
+
+
+def test_only_keeps_the_reference_and_what_is_needed(tmp_path: Path) -> None:
+    study = read_definition(write_study(tmp_path))
+    assert [item.name for item in study.only(["dropped"]).systems] == ["plain", "dropped"]
+    assert study.only(["plain"]).derived == ()
+    assert [item.name for item in study.only(["both"]).systems] == ["plain", "dropped"]
+    with pytest.raises(SettingsError, match="no system 'droped'"):
+        study.only(["droped"])
+
+
+def test_usage_errors(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = write_study(tmp_path)
+    assert run(study, data, "--seeds", "none") == 2
+    assert "neither a number" in capsys.readouterr().err
+    assert run(study, data, "--sort", "beauty") == 2
+    assert "no column" in capsys.readouterr().err
+    assert run(tmp_path / "absent.yaml", data) == 2
+    assert "no such study" in capsys.readouterr().err
+    with pytest.raises(InputError, match="no such folder"):
+        plan(read_definition(study), tmp_path, reuse=[tmp_path / "absent"])
+    assert isinstance(read_definition(study), StudyDefinition)
