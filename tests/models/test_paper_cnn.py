@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from osteon.errors import SettingsError
+from osteon.models.factory import options as options_of
 from osteon.models.paper_cnn import PaperCNN, feature_side
 
 SMALL = {"input_size": 64, "widths": (4, 8, 8), "pools": (1, 3)}
@@ -138,3 +139,69 @@ def test_it_learns_to_tell_bright_from_dark_halves() -> None:
         functional.binary_cross_entropy_with_logits(model(images), labels.float()).backward()
         optimiser.step()
     assert ((model.eval()(images) > 0) == labels.bool()).float().mean() > 0.95
+
+
+def test_defaults_have_the_same_names_and_random_weights_as_ever() -> None:
+    torch.manual_seed(3)
+    model = PaperCNN(input_size=64)
+    names = [f"blocks.{number}.{name}" for number in range(9) for name in ("conv.weight", "norm.bias")]
+    assert [name for name, _ in model.named_parameters()] == [*names, "head.weight", "head.bias"]
+    first = model.blocks[0].conv.weight.flatten()[:3].tolist()
+    assert first == pytest.approx([-0.1340107, 0.0311058, 0.0412772], abs=1e-7)
+    assert model.head.weight.flatten()[:2].tolist() == pytest.approx([-0.1447712, -0.0144458], abs=1e-7)
+
+
+def test_separable_convolutions_are_depthwise_then_pointwise_but_for_the_first() -> None:
+    torch.manual_seed(0)
+    model = PaperCNN(**SMALL, separable=True, dropout=0).eval()
+    assert isinstance(model.blocks[0].conv, nn.Conv2d)
+    maps = torch.randn(2, 4, 16, 16)
+    depthwise, pointwise = model.blocks[1].conv.depthwise.weight, model.blocks[1].conv.pointwise.weight
+    expected = functional.conv2d(functional.conv2d(maps, depthwise, padding=1, groups=4), pointwise)
+    assert torch.allclose(model.blocks[1].conv(maps), expected, atol=1e-6)
+    assert trainable(model) == 3 * 4 * 9 + (4 * 9 + 4 * 8) + (8 * 9 + 8 * 8) + (4 + 8 + 8) + 9
+    assert trainable(PaperCNN(**SMALL, separable=True, batch_norm=False)) == trainable(model)
+
+
+@pytest.mark.parametrize(("stem", "kernel", "stride"), [(None, 5, 1), (7, 3, 4), (5, 7, 2)])
+def test_kernels_keep_the_side_that_is_foretold(stem: int | None, kernel: int, stride: int) -> None:
+    model = PaperCNN(input_size=64, widths=(4, 8), pools=(2,), kernel=kernel, stem_kernel=stem, stem_stride=stride)
+    assert model.blocks[0].conv.weight.shape == (4, 3, stem or kernel, stem or kernel)
+    assert model.blocks[1].conv.weight.shape == (8, 4, kernel, kernel)
+    side = feature_side(64, stride, 1)
+    assert model.features(torch.randn(1, 3, 64, 64)).shape == (1, 8, side, side)
+
+
+def test_shortcuts_add_the_input_where_the_width_stays_and_have_no_parameters() -> None:
+    torch.manual_seed(0)
+    model = PaperCNN(**SMALL, residual=True, dropout=0).eval()
+    assert [block.shortcut for block in model.blocks] == [False, False, True]
+    assert trainable(model) == trainable(PaperCNN(**SMALL))
+    images = torch.randn(2, 3, 64, 64)
+    before = model.blocks[1](model.blocks[0](images))
+    block = model.blocks[2]
+    expected = functional.max_pool2d(functional.relu(block.norm(block.conv(before)) + before), 3, 2)
+    assert torch.allclose(model.features(images), expected, atol=1e-6)
+    assert not [
+        block
+        for block in PaperCNN(in_channels=4, input_size=64, widths=(4,), pools=(), residual=True).blocks
+        if block.shortcut
+    ]
+
+
+def test_average_and_maximum_are_pooled_together() -> None:
+    model = PaperCNN(**SMALL, pooling="average_max").eval()
+    maps = torch.rand(2, 8, 5, 5)
+    pooled = (maps.mean(dim=(2, 3)) + maps.amax(dim=(2, 3))) / 2
+    assert torch.allclose(model.classify(maps), model.head(pooled).squeeze(1))
+
+
+@pytest.mark.parametrize("options", [{"separable": True}, {"residual": True, "pooling": "average_max"}, {"kernel": 5}])
+def test_every_parameter_of_the_further_options_gets_a_gradient(options: dict[str, object]) -> None:
+    model = PaperCNN(**SMALL, **options, dropout=0)
+    functional.binary_cross_entropy_with_logits(model(torch.randn(4, 3, 64, 64)), torch.ones(4)).backward()
+    assert all(item.grad is not None and item.grad.abs().sum() > 0 for item in model.parameters())
+
+
+def test_every_option_has_a_reason() -> None:
+    assert set(PaperCNN.reasons) == set(options_of(PaperCNN))
