@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from osteon.evaluation.localisation import (
+    FIGURES,
+    NEAR,
+    THRESHOLDS,
+    MapThreshold,
+    chance,
+    choose_map_threshold,
+    energy_inside,
+    iou_table,
+    pointing_game,
+    score_maps,
+    widened,
+)
+from osteon.evaluation.location_scores import Sampling, mean_estimate, mean_scores
+from osteon.evaluation.location_truth import Truth, centre_prior, mask_prior, random_maps
+
+FAST = Sampling(resamples=400)
+
+
+def square(size: int, top: int, left: int, side: int) -> np.ndarray:
+    mask = np.zeros((size, size), dtype=bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def make_truth(n: int = 40, size: int = 32, side: int = 8, seed: int = 0) -> Truth:
+    corners = np.random.default_rng(seed).integers(0, size - side + 1, (n, 2))
+    masks = np.stack([square(size, y, x, side) for x, y in corners])
+    regions = np.where(np.arange(n) % 2, "hand", "hand|leg")
+    return Truth.of(np.arange(n), masks, groups=np.arange(n) // 2, regions=regions)
+
+
+def test_pointing_game_takes_the_maximum_and_shares_out_ties() -> None:
+    mask = square(10, 2, 3, 2)
+    hit, miss, even = np.zeros((10, 10)), np.zeros((10, 10)), np.ones((10, 10))
+    hit[3, 4], miss[2, 5] = 1, 1
+    np.testing.assert_allclose(pointing_game(np.stack([hit, miss, even]), np.stack([mask] * 3)), [1, 0, 4 / 100])
+
+
+def test_near_is_a_distance_between_pixel_centres() -> None:
+    mask = np.zeros((1, 9, 9), dtype=bool)
+    mask[0, 4, 4] = True
+    assert widened(mask, 1).sum() == 5
+    assert widened(mask, 1.5).sum() == 9
+    assert widened(mask, 2).sum() == 13
+
+
+def test_energy_counts_positive_mass_only() -> None:
+    mask = square(4, 0, 0, 2)
+    values = np.where(mask, 1.0, -5.0)
+    values[3, 3] = 4
+    np.testing.assert_allclose(energy_inside(values[None], mask[None]), [0.5])
+    assert np.isnan(energy_inside(-np.ones((1, 4, 4)), mask[None])).all()
+
+
+def test_iou_at_shares_and_levels_by_hand() -> None:
+    mask = square(10, 0, 0, 5)  # 25 pixels
+    values = np.zeros((10, 10))
+    values[0:5, 0:4] = 1.0  # 20 inside
+    values[9, :] = 0.5  # 10 outside
+    table, best = iou_table(values[None], mask[None])
+    by_threshold = dict(zip(THRESHOLDS, table[0], strict=True))
+    assert best[0] == pytest.approx(20 / 25)
+    assert by_threshold[MapThreshold("level", 0.95)] == pytest.approx(20 / 25)
+    assert by_threshold[MapThreshold("level", 0.5)] == pytest.approx(20 / 35)
+    assert by_threshold[MapThreshold("level", 0.55)] == pytest.approx(20 / 25)
+    shares = [value for item, value in by_threshold.items() if item.kind == "share" and item.value <= 0.2]
+    np.testing.assert_allclose(shares, 20 / 25)  # equal values are marked together
+    wide = [value for item, value in by_threshold.items() if item.kind == "share" and item.value > 0.2]
+    np.testing.assert_allclose(wide, 20 / 35)  # nothing at or below 0 is marked
+
+
+def test_a_map_without_positive_values_marks_nothing() -> None:
+    table, best = iou_table(np.full((1, 8, 8), -1.0), square(8, 0, 0, 2)[None])
+    assert best[0] == 0
+    assert not table.any()
+
+
+def test_scores_do_not_depend_on_a_maps_scale(rng: np.random.Generator) -> None:
+    truth = make_truth(6)
+    maps = rng.normal(size=truth.masks.shape).astype(np.float32)
+    first, second = (score_maps(item, truth, THRESHOLDS[30]) for item in (maps, 8 * maps))
+    for name in FIGURES:
+        np.testing.assert_allclose(first.values[name], second.values[name])
+
+
+def test_perfect_maps_score_one_and_their_threshold_is_found() -> None:
+    valid, test = make_truth(seed=1), make_truth(seed=2)
+    soft = [truth.masks + 0.3 * widened(truth.masks, 3) for truth in (valid, test)]
+    threshold = choose_map_threshold(soft[0], valid)
+    scores = score_maps(soft[1], test, threshold)
+    assert scores.values["pointing"].min() == scores.values["iou"].min() == scores.values["iou_oracle"].min() == 1
+    assert scores.values["energy"].max() < 1
+
+
+def test_upper_bound_is_never_below_any_threshold(rng: np.random.Generator) -> None:
+    truth = make_truth(10)
+    table, best = iou_table(rng.normal(size=truth.masks.shape) + truth.masks, truth.masks)
+    assert (best[:, None] >= table - 1e-12).all()
+    assert (best > table.min(axis=1)).all()
+
+
+def test_without_validation_images_there_is_no_threshold_and_no_iou() -> None:
+    empty = Truth.of([], np.zeros((0, 32, 32)))
+    threshold = choose_map_threshold(np.zeros((0, 32, 32)), empty)
+    assert threshold is None
+    truth = make_truth(6)
+    scores = score_maps(truth.masks.astype(float), truth, threshold)
+    means = mean_scores(scores.values, chance(truth), truth.groups, FAST)
+    assert not means.figures["iou"].defined
+    assert "no validation image" in means.figures["iou"].reason
+    assert means.figures["iou_oracle"].value == 1
+    assert means.as_dict()["figures"]["iou"]["value"] is None
+
+
+def test_chance_is_of_the_picture_not_of_the_padding() -> None:
+    frames = np.array([[0, 0, 32, 32], [8, 0, 16, 32]])
+    masks = np.stack([square(32, 10, 10, 8)] * 2)
+    levels = chance(Truth.of(["a", "b"], masks, frames=frames))
+    np.testing.assert_allclose(levels["pointing"], [64 / 1024, 64 / 512])
+    np.testing.assert_allclose(levels["iou"], [64 / 1024, 64 / 512])
+    assert (levels["pointing_near"] > levels["pointing"]).all()
+    assert np.isnan(levels["iou_oracle"]).all()
+
+
+def test_random_maps_score_at_chance() -> None:
+    truth = make_truth(600)
+    scores = score_maps(random_maps(truth), truth, None)
+    means = mean_scores(scores.values, chance(truth), truth.groups, FAST)
+    for name in ("pointing", "pointing_near", "energy"):
+        assert means.figures[name].low <= means.chance[name] <= means.figures[name].high
+
+
+def test_centre_prior_follows_the_picture() -> None:
+    frames = np.array([[4, 0, 10, 32]])
+    truth = Truth.of(["a"], square(32, 5, 5, 4)[None], frames=frames)
+    prior = centre_prior(truth)[0]
+    assert prior[:4].max() == prior[14:].max() == 0
+    assert np.unravel_index(prior.argmax(), prior.shape) == (8, 15)
+    np.testing.assert_allclose(prior, prior[:, ::-1])
+
+
+def test_mask_prior_is_where_training_masks_were() -> None:
+    truth = make_truth(3)
+    prior = mask_prior(truth, np.stack([square(32, 20, 4, 6)] * 5))
+    assert prior.shape == truth.masks.shape
+    y, x = np.unravel_index(prior[1].argmax(), (32, 32))
+    assert 20 <= y < 26
+    assert 4 <= x < 10
+
+
+def test_differences_are_paired_and_a_map_does_not_differ_from_itself() -> None:
+    truth = make_truth(60)
+    centre = score_maps(centre_prior(truth), truth, None).values
+    good = score_maps(truth.masks + 0.1 * centre_prior(truth), truth, None).values
+    better = mean_scores(good, chance(truth), truth.groups, FAST, reference=centre).against
+    assert better["pointing"].difference.low > 0.5
+    assert better["pointing"].p < 0.01
+    same = mean_scores(centre, chance(truth), truth.groups, FAST, reference=centre).against
+    assert same["pointing"].difference.value == 0
+    assert same["pointing"].p == 1
+
+
+def test_intervals_widen_with_groups() -> None:
+    values = np.repeat(np.random.default_rng(0).random(20), 5)
+    alone = mean_estimate(values, np.arange(100), FAST)
+    together = mean_estimate(values, np.arange(100) // 5, FAST)
+    assert alone.value == together.value
+    assert together.high - together.low > 1.6 * (alone.high - alone.low)
+
+
+def test_all_hits_have_an_interval_and_undefined_values_are_left_out() -> None:
+    hits = mean_estimate(np.ones(30), np.arange(30), FAST)
+    assert hits.value == 1
+    assert 0.85 < hits.low < 0.9
+    some = mean_estimate(np.array([0.2, np.nan, 0.6]), np.arange(3), FAST, "energy")
+    assert (some.value, some.n) == (pytest.approx(0.4), 2)
+    none = mean_estimate(np.full(3, np.nan), np.arange(3), FAST, "energy")
+    assert none.reason == "no map has a positive value"
+
+
+def test_subsets_count_their_own_images_and_groups() -> None:
+    truth = make_truth(40)
+    scores = score_maps(truth.masks.astype(float), truth, None)
+    chosen = np.array(["leg" in region for region in truth.regions])
+    means = mean_scores(scores.values, chance(truth), truth.groups, FAST, chosen=chosen)
+    assert (means.n, means.groups) == (20, 20)
+    nothing = mean_scores(scores.values, chance(truth), truth.groups, FAST, chosen=np.zeros(40, dtype=bool))
+    assert nothing.n == 0
+    assert nothing.figures["pointing"].reason == "no images"
+
+
+def test_wrong_shapes_and_broken_maps_are_refused() -> None:
+    truth = make_truth(4)
+    with pytest.raises(ValueError, match="for masks of shape"):
+        score_maps(np.zeros((4, 16, 16)), truth, None)
+    with pytest.raises(ValueError, match="not finite"):
+        score_maps(np.full(truth.masks.shape, np.nan), truth, None)
+    with pytest.raises(ValueError, match="a mask is empty"):
+        Truth.of(["a"], np.zeros((1, 8, 8)))
+
+
+def test_near_is_zhangs_tolerance() -> None:
+    assert pytest.approx(15) == NEAR * 224
