@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from osteon.data.balance import group_codes, share_out, strata
 from osteon.errors import InputError
@@ -20,6 +19,8 @@ from osteon.inference.aggregation import Vector, expit
 
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 FOLDS = 5
+MOST_STEPS = 60
+TOLERANCE = 1e-11
 SEED = 0
 
 
@@ -58,34 +59,48 @@ def fit_stack(logits: Vector, labels: Vector, folds: NDArray[np.int64]) -> Stack
 def fit_nonnegative(logits: Vector, labels: Vector, penalty: float) -> Stack:
     """Fit a logistic regression with coefficients of at least 0 and a ridge penalty on standardised columns.
 
+    Projected Newton steps (Bertsekas, *SIAM J. Control Optim.* 20:221, 1982).
+
     Args:
         logits: Shape ``(n, m)``; a column without spread gets the coefficient 0.
         labels: 0 or 1, shape ``(n,)``.
-        penalty: Half the sum of squared coefficients is weighted by this; the intercept is free.
+        penalty: Half the sum of squared coefficients is weighted by this, above 0; the intercept is free.
     """
     centre, spread = logits.mean(axis=0), logits.std(axis=0)
-    scale = np.where(spread > 0, spread, np.inf)
+    scale = np.where(spread > 1e-12, spread, np.inf)
     columns = np.column_stack([np.ones(len(logits)), (logits - centre) / scale])
     ridge = np.append(1e-6, np.full(logits.shape[1], penalty))
-
-    def loss(weights: Vector) -> tuple[float, Vector]:
-        scores = columns @ weights
-        value = np.sum(np.logaddexp(0, scores) - labels * scores) + 0.5 * np.sum(ridge * weights**2)
-        return float(value), columns.T @ (expit(scores) - labels) + ridge * weights
-
-    bounds = [(None, None)] + [(0.0, None)] * logits.shape[1]
-    start = np.zeros(columns.shape[1])
-    found = minimize(
-        loss,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8},
-    )
-    weights = np.asarray(found.x, dtype=np.float64)
+    weights = np.zeros(columns.shape[1])
+    for _ in range(MOST_STEPS):
+        probability = expit(columns @ weights)
+        gradient = columns.T @ (probability - labels) + ridge * weights
+        free = (weights > 0) | (gradient < 0)
+        free[0] = True
+        if np.abs(gradient[free]).max() < TOLERANCE * len(labels):
+            break
+        curvature = (columns * (probability * (1 - probability))[:, None]).T @ columns + np.diag(ridge)
+        step = np.zeros_like(weights)
+        step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
+        weights = _moved(columns, labels, ridge, weights, step)
     raw = weights[1:] / scale
     return Stack(float(weights[0] - raw @ centre), raw, penalty)
+
+
+def _moved(columns: Vector, labels: Vector, ridge: Vector, weights: Vector, step: Vector) -> Vector:
+    """Go along a Newton step, kept at 0 or above, and halved until it does not raise the loss."""
+
+    def loss(at: Vector) -> float:
+        scores = columns @ at
+        return float(np.sum(np.logaddexp(0, scores) - labels * scores) + 0.5 * np.sum(ridge * at**2))
+
+    before = loss(weights)
+    for _ in range(30):
+        moved = weights - step
+        moved[1:] = np.maximum(moved[1:], 0)
+        if loss(moved) <= before:
+            return moved
+        step = step / 2
+    return weights
 
 
 def grouped_folds(rows: pd.DataFrame, most: int = FOLDS) -> NDArray[np.int64]:
