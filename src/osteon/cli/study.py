@@ -19,6 +19,7 @@ from osteon.cli.options import (
     RegionOption,
     data_overrides,
 )
+from osteon.cli.search import search
 from osteon.errors import SettingsError, require
 
 if TYPE_CHECKING:
@@ -107,6 +108,9 @@ def _command(name: str, about: str) -> Callable[..., None]:
 
 for _name, _about in NAMED.items():
     app.command(_name)(_command(_name, _about))
+
+
+app.command("search")(search)
 
 
 @app.command("run")

@@ -126,6 +126,8 @@ class Watch(Callback):
 def train_trial(settings: RunSettings, folder: Path, watch: Watch, callbacks: list[Callback], note: Note) -> float:
     """Train a trial, or go on with one that was killed, and return the validation AUC of its chosen epoch.
 
+    The split is taken from a trial beside it where data and split are the same: it need not be made anew.
+
     Raises:
         Cut: It was broken off.
         InputError: The data cannot be used.
@@ -135,10 +137,27 @@ def train_trial(settings: RunSettings, folder: Path, watch: Watch, callbacks: li
         resume = run.config.is_file()
         if folder.exists() and not resume:
             shutil.rmtree(folder)
+        if not resume:
+            resume = _with_split(settings, folder)
         train(settings, folder, resume=resume, audit=False, callbacks=[watch, *callbacks], note=note)
     summary = json.loads(run.summary.read_text(encoding="utf-8"))
     history = pd.read_csv(run.history).set_index("epoch")
     return float(history.loc[summary["best_epoch"], "valid_auc"])
+
+
+def _with_split(settings: RunSettings, folder: Path) -> bool:
+    """Make a run folder with the split of another trial, if there is one of the same data and split."""
+    for other in sorted(folder.parent.glob("[0-9]*/split.json")):
+        run = RunFolder(other.parent)
+        known = run.settings()
+        if (known.data, known.split) == (settings.data, settings.split):
+            made = RunFolder.create(folder, settings)
+            if run.leaks.is_file():
+                shutil.copy2(run.leaks, made.leaks)
+            for suffix in (".csv", ".boxes.csv", ".json"):  # the last one says that the split is whole
+                shutil.copy2(run.split.with_suffix(suffix), made.split.with_suffix(suffix))
+            return True
+    return False
 
 
 def about_run(folder: Path) -> dict[str, Any]:
