@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from osteon.evaluation.localisation import FIGURES
 from osteon.evaluation.location_scores import MeanScores
 from osteon.evaluation.report_tables import Cell, Table
 from osteon.models.explain import find_explanation
-from osteon.pages.html import number, render, thousands
+from osteon.pages.html import number, render, show_estimate, thousands
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, atomic_path, write_json, write_text
+from osteon.statistics.intervals import Estimate
 from osteon.studies.localisation import Example, LocalisationStudy
 
 SIDE = 360
@@ -128,21 +131,26 @@ def sentences(study: LocalisationStudy, figure: str = "pointing_near") -> list[s
 
 
 def _scores(study: LocalisationStudy) -> Table:
-    table = Table(["system", *(f"{_short(name)}#" for name in FIGURES), "ms a map#"])
+    table = Table(
+        [
+            "system",
+            *(f"{_short(name)}#" for name in FIGURES),
+        ]
+    )
     for item in study.systems:
-        table.add([item.name, *(item.overall.figures[name] for name in FIGURES), number(item.milliseconds, 1)])
+        table.add([item.name, *_cells(item.overall, FIGURES)])
     for place, item in enumerate(study.priors):
         kind = "baseline apart" if not place else "baseline"
-        table.add([item.name, *(item.overall.figures[name] for name in FIGURES), ""], kind)
+        table.add([item.name, *_cells(item.overall, FIGURES)], kind)
     level = study.systems[0].overall.chance
-    table.add(["chance", *(number(level[name]) for name in FIGURES), ""], "baseline")
+    table.add(["chance", *(number(100 * level[name], 2) for name in FIGURES)], "baseline")
     return table
 
 
 def _against(study: LocalisationStudy) -> Table:
     table = Table(["system − centre prior", *(f"{_short(name)}#" for name in SHOWN), "p, Holm (near)#"])
     for item in (*study.systems, *(prior for prior in study.priors if prior.overall.against)):
-        cells: list[Cell] = [item.overall.against[name].difference for name in SHOWN]
+        cells = [_percent(item.overall.against[name].difference) for name in SHOWN]
         table.add(
             [item.name, *cells, _p(item.adjusted.get("pointing_near", math.nan))], "" if item.method else "baseline"
         )
@@ -154,9 +162,9 @@ def _called(study: LocalisationStudy) -> Table:
     for item in study.systems:
         if item.called is not None:
             test = item.called.against.get("pointing_near")
-            cells: list[Cell] = [item.called.figures[name] for name in SHOWN]
+            cells = _cells(item.called, SHOWN)
             count = f"{item.called.n} of {len(study.images)}"
-            table.add([item.name, count, *cells, "–" if test is None else test.difference])
+            table.add([item.name, count, *cells, "–" if test is None else _percent(test.difference)])
     return table
 
 
@@ -165,18 +173,28 @@ def _regions(study: LocalisationStudy) -> Table:
     for region in study.systems[0].by_region:
         for place, item in enumerate((*study.systems, *study.priors)):
             means = item.by_region[region]
-            cells: list[Cell] = [means.figures[name] for name in SHOWN]
+            cells = _cells(means, SHOWN)
             head = region if not place else ""
-            level = number(means.chance["pointing_near"])
+            level = number(100 * means.chance["pointing_near"], 2)
             table.add([head, item.name, thousands(means.n), *cells, level], "" if item.method else "baseline")
     return table
 
 
 def _thresholds(study: LocalisationStudy) -> Table:
-    table = Table(["system", "marked"])
+    table = Table(["system", "marked", "ms a map#"])
     for item in (*study.systems, *study.priors):
-        table.add([item.name, "no validation image with a mask" if item.threshold is None else str(item.threshold)])
+        marked = "no validation image with a mask" if item.threshold is None else str(item.threshold)
+        table.add([item.name, marked, number(item.milliseconds, 1)], "" if item.method else "baseline")
     return table
+
+
+def _cells(means: MeanScores, names: Iterable[str]) -> list[Cell]:
+    return [_percent(means.figures[name]) for name in names]
+
+
+def _percent(item: Estimate) -> Cell:
+    """Show an estimate in percent."""
+    return show_estimate(replace(item, value=100 * item.value, low=100 * item.low, high=100 * item.high), 2)
 
 
 def _captions(example: Example, study: LocalisationStudy) -> list[tuple[str, str]]:
