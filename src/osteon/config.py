@@ -139,7 +139,9 @@ class TrainingSettings(Settings):
     optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
-    schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle"
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = Field(
+        "one_cycle", description="plateau: a tenth after each epoch that did not lower the validation loss"
+    )
     warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up; not with one_cycle, which has its own")
     epochs: int = Field(20, ge=1)
     batch_size: int = Field(64, ge=1)

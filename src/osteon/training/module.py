@@ -17,7 +17,7 @@ from osteon.statistics import metrics
 from osteon.training.batches import Batch
 from osteon.training.location import LocationRecord, localiser, move_masks, rest_map
 from osteon.training.losses import binary_cross_entropy
-from osteon.training.optimiser import make_optimiser, make_schedule
+from osteon.training.optimiser import Plateau, make_optimiser, make_schedule, rate_factor
 from osteon.transforms.augment import Augment, standardise
 
 
@@ -42,6 +42,7 @@ class Classifier(pl.LightningModule):
         self._located = LocationRecord()
         rest_map(network, settings)
         self._started = 0.0
+        self._rate = rate_factor(settings.training, steps_per_epoch)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits, float32, shape ``(n,)``.
@@ -77,7 +78,7 @@ class Classifier(pl.LightningModule):
         """Return the optimiser and its schedule by step."""
         settings = self.settings.training
         optimiser = make_optimiser(self.network, settings)
-        schedule = make_schedule(optimiser, settings, self.steps_per_epoch)
+        schedule = make_schedule(optimiser, self._rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> dict[str, Any]:
@@ -133,6 +134,11 @@ class Classifier(pl.LightningModule):
         values["images_per_second"] = train.shape[1] / self._trained_seconds
         self.epoch_values = values
         self.log_dict(values, sync_dist=False, rank_zero_only=False)
+
+    def on_train_epoch_end(self) -> None:
+        """Let a schedule that follows the validation loss see it, before the state is kept."""
+        if isinstance(self._rate, Plateau):
+            self._rate.observe(self.epoch_values["valid_loss"])
 
     def _gather(self, split: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return logits, labels and weights of all processes, shape ``(3, n)``."""

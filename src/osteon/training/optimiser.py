@@ -15,6 +15,7 @@ from osteon.models.network import Network
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = 1e-4 / 25
+PLATEAU_FACTOR = 0.1
 
 
 def make_optimiser(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -55,19 +56,48 @@ def _by_distance(network: nn.Module, layer_decay: float) -> list[list[nn.Paramet
     return found
 
 
-def make_schedule(optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps_per_epoch: int) -> LambdaLR:
+class Plateau:
+    """A factor on the learning rate that falls to a tenth after each epoch that did not lower the validation loss.
+
+    Its attributes go into checkpoints with the schedule that calls it, so that a resumed run goes on with them.
+
+    Args:
+        warmup: Steps of a linear warm-up.
+    """
+
+    def __init__(self, warmup: int = 0) -> None:
+        self.warmup = warmup
+        self.factor = 1.0
+        self.best = math.inf
+
+    def __call__(self, step: int) -> float:
+        """Return the factor at a step."""
+        return self.factor * (min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0)
+
+    def observe(self, loss: float) -> None:
+        """Take note of an epoch's validation loss."""
+        if loss < self.best:
+            self.best = loss
+        else:
+            self.factor *= PLATEAU_FACTOR
+
+
+def make_schedule(optimiser: torch.optim.Optimizer, factor: Callable[[int], float]) -> LambdaLR:
     """Return a schedule that is stepped after every batch."""
-    return LambdaLR(optimiser, rate_factor(settings, steps_per_epoch))
+    return LambdaLR(optimiser, factor)
 
 
 def rate_factor(settings: TrainingSettings, steps_per_epoch: int) -> Callable[[int], float]:
     """Return the factor on the learning rate as a function of the step.
 
     ``one_cycle`` rises for 30 % of the steps from 1/25 to 1 and falls to 4e-6, both along a cosine (Smith 2018);
-    ``cosine`` falls to 0 (Loshchilov & Hutter 2017); both may be preceded by a linear warm-up.
+    ``cosine`` falls to 0 (Loshchilov & Hutter 2017); ``plateau`` follows the validation loss. All but the first may
+    be preceded by a linear warm-up.
     """
     total = max(1, settings.epochs * steps_per_epoch)
     warmup = round(settings.warmup_epochs * steps_per_epoch)
+    if settings.schedule == "plateau":
+        return Plateau(warmup)
 
     def one_cycle(step: int) -> float:
         rise = ONE_CYCLE_RISE * total
