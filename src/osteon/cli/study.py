@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from osteon.cli import ensemble, explain, search
 from osteon.cli.console import JSON_OPTION, Console
 from osteon.cli.options import (
     DamagedOption,
@@ -19,7 +20,6 @@ from osteon.cli.options import (
     RegionOption,
     data_overrides,
 )
-from osteon.cli.search import search
 from osteon.errors import SettingsError, require
 
 if TYPE_CHECKING:
@@ -108,9 +108,10 @@ def _command(name: str, about: str) -> Callable[..., None]:
 
 for _name, _about in NAMED.items():
     app.command(_name)(_command(_name, _about))
-
-
-app.command("search")(search)
+app.command("search")(search.search)
+app.command("tta")(ensemble.tta)
+app.command("ensembles")(ensemble.ensembles)
+app.command("localisation")(explain.localisation)
 
 
 @app.command("run")
