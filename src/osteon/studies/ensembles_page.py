@@ -11,12 +11,10 @@ from osteon.inference.ensemble import Stacked
 from osteon.pages.html import number, render
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, write_text
-from osteon.studies.paired import difference_figure, page_table, verdict
+from osteon.studies.paired import TESTED, difference_figure, differences_table, figures_table, verdict
 
 if TYPE_CHECKING:
     from osteon.studies.ensembles import EnsemblesStudy
-
-METRICS_DRAWN = ("auc", "kappa")
 
 
 def write_ensembles_page(path: str | Path, study: EnsemblesStudy) -> list[Path]:
@@ -25,9 +23,7 @@ def write_ensembles_page(path: str | Path, study: EnsemblesStudy) -> list[Path]:
     Returns:
         The files written, the page first.
     """
-    figures = {
-        f"ensembles-{metric}": difference_figure(study.comparison, metric, study.best) for metric in METRICS_DRAWN
-    }
+    figures = {f"ensembles-{metric}": difference_figure(study.comparison, metric, study.best) for metric in TESTED}
     page = render(
         "osteon.studies",
         "ensembles.html.j2",
@@ -36,6 +32,7 @@ def write_ensembles_page(path: str | Path, study: EnsemblesStudy) -> list[Path]:
         figures={name: figure_uri(figure) for name, figure in figures.items()},
         sentences=sentences(study),
         systems=_systems(study),
+        differences=differences_table(study.comparison),
         weights=_weights(study),
         agreement=_agreement(study),
     )
@@ -54,7 +51,7 @@ def _systems(study: EnsemblesStudy) -> Table:
         name: ["ensemble" if name in study.ensembles else "member", number(value)]
         for name, value in study.valid_auc.items()
     }
-    return page_table(study.comparison, facts, ("", "validation AUC#"))
+    return figures_table(study.comparison, facts, ("", "validation AUC#"))
 
 
 def _weights(study: EnsemblesStudy) -> Table:

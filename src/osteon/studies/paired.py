@@ -18,6 +18,7 @@ from osteon.statistics.intervals import Estimate
 
 SHOWN = ("auc", "kappa", "accuracy", "sensitivity", "specificity", "average_precision", "brier", "log_loss")
 ON_PAGE = ("auc", "kappa", "sensitivity", "specificity")
+TESTED = ("auc", "kappa")
 SIGNIFICANT = 0.05
 SMALL = 0.001
 
@@ -48,23 +49,30 @@ def csv_rows(comparison: Comparison, facts: Mapping[str, Mapping[str, Any]]) -> 
     return pd.DataFrame(rows)
 
 
-def page_table(comparison: Comparison, facts: Mapping[str, Sequence[Cell]], headings: Sequence[str]) -> Table:
-    """Return the figures of each system beside the difference of its AUC from the reference's.
+def figures_table(comparison: Comparison, facts: Mapping[str, Sequence[Cell]], headings: Sequence[str]) -> Table:
+    """Return the figures of each system.
 
     Args:
         comparison: Systems against one of them.
         facts: Further cells after the name, by system.
         headings: Of these cells.
     """
-    figures = [f"{short_label(metric)}#" for metric in ON_PAGE]
-    table = Table(["system", *headings, *figures, "AUC difference#", "p, Holm#", "kappa difference#", "p, Holm#"])
+    table = Table(["system", *headings, *(f"{short_label(metric)}#" for metric in ON_PAGE)])
     pairs = pairs_by_name(comparison)
     for name, scores in comparison.scores.items():
         cells: list[Cell] = [name, *facts[name], *(scores[metric] for metric in ON_PAGE)]
-        tests: list[Cell] = ["", "", "", ""]
-        if name in pairs:
-            tests = [cell for metric in ("auc", "kappa") for cell in _test_cells(pairs[name], metric)]
-        table.add([*cells, *tests], "" if name in pairs else "model")
+        table.add(cells, "" if name in pairs else "model")
+    return table
+
+
+def differences_table(comparison: Comparison) -> Table:
+    """Return the differences of each system from the reference in AUC and kappa, with p-values."""
+    headings = [f"{words}#" for metric in TESTED for words in (short_label(metric), "p", "p, Holm")]
+    table = Table(["system", *headings])
+    for pair in comparison.pairs:
+        tests = [(pair.differences[metric], pair.adjusted[metric]) for metric in TESTED]
+        cells = [cell for test, adjusted in tests for cell in (test.difference, p_text(test.p), p_text(adjusted))]
+        table.add([pair.second, *cells])
     return table
 
 
@@ -74,7 +82,7 @@ def terminal_rows(comparison: Comparison, valid_auc: Mapping[str, float]) -> lis
     rows = []
     for name, scores in comparison.scores.items():
         row: list[Any] = [name, number(valid_auc[name])]
-        for metric in ("auc", "kappa"):
+        for metric in TESTED:
             tests = ["", ""]
             if name in pairs:
                 tests = [pairs[name].differences[metric].difference.text(), p_text(pairs[name].adjusted[metric])]
@@ -130,10 +138,6 @@ def plain(value: float) -> float | None:
 
 def _worded(better: list[str], worse: list[str]) -> list[tuple[str, list[str]]]:
     return [(words, names) for words, names in (("better", better), ("worse", worse)) if names]
-
-
-def _test_cells(pair: Pair, metric: str) -> list[Cell]:
-    return [pair.differences[metric].difference, p_text(pair.adjusted[metric])]
 
 
 def _columns(name: str, item: Estimate) -> dict[str, float]:

@@ -12,12 +12,18 @@ from osteon.pages.html import number, percent, render
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, write_text
 from osteon.statistics.metrics import roc_auc
-from osteon.studies.paired import difference_figure, p_text, page_table, pairs_by_name, verdict
+from osteon.studies.paired import (
+    TESTED,
+    difference_figure,
+    differences_table,
+    figures_table,
+    p_text,
+    pairs_by_name,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from osteon.studies.tta import TtaStudy
-
-METRICS_DRAWN = ("auc", "kappa")
 
 
 def write_tta_page(path: str | Path, study: TtaStudy) -> list[Path]:
@@ -26,9 +32,7 @@ def write_tta_page(path: str | Path, study: TtaStudy) -> list[Path]:
     Returns:
         The files written, the page first.
     """
-    figures = {
-        f"tta-{metric}": difference_figure(study.comparison, metric, "no augmentation") for metric in METRICS_DRAWN
-    }
+    figures = {f"tta-{metric}": difference_figure(study.comparison, metric, "no augmentation") for metric in TESTED}
     figures["tta-views"] = picture_grid(list(study.example.items()), "One image under every view", columns=5)
     page = render(
         "osteon.studies",
@@ -38,6 +42,7 @@ def write_tta_page(path: str | Path, study: TtaStudy) -> list[Path]:
         figures={name: figure_uri(figure) for name, figure in figures.items()},
         sentences=sentences(study),
         systems=_systems(study),
+        differences=differences_table(study.comparison),
         views=_views(study),
         path=_path(study),
     )
@@ -51,6 +56,7 @@ def sentences(study: TtaStudy) -> list[str]:
         verdict(study.comparison, "no augmentation"),
         verdict(study.comparison, "no augmentation", "kappa"),
         _vote(study),
+        _choice(study),
         f"All {len(study.views) + 1} views take {study.systems['all, mean'].cost:.1f} times as long as one.",
     ]
 
@@ -64,6 +70,17 @@ def _vote(study: TtaStudy) -> str:
     return f"Majority vote less average vote of all views: {', '.join(parts)}."
 
 
+def _choice(study: TtaStudy) -> str:
+    added = [name for name, _ in study.path[1:]]
+    if not added:
+        return "No view raises the AUC on validation images: chosen there, no augmentation is left."
+    before, after = study.path[0][1], study.path[-1][1]
+    return (
+        f"Chosen on validation images beside the original: {', '.join(added)} "
+        f"(AUC there {number(before)} to {number(after)}, too good since it was chosen by it)."
+    )
+
+
 def _p(value: float) -> str:
     return "unknown" if math.isnan(value) else (text if (text := p_text(value)).startswith("<") else f"= {text}")
 
@@ -72,7 +89,7 @@ def _systems(study: TtaStudy) -> Table:
     facts: dict[str, list[Cell]] = {
         name: [str(len(item.views)), f"{item.cost:.1f}", number(item.valid_auc)] for name, item in study.systems.items()
     }
-    return page_table(study.comparison, facts, ("views#", "time, times#", "validation AUC#"))
+    return figures_table(study.comparison, facts, ("views#", "time, times#", "validation AUC#"))
 
 
 def _views(study: TtaStudy) -> Table:

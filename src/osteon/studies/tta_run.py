@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import statistics
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from osteon.training.predict import predictions_table
 from osteon.training.prepare import prepare
 
 TIMED_IMAGES, ROUNDS = 32, 5
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class SeenRun:
         known = self._kept(out)
         for view in track(views, "Views"):
             if view.name in known:
-                table[view.name] = known[view.name].to_numpy(dtype=float)
+                table[view.name] = known[view.name].astype(float).to_numpy()
                 continue
             table[view.name] = predict_views(self.trained.probabilities, self.pixels, [view], self.fill)[:, 0]
             self._keep(table, out)
@@ -113,11 +115,12 @@ class SeenRun:
         """Return the views of an earlier study of the same predictions; an empty table if there is none."""
         try:
             if read_json(out / "views.json") == self._key():
-                kept = pd.read_csv(out / "views.csv", dtype={"image_id": str}, float_precision="round_trip")
+                kept = pd.read_csv(out / "views.csv", dtype=str)
                 if kept["image_id"].tolist() == self.rows["image_id"].tolist():
                     return kept
         except (InputError, OSError, ValueError, KeyError):
-            pass
+            log.info("%s holds no views of these predictions", out)
+        (out / "views.json").unlink(missing_ok=True)
         return pd.DataFrame()
 
     def _keep(self, table: pd.DataFrame, out: Path) -> None:

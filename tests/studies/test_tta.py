@@ -1,0 +1,134 @@
+"""Test-time augmentation of a run, end to end on a tiny one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from makers.tiny import SMALL, write_class_folders
+from osteon.config import EvaluationSettings, load_settings
+from osteon.errors import InputError, SettingsError
+from osteon.evaluation.predictions import read_predictions
+from osteon.inference.views import NINE, View
+from osteon.run import RunFolder
+from osteon.statistics.metrics import roc_auc
+from osteon.studies import tta
+from osteon.studies.tta import FOLDERS, TtaStudy, choose_views, tta_predictions, tta_study
+from osteon.studies.tta_page import sentences
+from osteon.training.pipeline import train
+
+FAST = EvaluationSettings(resamples=100)
+FEW = (View("horizontal_flip"), View("rotate", 10.0), View("brightness", 0.5))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tta")
+    data = write_class_folders(root / "data", 80)
+    values = {"data.path": data, **SMALL, "training.epochs": 2, "augment.fill": "nearest"}
+    return train(load_settings(None, values), root / "run", audit=False).folder.path
+
+
+@pytest.fixture(scope="module")
+def studied(run: Path) -> tuple[TtaStudy, Path]:
+    out = run.parent / "study"
+    return tta_study(run, out, views=FEW, settings=FAST), out
+
+
+def test_everything_is_written(studied: tuple[TtaStudy, Path]) -> None:
+    study, out = studied
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert found == {
+        *("views.csv", "views.json", "tta.json", "tta.csv", "tta.html"),
+        *(f"figures/tta-{name}.png" for name in ("auc", "kappa", "views")),
+        *(f"{folder}/predictions.csv" for folder in FOLDERS),
+    }
+    values = json.loads((out / "tta.json").read_text(encoding="utf-8"))
+    assert [item["name"] for item in values["views"]] == ["horizontal_flip", "rotate:10", "brightness:0.5"]
+    assert values["fill"] == "nearest"
+    page = (out / "tta.html").read_text(encoding="utf-8")
+    assert all(text.partition(":")[0].partition("'")[0] in page for text in sentences(study))
+    table = pd.read_csv(out / "tta.csv")
+    assert len(table) == 1 + 3 + 3 + 3 + 1
+    assert {"auc", "auc_low", "auc_difference", "auc_p_holm", "kappa_difference", "cost"} <= set(table)
+
+
+def test_views_are_of_the_run_and_join_as_said(run: Path, studied: tuple[TtaStudy, Path]) -> None:
+    study, out = studied
+    own = read_predictions(run / "predictions.csv").set_index("image_id")["probability"]
+    views = pd.read_csv(out / "views.csv").set_index("image_id")
+    assert set(views["split"]) == {"valid", "test"}
+    assert np.allclose(views["original"], own.loc[views.index], atol=1e-6)
+    assert study.reproduced < 1e-6
+    assert study.warnings == () or not any("differs" in text for text in study.warnings)
+    names = ["original", "horizontal_flip", "rotate:10", "brightness:0.5"]
+    assert not np.allclose(views["original"], views["brightness:0.5"], atol=1e-3)
+    mean = read_predictions(out / "tta-mean" / "predictions.csv").set_index("image_id")
+    assert mean["probability"].to_numpy() == pytest.approx(views[names].mean(axis=1).loc[mean.index].to_numpy())
+    assert mean["model"].unique().tolist() == ["paper_cnn tta-mean"]
+    vote = read_predictions(out / "tta-vote" / "predictions.csv").set_index("image_id")["probability"]
+    threshold = study.comparison.thresholds["no augmentation"].value
+    assert vote.to_numpy() == pytest.approx((views[names] >= threshold).mean(axis=1).loc[vote.index].to_numpy())
+    assert study.comparison.thresholds["all, vote"].value == 0.5
+    assert {pair.first for pair in study.comparison.pairs} == {"no augmentation"}
+
+
+def test_more_views_take_more_time(studied: tuple[TtaStudy, Path]) -> None:
+    study, _ = studied
+    assert study.systems["no augmentation"].cost == 1
+    assert study.systems["all, mean"].cost > study.systems["all but rotate:10"].cost > 1
+    assert all(value > 0 for value in study.milliseconds.values())
+
+
+def test_a_study_goes_on_where_it_stopped(
+    run: Path, studied: tuple[TtaStudy, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, out = studied
+    before = (out / "tta-mean" / "predictions.csv").read_bytes()
+
+    def never(*_: object) -> None:
+        raise AssertionError("predicted again")
+
+    monkeypatch.setattr("osteon.studies.tta_run.predict_views", never)
+    again = tta_predictions(run, out, views=FEW, settings=FAST)
+    monkeypatch.undo()
+    assert list(again) == list(FOLDERS)
+    assert (out / "tta-mean" / "predictions.csv").read_bytes() == before
+    written = read_predictions(out / "tta-mean" / "predictions.csv")["probability"].to_numpy()
+    assert again["tta-mean"]["probability"].to_numpy() == pytest.approx(written)
+
+
+def test_what_cannot_be_studied_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="two views or more"):
+        tta_study(run, tmp_path, views=FEW[:1])
+    with pytest.raises(SettingsError, match="given twice"):
+        tta_study(run, tmp_path, views=[FEW[0], FEW[0]])
+    with pytest.raises(SettingsError, match="holds a run"):
+        tta_study(run, run)
+    unfinished = RunFolder.create(tmp_path / "unfinished", load_settings())
+    with pytest.raises(InputError, match="no predictions yet"):
+        tta_study(unfinished.path, tmp_path / "out")
+
+
+def test_the_choice_is_greedy_and_by_validation_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.array([0, 0, 1, 1], dtype=np.int8)
+    original = [0.1, 0.6, 0.5, 0.9]  # AUC 3/4
+    helps = [0.1, 0.1, 0.9, 0.9]  # mean with it: 1
+    harms = [0.9, 0.9, 0.1, 0.1]
+    columns = np.column_stack([original, harms, helps])
+    assert choose_views(labels, columns, ["original", "harms", "helps"]) == (("original", 0.75), ("helps", 1.0))
+    assert choose_views(labels, columns[:, :2], ["original", "harms"]) == (("original", 0.75),)
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"split": ["valid"] * 40 + ["test"] * 40, "label": rng.integers(0, 2, 80)})
+    rows["group_id"] = [f"g{number}" for number in range(80)]
+    for name in ("original", *(view.name for view in NINE)):
+        rows[name] = rng.random(80)
+    flipped = rows.assign(label=np.where(rows["split"] == "test", 1 - rows["label"], rows["label"]))
+    one, other = (tta._systems(table, FAST, {})[1] for table in (rows, flipped))
+    assert one == other
+    valid = rows[rows["split"] == "valid"]
+    assert one[-1][1] == roc_auc(valid["label"], valid[[name for name, _ in one]].mean(axis=1))
