@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from types import ModuleType
+
+from PIL import Image
 
 from osteon.errors import MissingExtraError, require
 from osteon.run import cache_folder
@@ -28,10 +31,12 @@ def import_ultralytics(feature: str = "YOLO") -> ModuleType:
     folder = cache_folder() / "ultralytics"
     os.environ["YOLO_CONFIG_DIR"] = str(folder)
     threads = os.environ.get("OMP_NUM_THREADS")
+    opener = Image.open
     try:
         ultralytics = require("ultralytics", extra="yolo", feature=feature)
     except MissingExtraError as error:
         raise MissingExtraError(error.what, hint=f"{error.hint}. {LICENCE}") from None
+    Image.open = opener  # it puts its own there, which installs a package when a file is no image
     if threads is None:
         os.environ.pop("OMP_NUM_THREADS", None)  # it would slow every process started later
     _silence(ultralytics, str(folder))
@@ -40,9 +45,10 @@ def import_ultralytics(feature: str = "YOLO") -> ModuleType:
 
 def _silence(ultralytics: ModuleType, folder: str) -> None:
     """Turn off telemetry, integrations and messages, also where something else imported Ultralytics before."""
-    from ultralytics.utils import events
-
-    events.events.enabled = False
+    utilities = {name: importlib.import_module(f"ultralytics.utils.{name}") for name in ("checks", "events")}
+    utilities["events"].events.enabled = False
+    for name in ("AUTOINSTALL", "ONLINE"):
+        setattr(utilities["checks"], name, False)  # it would install packages while it trains
     wanted: dict[str, bool | str] = {name: False for name in OFF if name in ultralytics.settings}
     wanted |= {f"{kind}_dir": f"{folder}/{kind}" for kind in ("datasets", "weights", "runs")}
     if any(ultralytics.settings[name] != value for name, value in wanted.items()):

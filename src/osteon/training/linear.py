@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 Kind = Literal["pixels", "hog"]
 Features = NDArray[np.float32]
+Start = tuple[NDArray[np.float64], float]
 
 STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 WEIGHTS, ABOUT, PATH = "logistic.safetensors", "logistic.json", "penalty.csv"
@@ -111,14 +112,14 @@ class LinearMethod(Method):
         """Return AUC by strength, and the best model."""
         rows: list[dict[str, float]] = []
         best: LogisticRegression | None = None
-        start: LogisticRegression | None = None
+        start = np.zeros(train.shape[1]), _log_odds(learnt)
         for strength in track(self.strengths, "Fitting"):
             model = _fit(train, learnt, strength, start)
             auc = {"train_auc": _auc(model, train, learnt.labels), "valid_auc": _auc(model, valid, held.labels)}
             if best is None or auc["valid_auc"] > max(row["valid_auc"] for row in rows):
                 best = model  # validation images of one class only give NaN, and so the strongest penalty
             rows.append({"strength": strength, **auc})
-            start = model
+            start = model.coef_[0], float(model.intercept_[0])
         assert best is not None
         return pd.DataFrame(rows), best
 
@@ -224,11 +225,16 @@ def _scaling(features: Features) -> tuple[NDArray[np.float64], NDArray[np.float6
     return features.mean(axis=0, dtype=np.float64), np.where(deviation > 1e-8, deviation, 1.0)
 
 
-def _fit(features: Features, sample: Sample, strength: float, start: LogisticRegression | None) -> LogisticRegression:
-    """Fit with L-BFGS, beginning where a fit with a stronger penalty ended."""
+def _log_odds(sample: Sample) -> float:
+    """Return the log odds of the positive class by weight: the intercept where every coefficient is 0."""
+    positive = sample.labels > 0.5
+    return float(np.log(sample.weights[positive].sum() / sample.weights[~positive].sum()))
+
+
+def _fit(features: Features, sample: Sample, strength: float, start: Start) -> LogisticRegression:
+    """Fit with L-BFGS, beginning where a fit with a stronger penalty ended (coefficients, intercept)."""
     model = LogisticRegression(C=strength, solver="lbfgs", max_iter=MOST_STEPS, warm_start=True)
-    if start is not None:
-        model.coef_, model.intercept_ = start.coef_.copy(), start.intercept_.copy()
+    model.coef_, model.intercept_ = start[0][None].copy(), np.array([start[1]])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features, sample.labels.astype(np.int64), sample_weight=sample.weights)

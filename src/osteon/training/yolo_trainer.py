@@ -228,7 +228,7 @@ class Overrides:
         seconds = time.perf_counter() - self.started
         auc, precision = self.plan.score(self.ema.ema)
         fitness = auc if np.isfinite(auc) else float(self.epoch)  # one class only: the last epoch is taken
-        self.improved = self.best_fitness is None or fitness > self.best_fitness
+        self.improved = self.best_fitness is None or fitness >= self.best_fitness  # of equal ones the later
         if self.improved:
             self.best_fitness = fitness
         return {"valid_auc": auc, "valid_average_precision": precision, "seconds": seconds}, fitness
@@ -258,10 +258,9 @@ class Overrides:
     def save_model(self) -> bool:
         """Write the weights if they are the best so far, then the state to resume from; tensors and plain values."""
         if self.improved:
+            weights = {name: item.cpu().contiguous() for name, item in self.ema.ema.state_dict().items()}
             with atomic_path(self.plan.best) as temporary:
-                save_file(
-                    {name: item.cpu().contiguous() for name, item in self.ema.ema.state_dict().items()}, temporary
-                )
+                save_file(weights, temporary, metadata={"epoch": str(self.epoch + 1)})
         state = {
             "epoch": self.epoch,
             "model": self.model.state_dict(),

@@ -1,0 +1,291 @@
+"""The detector: what it is taught, that it stays offline, resuming, scores and boxes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from osteon.config import RunSettings, load_settings
+from osteon.data.catalogue import BOX_COLUMNS, Catalogue
+from osteon.data.yolo_labels import boxes_in_squares, write_yolo
+from osteon.errors import InputError, MissingExtraError, SettingsError
+from osteon.models import yolo_detection
+from osteon.run import RunFolder
+from osteon.training import prepare, yolo_trainer
+from osteon.training.method import load_run
+from osteon.training.pipeline import train
+from osteon.training.yolo_detector import YoloDetectorMethod
+
+if find_spec("ultralytics") is None:  # not imported here: that alone would look for the network
+    pytest.skip("needs the extra yolo", allow_module_level=True)
+
+SMALL: dict[str, Any] = {
+    "store.size": 64,
+    "method.name": "yolo_detector",
+    "training.epochs": 3,
+    "training.batch_size": 8,
+    "training.precision": "fp32",
+    "training.accelerator": "cpu",
+    "data.duplicates": False,
+    "split.method": "grouped",
+    "split.valid": 0.25,
+    "split.test": 0.25,
+}
+
+
+def _catalogue(root: Path, n: int = 24) -> Catalogue:
+    """Images of 128 x 64 pixels; every second has a bright square with a box."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True, exist_ok=True)
+    rows, boxes = [], []
+    for number in range(n):
+        pixels = rng.integers(20, 90, (64, 128)).astype(np.uint8)
+        name = f"image{number:02d}"
+        if number % 2:
+            x, y = int(rng.integers(10, 80)), int(rng.integers(5, 30))
+            pixels[y : y + 24, x : x + 32] += 120
+            boxes.append((name, x, y, 32, 24, "break"))
+        Image.fromarray(pixels).save(root / f"{name}.png")
+        rows.append({"image_id": name, "path": str(root / f"{name}.png"), "label": number % 2})
+    table = pd.DataFrame(rows).assign(group_id=[row["image_id"] for row in rows])
+    return Catalogue(table, "fractured", "tiny", root, pd.DataFrame(boxes, columns=list(BOX_COLUMNS)))
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose catalogue has boxes."""
+    root = tmp_path / "data"
+    catalogue = _catalogue(root)
+    monkeypatch.setattr(prepare, "read_catalogue", lambda settings: catalogue)
+    return root
+
+
+def _settings(folder: Path, **options: object) -> RunSettings:
+    chosen = {f"method.options.{key}": value for key, value in options.items()}
+    return load_settings(None, {"data.path": folder, **SMALL, **chosen})
+
+
+def test_boxes_are_mapped_into_the_square_and_cut_at_its_edge(tmp_path: Path) -> None:
+    catalogue = _catalogue(tmp_path, 4)
+    boxes = pd.DataFrame(
+        [("image01", 20, 10, 40, 30, ""), ("image01", 120, 0, 50, 10, ""), ("image03", 200, 0, 9, 9, "")],
+        columns=list(BOX_COLUMNS),
+    )
+    catalogue = Catalogue(catalogue.images, "fractured", "tiny", tmp_path, boxes)
+    padded = boxes_in_squares(catalogue, catalogue.images, 64, "pad")
+    assert padded["image01"].tolist() == [[10, 21, 20, 15], [60, 16, 4, 5]]
+    assert list(padded) == ["image01"]
+    squeezed = boxes_in_squares(catalogue, catalogue.images, 64, "squeeze")
+    assert squeezed["image01"].tolist() == [[10, 10, 20, 30], [60, 0, 4, 10]]
+
+
+def test_labels_are_written_as_ultralytics_reads_them(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64)).astype(np.uint8)
+    images = write_yolo(tmp_path / "set", pixels, [np.array([[16.0, 0, 32, 8]]), np.empty((0, 4))])
+    assert (tmp_path / "set" / "labels" / "000000.txt").read_text() == "0 0.500000 0.062500 0.500000 0.125000\n"
+    assert not (tmp_path / "set" / "labels" / "000001.txt").exists()
+    np.testing.assert_array_equal(np.asarray(Image.open(images / "000001.png")), pixels[1])
+
+
+@pytest.mark.slow
+def test_a_run_that_is_broken_off_ends_like_one_that_is_not(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = _settings(data, mosaic=0.5)
+    threads = torch.get_num_threads()
+    whole = train(settings, tmp_path / "whole", audit=False)
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert sorted(path.name for path in whole.folder.checkpoints.iterdir()) == [
+        "detector.json",
+        "detector.safetensors",
+        "last.ckpt",
+    ]
+    assert not (whole.folder.path / "detector-data").exists()
+    positive = int(whole.catalogue.in_split("train")["label"].sum())
+    assert whole.summary["boxed_images"] == whole.summary["boxes"] == positive
+    history = pd.read_csv(whole.folder.history)
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert whole.summary["best_value"] == pytest.approx(history["valid_auc"].max())
+
+    save = yolo_trainer.Overrides.save_model
+
+    def save_then_stop(self: yolo_trainer.Overrides) -> bool:
+        save(self)
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr(yolo_trainer.Overrides, "save_model", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "stopped", audit=False)
+    assert not (tmp_path / "stopped" / "detector-data").exists()
+    with pytest.raises(InputError, match="has not finished"):
+        load_run(RunFolder.open(tmp_path / "stopped"))
+    monkeypatch.setattr(yolo_trainer.Overrides, "save_model", save)
+    resumed = train(settings, tmp_path / "stopped", resume=True, audit=False)
+    assert resumed.folder.predictions.read_bytes() == whole.folder.predictions.read_bytes()
+    columns = ["epoch", "train_loss", "valid_auc", "learning_rate"]
+    pd.testing.assert_frame_equal(pd.read_csv(resumed.folder.history)[columns], history[columns])
+
+
+@pytest.mark.slow
+def test_it_learns_to_find_what_the_boxes_show(data: Path, tmp_path: Path) -> None:
+    settings = load_settings(
+        None,
+        {
+            "data.path": data,
+            **SMALL,
+            "training.epochs": 40,
+            "training.batch_size": 4,
+            "training.learning_rate": 3e-3,
+            "method.options": {"degrees": 0.0, "scale": 0.0, "confidence": 0.05},
+        },
+    )
+    run = train(settings, tmp_path / "run", audit=False)
+    assert run.summary["best_epoch"] == 40  # of epochs with the same AUC the last
+    loaded: Any = load_run(run.folder)
+    store = run.catalogue.in_split("train")
+    images = _squares([Path(path) for path in store["path"]])
+    labels = store["label"].to_numpy(dtype=int)
+    scores = loaded.probabilities(images)
+    assert scores[labels == 1].min() > scores[labels == 0].max()
+    truth = boxes_in_squares(run.catalogue, store, 64, "pad")
+    overlaps = []
+    for name, found in zip(store["image_id"], loaded.boxes(images), strict=True):
+        if name in truth:
+            overlaps.append(_overlap(found[0, :4], truth[name][0]))
+            assert found[0, 4] == pytest.approx(scores[store["image_id"].tolist().index(name)], abs=1e-6)
+    assert np.mean(overlaps) > 0.5
+
+
+def _squares(paths: list[Path]) -> np.ndarray:
+    from osteon.transforms.preprocess import fit_grey
+
+    return np.stack([fit_grey(np.asarray(Image.open(path)), 64, "pad") for path in paths])
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[:2] + a[2:], b[:2] + b[2:])
+    shared = np.prod(np.clip(high - low, 0, None))
+    return float(shared / (a[2] * a[3] + b[2] * b[3] - shared))
+
+
+OFFLINE = """
+import socket
+from pathlib import Path
+
+def refuse(*arguments, **named):
+    raise SystemExit("a socket was opened")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
+import sys
+sys.path[:0] = sys.argv[2:4]
+from test_yolo_detector import _catalogue, _settings
+from osteon.training import prepare, pipeline
+root = Path(sys.argv[1])
+catalogue = _catalogue(root / "data")
+prepare.read_catalogue = lambda settings: catalogue
+from osteon.config import load_settings
+settings = _settings(root / "data")
+settings = settings.model_copy(update={"training": settings.training.model_copy(update={"epochs": 1})})
+pipeline.train(settings, root / "run", audit=False)
+from PIL import Image
+assert Image.open.__module__ == "PIL.Image", "Ultralytics' own is still there"
+"""
+
+
+@pytest.mark.slow
+def test_no_socket_is_opened_and_the_home_is_not_written(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    here = Path(__file__).parent
+    environment = {**os.environ, "HOME": str(home), "OSTEON_CACHE": str(tmp_path / "cache"), "MPLCONFIGDIR": ""}
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "YOLO_CONFIG_DIR", "YOLO_OFFLINE", "MPLCONFIGDIR"):
+        environment.pop(name, None)
+    command = [sys.executable, "-c", OFFLINE, str(tmp_path / "work"), str(here), str(here.parent)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "work" / "run" / "predictions.csv").is_file()
+    assert (tmp_path / "cache" / "ultralytics" / "Ultralytics" / "settings.json").is_file()
+    written = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
+    assert not [name for name in written if "ltralytics" in name or "yolo" in name.lower()], written
+    assert not [path for path in tmp_path.iterdir() if path.name not in ("home", "cache", "work")]
+    assert not [name for name in written if "matplotlib" not in name], written
+
+
+def test_data_without_boxes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue = _catalogue(tmp_path / "data")
+    catalogue = Catalogue(catalogue.images, "fractured", "tiny", catalogue.root)
+    monkeypatch.setattr(prepare, "read_catalogue", lambda settings: catalogue)
+    with pytest.raises(InputError, match="no training image has a box"):
+        train(_settings(tmp_path / "data"), tmp_path / "run", audit=False)
+
+
+def test_what_cannot_work_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
+    settings = _settings(data)
+    wrong = settings.model_copy(update={"store": settings.store.model_copy(update={"size": 100})})
+    with pytest.raises(SettingsError, match="100 is not a multiple of 32"):
+        train(wrong, tmp_path / "run", audit=False)
+    with pytest.raises(SettingsError, match="size"):
+        train(_settings(data, size="huge"), tmp_path / "run", audit=False)
+    with pytest.raises(InputError, match="no such file"):
+        train(_settings(data, weights=str(tmp_path / "none.pt")), tmp_path / "run", audit=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_package_is_named_with_its_extra_and_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ultralytics"]:
+        monkeypatch.delitem(sys.modules, name)
+
+    def refuse(name: str, *arguments: Any) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}", name="ultralytics")
+
+    monkeypatch.setattr("osteon.errors.importlib.import_module", refuse)
+    with pytest.raises(MissingExtraError, match="ultralytics") as caught:
+        YoloDetectorMethod()
+    assert "osteon[yolo]" in str(caught.value.hint)
+    assert "AGPL-3.0" in str(caught.value.hint)
+
+
+def test_it_starts_from_what_fits_of_a_state_dict(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = yolo_detection.make_detector("n", "break")
+    torch.manual_seed(1)
+    other = yolo_detection.make_detector("n", "break")
+    state = dict(other.state_dict())
+    state["model.22.cv3.0.2.weight"] = torch.zeros(80, 64, 1, 1)  # the head of 80 classes does not fit
+    save_file({name.removeprefix("model."): item for name, item in state.items()}, tmp_path / "weights.safetensors")
+    before = model.state_dict()["model.22.cv3.0.2.weight"].clone()
+    taken = yolo_detection.start_from(model, load_file(tmp_path / "weights.safetensors"), "weights")
+    assert taken == len(state) - 1
+    torch.testing.assert_close(model.state_dict()["model.0.conv.weight"], state["model.0.conv.weight"])
+    torch.testing.assert_close(model.state_dict()["model.22.cv3.0.2.weight"], before)
+    with pytest.raises(InputError, match="no tensor"):
+        yolo_detection.start_from(model, {"a": torch.zeros(1)}, "weights")
+
+
+def test_scores_below_a_millionth_are_none_and_the_cost_is_yolov8ns() -> None:
+    model = yolo_detection.make_detector("n", "break")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64)).astype(np.uint8)
+    scores = yolo_detection.best_scores(model, pixels, np.arange(3))
+    assert ((scores > 0) & (scores < 1)).all()
+    for name, item in model.named_parameters():
+        if name.startswith("model.22.cv3.") and name.endswith(".2.bias"):
+            item.data.fill_(-30.0)
+    assert yolo_detection.best_scores(model, pixels, np.arange(3)).tolist() == [0, 0, 0]
+    assert [len(item) for item in yolo_detection.find_boxes(model, pixels, 0.01, 0.5, 5)] == [0, 0, 0]
+    cost = yolo_detection.detector_cost(model, 640)
+    assert cost.parameters == pytest.approx(3.01e6, rel=0.01)  # Ultralytics states 3.0 M and 8.1 GFLOPs for 1 class
+    assert 2 * cost.multiply_adds == pytest.approx(8.1e9, rel=0.02)
