@@ -9,6 +9,7 @@ from torch import nn
 from osteon.config import ModelSettings, PreprocessSettings, StoreSettings
 from osteon.errors import SettingsError
 from osteon.models.cost import measure
+from osteon.models.explain_grid import cell_grids
 from osteon.models.factory import create
 from osteon.models.hybrid import Hybrid, MapHead, SmoothMaximum
 from osteon.models.network import Network
@@ -143,3 +144,20 @@ def test_any_registered_network_can_be_the_trunk() -> None:
     assert type(hybrid.trunk) is type(trunk)
     assert isinstance(hybrid.mapper.reduce, nn.Conv2d)
     assert hybrid.localise(hybrid.features(_images())).shape[1] == 1
+
+
+def test_the_map_tiles_the_image_where_the_trunks_places_do_not() -> None:
+    """Unpadded pools leave the rim out; a place in the middle of the map still marks the middle of the image."""
+    hybrid = _hybrid(trunk_options={**SMALL, "widths": [8] * 4, "pools": [1, 2, 3]}, detail=2).eval()
+    grid = cell_grids(hybrid.trunk, SIDE, SIDE)[0]
+    assert grid.first > SIDE / grid.cells / 2 + 1
+    for place in range(grid.cells):
+        seen = torch.zeros(1, 1, 2 * grid.cells, 2 * grid.cells)
+        seen[..., 2 * place : 2 * place + 2, :] = 1
+        cells = hybrid.straighten(seen)[0, 0, :, 0]
+        middle = (cells * (torch.arange(len(cells)) + 0.5)).sum() / cells.sum() * SIDE / len(cells)
+        if 0 < place < grid.cells - 1:
+            assert middle.item() == pytest.approx(grid.first + place * grid.step, abs=1.5)
+    assert hybrid.straighten(torch.full((1, 1, *hybrid.straighten.rows.shape), 0.4)).allclose(torch.tensor(0.4))
+    other = torch.randn(1, 1, 3, 3)
+    assert torch.equal(hybrid.straighten(other), other)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from osteon.config import ModelSettings, PreprocessSettings, StoreSettings
 from osteon.errors import SettingsError
+from osteon.models.explain_grid import Grid, cell_grids
 from osteon.models.factory import create
 from osteon.models.network import Network
 
@@ -45,7 +46,8 @@ class Hybrid(LocalisingNetwork):
     The map's head is three convolutions: 1×1 to ``hidden`` channels, 3×3, and 1×1 to ``detail``² channels, which are
     then laid out as ``detail`` × ``detail`` cells of one (sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158), so
     that each place of the trunk's map says, as YOLO's cells do, where within itself something lies. Its bias starts at
-    the logit of 0.01, as rare objects want it (Lin et al. 2017, arXiv:1708.02002).
+    the logit of 0.01, as rare objects want it (Lin et al. 2017, arXiv:1708.02002). Since the trunk's places need not
+    tile the image evenly (unpadded pools leave its rim out), the cells are interpolated to such as do.
 
     The trunk is made first and drops out first, so with ``head="pooled"`` and no loss on the map this is, number by
     number, the trunk alone.
@@ -88,7 +90,9 @@ class Hybrid(LocalisingNetwork):
         self.input_size = input_size
         self.mean, self.sd = self.trunk.mean, self.trunk.sd
         self.head = head
-        self.mapper = MapHead(_channels(self.trunk), hidden, detail)
+        channels, grids = _last_map(self.trunk)
+        self.mapper = MapHead(channels, hidden, detail)
+        self.straighten = Straighten(*(_evened(grid, detail, input_size) for grid in grids))
         self.pool = None if head == "pooled" else SmoothMaximum()
 
     @property
@@ -123,7 +127,7 @@ class Hybrid(LocalisingNetwork):
 
     def localise(self, features: Tensor) -> Tensor:
         """Turn feature maps (N, C, h, w) into the map's logits (N, 1, ``detail`` · h, ``detail`` · w)."""
-        cells: Tensor = self.mapper(features)
+        cells: Tensor = self.straighten(self.mapper(features))
         return cells
 
     def classify(self, features: Tensor) -> Tensor:
@@ -154,6 +158,26 @@ class MapHead(nn.Module):
         """Return (N, 1, ``detail`` · h, ``detail`` · w) for (N, C, h, w)."""
         hidden = functional.relu(self.look(functional.relu(self.reduce(features))))
         return functional.pixel_shuffle(self.draw(hidden), self.detail)
+
+
+class Straighten(nn.Module):
+    """Cells that lie where the trunk's strides and paddings put them to cells that tile the image evenly.
+
+    Args:
+        rows: Weights of linear interpolation (H, H).
+        columns: Likewise (W, W).
+    """
+
+    def __init__(self, rows: Tensor, columns: Tensor) -> None:
+        super().__init__()
+        self.rows = nn.Buffer(rows, persistent=False)
+        self.columns = nn.Buffer(columns, persistent=False)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Return (N, 1, H, W) for (N, 1, H, W); maps of images of another size stay as they are."""
+        if cells.shape[-2:] != (len(self.rows), len(self.columns)):
+            return cells
+        return self.rows @ cells @ self.columns.T
 
 
 class SmoothMaximum(nn.Module):
@@ -187,9 +211,18 @@ def _trunk(name: str, options: dict[str, Any], in_channels: int, input_size: int
     return network
 
 
-def _channels(trunk: Network) -> int:
-    """Return how many feature maps a trunk makes, without computing anything."""
+def _last_map(trunk: Network) -> tuple[int, tuple[Grid, Grid]]:
+    """Return how many feature maps a trunk makes and where their places lie, without computing anything."""
     ghost = copy.deepcopy(trunk).to("meta").eval()
     with torch.no_grad():
         images = torch.zeros(1, trunk.in_channels, trunk.input_size, trunk.input_size, device="meta")
-        return ghost.features(images).shape[1]
+        channels = ghost.features(images).shape[1]
+    return channels, cell_grids(ghost, trunk.input_size, trunk.input_size)
+
+
+def _evened(grid: Grid, detail: int, size: int) -> Tensor:
+    """Return the matrix that takes ``detail`` cells for each place of a grid to as many that tile ``size`` evenly."""
+    cells = grid.cells * detail
+    unit = size / cells
+    first = grid.first - grid.step * (detail - 1) / (2 * detail)
+    return torch.from_numpy(Grid(cells, first / unit, grid.step / detail / unit).weights(cells))
