@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,12 +8,13 @@ import torch
 from torch import nn
 
 from osteon.config import ModelSettings, PreprocessSettings, StoreSettings
-from osteon.errors import SettingsError
+from osteon.errors import InputError, SettingsError
 from osteon.models.cost import measure
 from osteon.models.explain_grid import cell_grids
 from osteon.models.factory import create
 from osteon.models.hybrid import Hybrid, MapHead, SmoothMaximum
 from osteon.models.network import Network
+from osteon.models.weights import load_file
 
 SMALL = {"widths": [8, 8, 16], "pools": [1, 2], "stem_stride": 1}
 SIDE = 48
@@ -161,3 +163,22 @@ def test_the_map_tiles_the_image_where_the_trunks_places_do_not() -> None:
     assert hybrid.straighten(torch.full((1, 1, *hybrid.straighten.rows.shape), 0.4)).allclose(torch.tensor(0.4))
     other = torch.randn(1, 1, 3, 3)
     assert torch.equal(hybrid.straighten(other), other)
+
+
+def test_it_starts_from_files_of_its_own_or_of_its_trunk(tmp_path: Path) -> None:
+    trunk, whole = _made("paper_cnn", SMALL), _hybrid()
+    with torch.no_grad():
+        for parameter in (*trunk.parameters(), *whole.parameters()):
+            parameter.fill_(0.25)
+    torch.save(trunk.state_dict(), tmp_path / "trunk.pt")
+    torch.save(whole.state_dict(), tmp_path / "whole.pt")
+    hybrid = _hybrid()
+    before = hybrid.mapper.look.weight.clone()
+    load_file(hybrid, tmp_path / "trunk.pt")
+    assert all((parameter == 0.25).all() for parameter in hybrid.trunk.parameters())
+    assert torch.equal(hybrid.mapper.look.weight, before)
+    load_file(hybrid, tmp_path / "whole.pt")
+    assert all((parameter == 0.25).all() for parameter in hybrid.parameters())
+    torch.save({"other": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="weights of another network"):
+        load_file(hybrid, tmp_path / "other.pt")

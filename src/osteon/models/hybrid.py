@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -17,6 +18,7 @@ from osteon.errors import SettingsError
 from osteon.models.explain_grid import Grid, cell_grids
 from osteon.models.factory import create
 from osteon.models.network import Network
+from osteon.models.weights import load_tensors
 
 Head = Literal["pooled", "map", "both"]
 PRIOR = 0.01
@@ -120,6 +122,10 @@ class Hybrid(LocalisingNetwork):
         """Load the pretrained weights that the trunk comes with."""
         self.trunk.load_default_weights()
         self.mean, self.sd = self.trunk.mean, self.trunk.sd
+
+    def load_backbone(self, state: Mapping[str, Tensor], *, where: str) -> None:
+        """Load the trunk from weights of its own kind, e.g. of a run that trained it alone."""
+        load_tensors(self.trunk, state, where=where)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the trunk's last feature maps (N, C, h, w)."""

@@ -83,12 +83,20 @@ def load_file(network: Network, path: str | Path) -> None:
     Raises:
         InputError: The file cannot be read, is of another network, or lacks some of its tensors.
     """
-    state = strip_prefix(_read(network, path))
+    load_tensors(network, strip_prefix(_read(network, path)), where=str(path))
+
+
+def load_tensors(network: Network, state: Mapping[str, Tensor], *, where: str) -> None:
+    """Load weights by name, as :func:`load_file` does.
+
+    Raises:
+        InputError: They are of another network, or some are lacking.
+    """
     own = network.state_dict()
     if isinstance(network, HasBackbone) and len(own.keys() & state.keys()) < len(own) / 2:
-        network.load_backbone(state, where=str(path))
+        network.load_backbone(state, where=where)
         return
-    network.load_state_dict(take(state, Names(own, ignored=lambda name: False), where=str(path)))
+    network.load_state_dict(take(state, Names(own, ignored=lambda name: False), where=where))
 
 
 def _read(network: Network, path: str | Path) -> dict[str, Tensor]:
