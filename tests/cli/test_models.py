@@ -14,6 +14,8 @@ def test_list_shows_name_cost_and_summary(capsys: pytest.CaptureFixture[str], fe
     for text in ("paper_cnn", "1,347,777", "3.84 G", "256", "timm/resnet18", "yolo/yolov8n-cls"):
         assert text in captured.out
     assert "the paper's nine-layer CNN" in captured.out + captured.err
+    for method in ("network", "logistic", "adaboost", "yolo_detector", "Zhu et al. 2009"):
+        assert method in captured.out
 
 
 def test_list_as_json_holds_every_model(capsys: pytest.CaptureFixture[str]) -> None:

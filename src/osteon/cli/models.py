@@ -8,7 +8,7 @@ import typer
 
 from osteon.cli.console import JSON_OPTION, Console
 from osteon.errors import MissingExtraError, SettingsError, require
-from osteon.registry import MODELS, Entry
+from osteon.registry import METHODS, MODELS, Entry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,8 +34,10 @@ def list_models(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
     with console.progress():
         models = [_entry(entry) | _cost_or_reason(entry) for entry in track([*MODELS, *members], "measuring")]
     families = [_entry(family) | {"members": family.facts["members"]} for family in MODELS.families()]
+    methods = [{"name": entry.name, "summary": entry.summary, "source": entry.source} for entry in METHODS]
     _show_list(console, models, families)
-    console.emit({"models": models, "families": families, "counted": COUNTED})
+    _show_methods(console, methods)
+    console.emit({"models": models, "families": families, "methods": methods, "counted": COUNTED})
 
 
 @app.command("show")
@@ -152,6 +154,11 @@ def _show_list(console: Console, models: list[dict[str, Any]], families: list[di
     for reason in dict.fromkeys(item["reason"] for item in models if item["reason"]):
         console.warn(reason)
     console.note(COUNTED)
+
+
+def _show_methods(console: Console, methods: list[dict[str, Any]]) -> None:
+    rows = [[item["name"], item["summary"], item["source"]] for item in methods]
+    console.table("Methods (--method in osteon train)", ["name", "summary", "source"], rows)
 
 
 def _cost_cells(cost: dict[str, int] | None) -> list[str]:

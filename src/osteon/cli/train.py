@@ -34,6 +34,14 @@ def train(
         ),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Name; see osteon models list.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="Way of learning: network, or one that needs no --model; see osteon models list.",
+            show_default="network",
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -65,6 +73,8 @@ def train(
     """Train a network on a folder of radiographs; writes a run folder with predictions, metrics and report.
 
     Example: osteon train MURA-v1.1 --reader mura --region humerus --preset paper --out runs/humerus
+
+    Example: osteon train FracAtlas --method adaboost --set method.options.rounds=8 --out runs/adaboost
     """
     console = Console(as_json=as_json)
     overrides = data_overrides(
@@ -72,6 +82,7 @@ def train(
     )
     named = {
         "model.name": model,
+        "method.name": method,
         "model.weights": weights,
         "split.method": split,
         "split.folds": folds,
@@ -122,7 +133,7 @@ def _out(out: Path | None, resume: Path | None, settings: RunSettings) -> Path:
         return resume
     if out is not None:
         return out
-    name = settings.model.name.replace("/", "-")
+    name = (settings.model if settings.method.name == "network" else settings.method).name.replace("/", "-")
     taken = [0]
     for folder in Path("runs").glob(f"{name}-*"):
         number = folder.name.rpartition("-")[2]
