@@ -175,9 +175,12 @@ def test_intervals_widen_with_groups() -> None:
 
 
 def test_all_hits_have_an_interval_and_undefined_values_are_left_out() -> None:
-    hits = mean_estimate(np.ones(30), np.arange(30), FAST)
+    hits = mean_estimate(np.ones(30), np.arange(30), FAST, "pointing")
     assert hits.value == 1
     assert 0.85 < hits.low < 0.9
+    overlaps = mean_estimate(np.zeros(30), np.arange(30), FAST, "iou")  # no share of trials: no Wilson
+    assert np.isnan(overlaps.high)
+    assert "every resample" in overlaps.reason
     some = mean_estimate(np.array([0.2, np.nan, 0.6]), np.arange(3), FAST, "energy")
     assert (some.value, some.n) == (pytest.approx(0.4), 2)
     none = mean_estimate(np.full(3, np.nan), np.arange(3), FAST, "energy")

@@ -15,6 +15,7 @@ from osteon.statistics.intervals import NAN, NO_SPREAD, Estimate, proportion
 from osteon.statistics.paired import PairedTest, bootstrap_difference
 
 Vector = NDArray[np.float64]
+HITS = ("pointing", "pointing_near")
 REASONS = {
     "energy": "no map has a positive value",
     "iou": "no validation image with a mask to choose the threshold on",
@@ -102,14 +103,14 @@ def mean_scores(
 def mean_estimate(values: Vector, groups: NDArray[np.intp], sampling: Sampling, name: str = "") -> Estimate:
     """Estimate the mean of the defined values with the percentile interval of the cluster bootstrap.
 
-    Where all images are hits, or none is, the bootstrap has no spread, and Wilson's interval on the effective sample
-    size stands instead.
+    Where all images are hits of the pointing game, or none is, the bootstrap has no spread, and Wilson's interval on the
+    effective sample size stands instead.
 
     Args:
         values: Shape ``(n,)``; NaN where undefined.
         groups: Number of each image's group.
         sampling: How the interval is drawn.
-        name: Of the score, for the reason why it is undefined.
+        name: Of the score.
     """
     known = ~np.isnan(values)
     n = int(known.sum())
@@ -118,7 +119,7 @@ def mean_estimate(values: Vector, groups: NDArray[np.intp], sampling: Sampling, 
     if not n:
         return Estimate.undefined(REASONS.get(name, "undefined for every image"), len(values))
     mean = float(values[known].mean())
-    if mean in (0.0, 1.0) and np.isin(values[known], (0.0, 1.0)).all():
+    if mean in (0.0, 1.0) and name in HITS:
         return proportion(values[known] == 1, groups[known], sampling.confidence)
     low, high = percentile_bounds(_replicates(values, groups, sampling), sampling.confidence)
     return Estimate(mean, low, high, n) if high - low > 0 else Estimate(mean, NAN, NAN, n, NO_SPREAD)
