@@ -103,7 +103,7 @@ def mean_scores(
 def mean_estimate(values: Vector, groups: NDArray[np.intp], sampling: Sampling, name: str = "") -> Estimate:
     """Estimate the mean of the defined values with the percentile interval of the cluster bootstrap.
 
-    Where all images are hits of the pointing game, or none is, the bootstrap has no spread, and Wilson's interval on the
+    Where all images are hits of the pointing game, or none is, the bootstrap has no spread: Wilson's interval on the
     effective sample size stands instead.
 
     Args:
