@@ -111,3 +111,34 @@ def test_folds_are_trained_pooled_and_reused(data: Path, tmp_path: Path, capsys:
     assert printed["metrics"]["overall"]["image"]["n"] == 120
     assert main(command) == 0
     assert capsys.readouterr().out.count("finished before") == 3
+
+
+def test_weights_start_a_run_from_a_file_and_the_run_is_named_by_its_network(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import timm
+    import torch
+
+    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "weights.pth")
+    monkeypatch.chdir(tmp_path)
+    small = [text for key, value in SMALL.items() if key != "model.options" for text in ("--set", f"{key}={value}")]
+    command = ["train", str(data), "--model", "timm/resnet10t", *small, "--epochs", "1", "--no-audit", "--no-evaluate"]
+    assert main([*command, "--weights", "weights.pth", "--set", "training.freeze=5"]) == 0
+    folder = tmp_path / "runs" / "timm-resnet10t-1"
+    assert "weights: weights.pth" in (folder / "config.yaml").read_text()
+    state = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    held = torch.load(tmp_path / "weights.pth", weights_only=True)
+    assert torch.equal(state["network.body.layer4.0.conv1.weight"], held["layer4.0.conv1.weight"])
+    capsys.readouterr()
+    assert main([*command, "--weights", "absent.pth"]) == 3
+    assert "absent.pth" in capsys.readouterr().err
+    assert main([*command, "--weights", "none", "--set", "training.freeze=6"]) == 2
+    assert "training.freeze: 6 stages cannot be frozen: the network has 5 stages" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "timm-resnet10t-2").exists()
+
+
+def test_the_finetuning_preset_can_be_trained(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    tiny = ["--set", "store.size=32", "--epochs", "1", "--weights", "none", "--set", "training.loggers=[]"]
+    assert main(["train", str(data), "--preset", "finetune", *tiny, "--out", str(out), "--no-audit"]) == 0
+    assert (out / "metrics.json").is_file()
