@@ -86,7 +86,7 @@ def write_record(curves: Curves, folder: RunFolder) -> None:
 @themed
 def draw(curves: Curves) -> Figure:
     """Draw error and AUC by round: the learners alone and the ensemble so far, training and validation."""
-    figure, (left, right) = new_figure(7.6, 3.2, 1, 2)
+    figure, (left, right) = new_figure(7.6, 3.7, 1, 2)
     _lines(left, curves.table, "error")
     left.axhline(samme.CHANCE, color=GREY, linewidth=0.9, linestyle=":")
     weighted = look(4)
@@ -105,7 +105,7 @@ def draw(curves: Curves) -> Figure:
     for axes in (left, right):
         axes.set_xlabel("round")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return figure
 
 
