@@ -130,11 +130,10 @@ def _evaluation(run: Path | None, resamples: int | None, settings: list[str] | N
 def _show(
     console: Console, comparison: Comparison, valid_auc: Any, sentences: list[str], warnings: tuple[str, ...]
 ) -> None:
-    from osteon.studies.paired import terminal_rows
+    from osteon.studies.paired import TERMINAL_COLUMNS, terminal_rows
 
     title = f"{comparison.n} test images, {comparison.positives} positive, {comparison.groups} groups"
-    columns = ["system", "valid. AUC", "AUC", "difference", "p (Holm)", "kappa", "difference", "p (Holm)"]
-    console.table(title, columns, terminal_rows(comparison, valid_auc))
+    console.table(title, TERMINAL_COLUMNS, terminal_rows(comparison, valid_auc))
     for sentence in sentences:
         console.note(sentence)
     for warning in warnings:

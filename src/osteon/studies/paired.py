@@ -76,18 +76,18 @@ def differences_table(comparison: Comparison) -> Table:
     return table
 
 
-def terminal_rows(comparison: Comparison, valid_auc: Mapping[str, float]) -> list[list[Any]]:
-    """Return AUC and kappa of each system, their differences from the reference and adjusted p-values, as text."""
+TERMINAL_COLUMNS = ("system", "valid. AUC", "AUC", "kappa", "AUC difference", "p (Holm)")
+
+
+def terminal_rows(comparison: Comparison, valid_auc: Mapping[str, float]) -> list[list[str]]:
+    """Return the cells of :data:`TERMINAL_COLUMNS` for each system."""
     pairs = pairs_by_name(comparison)
     rows = []
     for name, scores in comparison.scores.items():
-        row: list[Any] = [name, number(valid_auc[name])]
-        for metric in TESTED:
-            tests = ["", ""]
-            if name in pairs:
-                tests = [pairs[name].differences[metric].difference.text(), p_text(pairs[name].adjusted[metric])]
-            row += [number(scores[metric].value), *tests]
-        rows.append(row)
+        tests = ["", ""]
+        if name in pairs:
+            tests = [pairs[name].differences["auc"].difference.text(), p_text(pairs[name].adjusted["auc"])]
+        rows.append([name, number(valid_auc[name]), *(number(scores[metric].value) for metric in TESTED), *tests])
     return rows
 
 

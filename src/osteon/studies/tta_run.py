@@ -27,7 +27,7 @@ from osteon.training.pipeline import system_name
 from osteon.training.predict import predictions_table
 from osteon.training.prepare import prepare
 
-TIMED_IMAGES, ROUNDS = 32, 5
+TIMED_IMAGES, ROUNDS = 16, 3
 log = logging.getLogger(__name__)
 
 
