@@ -126,6 +126,15 @@ MODELS.register(
 )
 MODELS.register(
     Entry(
+        "light_cnn",
+        "osteon.models.light_cnn:LightCNN",
+        "five convolutions found by a search: far fewer multiply-adds than the paper's CNN",
+        "osteon study search on FracAtlas, docs/search.md",
+        facts={"input_size": 160, "channels": 3},
+    )
+)
+MODELS.register(
+    Entry(
         "hybrid",
         "osteon.models.hybrid:Hybrid",
         "any network as trunk, with a small head that draws a map of where, taught by masks",

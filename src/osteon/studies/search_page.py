@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from osteon.pages.html import number, render, thousands
 from osteon.pages.style import COLOURS, figure_uri, new_figure, save, themed
@@ -22,9 +23,10 @@ FRONT_COLUMNS = [
     "parameters#",
     "valid AUC#",
     "test AUC#",
-    "difference to the reference#",
+    "difference#",
     "p#",
 ]
+WIDE = 4
 SCALES = {"multiply_adds": 1e-6, "latency": 1e3}
 OUTCOMES = {
     "finished": "trained to the end",
@@ -76,13 +78,20 @@ def pareto_figure(result: SearchResult) -> Figure:
         if not item.reference:
             place = (getattr(item, cost) * SCALES[cost], item.auc)
             axes.annotate(str(item.number), place, xytext=(4, 4), textcoords="offset points", fontsize=7)
-    if axes.collections and any(len(item.get_offsets()) for item in axes.collections):
-        axes.set_xscale("log")
+    _scale(axes)
     axes.set(xlabel=LABELS[cost], ylabel="validation AUC", title="Trials")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(value)[0] in "25" else "")
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
     return figure
+
+
+def _scale(axes: Any) -> None:
+    """Make the cost's axis logarithmic where costs differ by more than a few times."""
+    costs = [cost for item in axes.collections for cost in item.get_offsets()[:, 0]]
+    if costs and max(costs) > WIDE * min(costs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 @themed
@@ -99,7 +108,7 @@ def history_figure(result: SearchResult) -> Figure:
     axes.step(numbers, _running_best(trained), where="post", color=COLOURS["vermillion"], label="best so far")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="trial", ylabel="validation AUC", title="History")
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
     return figure
 
 
@@ -140,7 +149,14 @@ def _cost(trial: Trial) -> list[str]:
 
 def _trial_row(trial: Trial, keys: list[str]) -> list[Any]:
     tried = ["–" if key not in trial.values else f"{_short(trial.values[key])}" for key in keys]
-    return [trial.name, OUTCOMES[trial.outcome], *_cost(trial), number(trial.auc), len(trial.aucs), *tried]
+    return [
+        str(trial.number),
+        "reference" if trial.reference else trial.outcome,
+        *_cost(trial),
+        number(trial.auc),
+        len(trial.aucs),
+        *tried,
+    ]
 
 
 def _short(value: Any) -> str:
