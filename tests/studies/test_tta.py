@@ -122,6 +122,11 @@ def test_the_choice_is_greedy_and_by_validation_alone(monkeypatch: pytest.Monkey
     columns = np.column_stack([original, harms, helps])
     assert choose_views(labels, columns, ["original", "harms", "helps"]) == (("original", 0.75), ("helps", 1.0))
     assert choose_views(labels, columns[:, :2], ["original", "harms"]) == (("original", 0.75),)
+    together = np.column_stack([[0.4, 0.6, 0.5, 0.7], [0.9, 0.1, 0.15, 0.9], [0.1, 0.75, 0.84, 0.3]])
+    path = choose_views(labels, together, ["original", "one", "other"])
+    assert path == (("original", 0.75), ("one", 0.5), ("other", 1.0)), "either lowers the AUC, both raise it"
+    constant = choose_views(np.zeros(4, dtype=np.int8), columns, ["original", "harms", "helps"])
+    assert [name for name, _ in constant] == ["original"], "without both classes nothing is chosen"
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"split": ["valid"] * 40 + ["test"] * 40, "label": rng.integers(0, 2, 80)})
     rows["group_id"] = [f"g{number}" for number in range(80)]

@@ -73,7 +73,7 @@ def _vote(study: TtaStudy) -> str:
 def _choice(study: TtaStudy) -> str:
     added = [name for name, _ in study.path[1:]]
     if not added:
-        return "No view raises the AUC on validation images: chosen there, no augmentation is left."
+        return "No views raise the AUC on validation images: chosen there, no augmentation is left."
     before, after = study.path[0][1], study.path[-1][1]
     return (
         f"Chosen on validation images beside the original: {', '.join(added)} "
