@@ -157,6 +157,7 @@ def test_a_map_that_no_loss_reaches_rests(marked: Path) -> None:
         assert {item.requires_grad for item in network.map_parameters()} == {trained}
 
 
+@pytest.mark.slow
 def test_outlines_lead_the_map_to_what_it_would_not_look_at(marked: Path, tmp_path: Path) -> None:
     """Without them the map of a network that classifies by it shows the bar; with them it shows the outlined square."""
     options = {**HYBRID["model.options"], "head": "map"}
@@ -223,6 +224,7 @@ class StopAt(Callback):
             raise RuntimeError("stopped")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_with_masks_ends_with_the_same_predictions(marked: Path, tmp_path: Path) -> None:
     changes = {"training__mask_weight": 1, "training__epochs": 3}
     whole = _run(marked, tmp_path / "whole", **changes).folder
