@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from safetensors.numpy import load_file
 
-from makers.tiny import SMALL, make_pixels
+from makers.tiny import SMALL, make_pixels, write_class_folders
 from osteon.config import RunSettings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
@@ -30,7 +31,7 @@ from osteon.training.batches import Sample
 from osteon.training.boosting import AdaBoostMethod
 from osteon.training.boosting_record import Curves
 from osteon.training.fit import fit
-from osteon.training.learners import Learner
+from osteon.training.learners import Learner, LearnerFolder
 from osteon.training.method import load_run, make_method
 from osteon.training.network import make_network
 from osteon.training.pipeline import train
@@ -45,13 +46,28 @@ def _settings(folder: Path, **options: object) -> RunSettings:
     return load_settings(None, {"data.path": folder, **small, **chosen})
 
 
-@pytest.fixture
-def hard_folders(class_folders: Path) -> Path:
-    """The tiny data with some labels that cannot be learnt, so that no learner is without error."""
+def _write_hard(root: Path) -> Path:
+    """Write the tiny data with some labels that cannot be learnt, so that no learner is without error."""
+    write_class_folders(root)
     for number in range(24):
         image = Image.fromarray(np.random.default_rng(number).integers(20, 120, (32, 32)).astype(np.uint8))
-        image.save(class_folders / ("abnormal", "normal")[number % 2] / f"noise{number:02d}.png")
-    return class_folders
+        image.save(root / ("abnormal", "normal")[number % 2] / f"noise{number:02d}.png")
+    return root
+
+
+@pytest.fixture
+def hard_folders(tmp_path: Path) -> Path:
+    """The tiny data, made hard."""
+    return _write_hard(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the hard data that nothing broke off; not to be changed."""
+    root = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OSTEON_CACHE", str(root / "cache"))
+        return train(_settings(_write_hard(root / "data")), root / "run", audit=False).folder.path
 
 
 def test_a_run_from_data_to_predictions(hard_folders: Path, tmp_path: Path) -> None:
@@ -136,9 +152,7 @@ class _StopAt(Callback):
 
 
 @pytest.mark.parametrize("epoch", [1, 4, 5])
-def test_a_run_broken_off_in_or_between_learners_ends_the_same(
-    epoch: int, hard_folders: Path, tmp_path: Path, whole: Path
-) -> None:
+def test_a_run_broken_off_in_or_between_learners_ends_the_same(epoch: int, tmp_path: Path, whole: Path) -> None:
     settings = load_settings(whole / "config.yaml")
     with pytest.raises(_StopError):
         train(settings, tmp_path / "run", audit=False, callbacks=[_StopAt(epoch)])
@@ -149,17 +163,9 @@ def test_a_run_broken_off_in_or_between_learners_ends_the_same(
     pd.testing.assert_frame_equal(*tables)
 
 
-@pytest.fixture
-def whole(hard_folders: Path, tmp_path: Path) -> Path:
-    """A run of the tiny data that nothing broke off."""
-    return train(_settings(hard_folders), tmp_path / "whole", audit=False).folder.path
-
-
 def test_a_learner_killed_after_its_last_epoch_is_finished_from_its_checkpoint(
-    hard_folders: Path, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from osteon.training.learners import LearnerFolder
-
     settings = load_settings(whole / "config.yaml")
     finish = LearnerFolder.finish
 
@@ -267,16 +273,18 @@ def test_what_cannot_work_is_refused_before_anything_is_written(class_folders: P
     assert not (tmp_path / "run").exists()
 
 
-def test_changed_images_and_broken_learners_are_named(hard_folders: Path, tmp_path: Path, whole: Path) -> None:
-    settings = load_settings(whole / "config.yaml")
-    logits = whole / "learners" / "02" / "logits.safetensors"
-    logits.write_bytes(b"nonsense")
+def test_broken_learners_and_learners_of_other_images_are_named(tmp_path: Path, whole: Path) -> None:
+    place = LearnerFolder(RunFolder(shutil.copytree(whole, tmp_path / "run")), "02")
+    assert len(place.read(100, 22).train_logits) == 100
+    with pytest.raises(InputError, match="the images have changed"):
+        place.read(99, 22)
+    (place.run.path / "logits.safetensors").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="the learner cannot be read"):
-        train(settings, whole, resume=True, audit=False)
+        train(load_settings(whole / "config.yaml"), tmp_path / "run", resume=True, audit=False)
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_predictions(hard_folders: Path, tmp_path: Path, whole: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_predictions(tmp_path: Path, whole: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text((whole / "config.yaml").read_text())
     command = [sys.executable, "-m", "osteon", "train", "--no-audit", "--no-evaluate"]
