@@ -76,7 +76,7 @@ def _png(colours: Colours) -> bytes:
 
 def _unit(heat: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     positive = np.maximum(heat, 0).astype(np.float32)
-    return positive / positive.max() if positive.max() > 0 else positive
+    return np.asarray(positive / positive.max()) if positive.max() > 0 else positive
 
 
 def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float64]:

@@ -149,7 +149,7 @@ def energy_inside(maps: Maps, masks: NDArray[np.bool_]) -> Vector:
     positive = np.maximum(maps, 0).astype(np.float64)
     total = positive.sum(axis=(1, 2))
     inside = (positive * masks).sum(axis=(1, 2))
-    return np.divide(inside, total, out=np.full(len(maps), np.nan), where=total > 0)
+    return np.asarray(np.divide(inside, total, out=np.full(len(maps), np.nan), where=total > 0))
 
 
 def choose_map_threshold(maps: Maps, truth: Truth) -> MapThreshold | None:

@@ -83,7 +83,7 @@ def centre_prior(truth: Truth) -> Maps:
     top, left, height, width = truth.frames.T[:, :, None].astype(float)
     rows = np.exp(-(((places - top - height / 2) / (SPREAD * height)) ** 2) / 2)
     columns = np.exp(-(((places - left - width / 2) / (SPREAD * width)) ** 2) / 2)
-    return (rows[:, :, None] * columns[:, None, :] * truth.picture()).astype(np.float32)
+    return np.asarray(rows[:, :, None] * columns[:, None, :] * truth.picture(), dtype=np.float32)
 
 
 def random_maps(truth: Truth, seed: int = 0) -> Maps:

@@ -64,7 +64,7 @@ def occlusion(
         falls[row] = _falls(trained, pixels[row], corners, patch, round(float(value)))
     counts = covered.sum(axis=1)
     share = (covered / counts[:, None]).astype(np.float64)
-    return (share @ falls @ share.T).astype(np.float32)
+    return np.asarray(share @ falls @ share.T, dtype=np.float32)
 
 
 def patch_corners(size: int, patch: int, stride: int) -> list[int]:
@@ -92,7 +92,7 @@ def _falls(
 def _covered(size: int, patch: int, corners: list[int]) -> NDArray[np.bool_]:
     """Return which patches cover each place along one axis, shape ``(size, len(corners))``."""
     offset = np.arange(size)[:, None] - np.array(corners)[None]
-    return (offset >= 0) & (offset < patch)
+    return np.asarray((offset >= 0) & (offset < patch))
 
 
 def _quiet(trained: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
