@@ -11,6 +11,9 @@ from typing import Annotated, Any
 import timm
 import torch
 from pydantic import Field
+from timm.layers.classifier import NormMlpClassifierHead
+from timm.models.hiera import Hiera
+from timm.models.hieradet_sam2 import HieraDet
 from torch import Tensor, nn
 
 from osteon.errors import SettingsError
@@ -18,6 +21,7 @@ from osteon.models.stem import Normalisation
 from osteon.models.transfer import Pooling, TransferNetwork
 
 HEADS = ("classifier.", "fc.", "head.", "head_dist.", "AuxLogits.", "aux_logits.")
+UNNORMED = (Hiera, HieraDet)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -80,8 +84,7 @@ class Backbone(TransferNetwork):
 
     def stages(self) -> list[list[nn.Module]]:
         """Return the stem and the stages, as timm's table of feature maps divides them; the last has all the rest."""
-        loose = list(self.body.parameters(recurse=False))
-        found: list[list[nn.Module]] = [[nn.ParameterList(loose)] if loose else []]
+        found: list[list[nn.Module]] = [[]]
         for name, unit in _units(self.body, self.survey.boundaries):
             found[-1].append(unit)
             if name in self.survey.boundaries:
@@ -134,13 +137,14 @@ def survey(architecture: str, size: int) -> Survey:
         SettingsError: There is no such network, it gives no maps, or images of this size do not fit it.
     """
     body: Any
+    spare: Any
     with torch.device("meta"):
-        body = make_body(architecture, size).eval()
+        body, spare = (make_body(architecture, size).eval() for _ in range(2))
     images = torch.empty(1, 3, size, size, device="meta")
     with torch.enable_grad():
         maps, tokens = _try(body, images, architecture)
         used = _used(body, maps)
-    unused = tuple(_unused_modules(body, used))
+    unused = _removable(spare, images, tokens, tuple(_unused_modules(body, used)))
     return Survey(
         channels=maps.shape[1],
         tokens=tokens,
@@ -189,12 +193,12 @@ def _options(architecture: str, size: int) -> dict[str, Any]:
 def _try(body: Any, images: Tensor, architecture: str) -> tuple[Tensor, bool]:
     """Return feature maps, and whether they had to be made from tokens."""
     try:
-        maps = _maps(body, images, tokens=False)
-        if maps.ndim == 4 and maps.shape[1] == body.num_features:
-            return maps, False
+        maps = body.forward_features(images)
+        if isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[1] == body.num_features:
+            return _maps(body, images, tokens=False), False
         if hasattr(body, "forward_intermediates"):
             return _maps(body, images, tokens=True), True
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except Exception as error:  # whatever timm's many networks raise at images that they cannot take
         raise SettingsError(
             f"{architecture} does not take images of {images.shape[-1]} pixels: {str(error).splitlines()[0]}",
             where="store.size",
@@ -205,13 +209,17 @@ def _try(body: Any, images: Tensor, architecture: str) -> tuple[Tensor, bool]:
 
 def _maps(body: Any, images: Tensor, tokens: bool) -> Tensor:
     if tokens:
-        last: Tensor = body.forward_intermediates(
-            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
-        )[-1]
-        return last
+        return _maps_of_tokens(body, images)
     maps: Tensor = body.forward_features(images)
-    norm = getattr(getattr(body, "head", None), "norm", None)
-    return maps if norm is None or maps.ndim != 4 else norm(maps)
+    head = getattr(body, "head", None)
+    return head.norm(maps) if isinstance(head, NormMlpClassifierHead) else maps
+
+
+def _maps_of_tokens(body: Any, images: Tensor) -> Tensor:
+    options = {"indices": 1, "output_fmt": "NCHW", "intermediates_only": True}
+    norm = not isinstance(body, UNNORMED)
+    last: Tensor = body.forward_intermediates(images, norm=norm, **options)[-1]
+    return last
 
 
 def _used(body: nn.Module, maps: Tensor) -> set[str]:
@@ -232,6 +240,17 @@ def _unused_modules(module: nn.Module, used: set[str], prefix: str = "") -> Iter
             yield from _unused_modules(child, used, f"{path}.")
 
 
+def _removable(spare: nn.Module, images: Tensor, tokens: bool, unused: tuple[str, ...]) -> tuple[str, ...]:
+    """Remove modules, and return which; none if the network passes through some although nothing comes of it."""
+    for name in unused:
+        _remove(spare, name)
+    try:
+        _maps(spare, images, tokens)
+    except Exception:  # as above
+        return ()
+    return unused
+
+
 def _remove(body: nn.Module, name: str) -> None:
     parent, _, last = name.rpartition(".")
     setattr(body.get_submodule(parent), last, nn.Identity())
@@ -247,7 +266,10 @@ def _boundaries(body: nn.Module, unused: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _units(module: nn.Module, boundaries: tuple[str, ...], prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules in order, opened only where a boundary lies inside."""
+    """Yield the modules in order, opened only where a boundary lies inside; an opened one's own parameters first."""
+    loose = list(module.parameters(recurse=False))
+    if loose:
+        yield prefix, nn.ParameterList(loose)
     for name, child in module.named_children():
         path = f"{prefix}{name}"
         if any(boundary.startswith(f"{path}.") for boundary in boundaries):
