@@ -157,6 +157,11 @@ def test_an_unknown_name_is_refused_with_close_ones() -> None:
     assert "timm/resnet18" in str(raised.value.hint)
 
 
+def test_a_recurrent_network_is_refused() -> None:
+    with pytest.raises(SettingsError, match="is recurrent"):
+        make("sequencer2d_s")
+
+
 def test_a_size_that_does_not_fit_is_refused() -> None:
     with pytest.raises(SettingsError, match="does not take images of 64 pixels") as raised:
         make("efficientformer_l1")

@@ -134,12 +134,14 @@ def survey(architecture: str, size: int) -> Survey:
     """Look at an architecture on torch's meta device, where nothing is computed.
 
     Raises:
-        SettingsError: There is no such network, it gives no maps, or images of this size do not fit it.
+        SettingsError: There is no such network, it gives no maps or is recurrent, or images of this size do not fit it.
     """
     body: Any
     spare: Any
     with torch.device("meta"):
         body, spare = (make_body(architecture, size).eval() for _ in range(2))
+    if any(isinstance(layer, nn.RNNBase) for layer in body.modules()):
+        raise SettingsError(f"{architecture} is recurrent, which is not supported", where="model.name")
     images = torch.empty(1, 3, size, size, device="meta")
     with torch.enable_grad():
         maps, tokens = _try(body, images, architecture)
