@@ -19,7 +19,7 @@ from osteon.config import RunSettings, TrainingSettings, load_settings
 from osteon.errors import SettingsError
 from osteon.models.network import Network
 from osteon.run import RunFolder
-from osteon.training.fit import fit, load_weights
+from osteon.training.fit import _strategy, fit, load_weights
 from osteon.training.freezing import check_stages, frozen_units
 from osteon.training.network import NetworkMethod, make_network
 from osteon.training.optimiser import Plateau, make_optimiser, rate_factor
@@ -146,6 +146,23 @@ def test_averaged_weights_of_frozen_stages_are_the_weights_themselves(tmp_path: 
     assert not torch.equal(loaded["blocks.2.0.weight"], initial["blocks.2.0.weight"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"devices": 2}, "ddp_find_unused_parameters_true"),
+        ({"devices": "0,1"}, "ddp_find_unused_parameters_true"),
+        ({"strategy": "ddp"}, "ddp_find_unused_parameters_true"),
+        ({"devices": 1}, "auto"),
+        ({"devices": 2, "unfreeze_epoch": None}, "auto"),
+        ({"accelerator": "cpu"}, "auto"),
+        ({"strategy": "fsdp", "devices": 2}, "fsdp"),
+    ],
+)
+def test_processes_are_told_that_parameters_may_rest(changes: dict[str, Any], expected: str) -> None:
+    chosen = TrainingSettings(**{"freeze": 1, "unfreeze_epoch": 2, **changes})
+    assert _strategy(chosen) == expected
+
+
 @pytest.mark.slow
 def test_processes_that_train_together_unfreeze_together(class_folders: Path, tmp_path: Path) -> None:
     chosen = {
@@ -153,7 +170,6 @@ def test_processes_that_train_together_unfreeze_together(class_folders: Path, tm
         "preprocess.channels": 1,
         "training.accelerator": "cpu",
         "training.devices": 2,
-        "training.strategy": "ddp",
         "training.batch_size": 16,
         "training.freeze": 4,
         "training.unfreeze_epoch": 2,

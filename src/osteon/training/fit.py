@@ -162,7 +162,16 @@ def _trainer(
 def _strategy(settings: TrainingSettings) -> str:
     """Return Lightning's name of the strategy; processes that share a network must know that parts of it may rest."""
     thaws = settings.freeze > 0 and settings.unfreeze_epoch is not None
-    return "ddp_find_unused_parameters_true" if thaws and settings.strategy == "ddp" else settings.strategy
+    shared = settings.strategy == "ddp" or (settings.strategy == "auto" and _processes(settings) > 1)
+    return "ddp_find_unused_parameters_true" if thaws and shared else settings.strategy
+
+
+def _processes(settings: TrainingSettings) -> int:
+    """Return how many devices Lightning will take."""
+    devices = str(settings.devices)
+    if devices in ("auto", "-1"):
+        return 1 if settings.accelerator == "cpu" else torch.cuda.device_count()
+    return int(devices) if devices.isdigit() else len(devices.split(","))
 
 
 def _early_stopping(settings: TrainingSettings) -> EarlyStopping:
