@@ -89,9 +89,9 @@ def markdown(study: Study, order: Sequence[str]) -> str:
         "system",
         "runs",
         *(METRICS[name].label for name in SHOWN),
-        "AUC sd",
-        f"ΔAUC to {comparison.reference}",
-        "p",
+        "AUC, sd over seeds",
+        f"AUC − {comparison.reference}",
+        "p (Holm)",
     ]
     columns += ["parameters", "multiply-adds", "training, s", "images/s", "latency, ms", "training memory"]
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
