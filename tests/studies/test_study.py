@@ -18,6 +18,9 @@ from osteon.run import RunFolder
 from osteon.statistics.metrics import roc_auc
 from osteon.studies.definition import StudyDefinition, definitions, read_definition
 from osteon.studies.plan import plan
+from osteon.studies.steps import TrainingSteps
+from osteon.training.freezing import frozen_units
+from osteon.training.network import make_network
 
 NETWORK = {key: value for key, value in SMALL.items() if key != "model.options"}
 
@@ -173,6 +176,17 @@ def test_a_dry_run_lists_and_estimates_but_makes_nothing(
     assert all(item["seconds"] > 0 for item in values["runs"])
     assert values["seconds"] == pytest.approx(sum(item["seconds"] for item in values["runs"]))
     assert not out.exists()
+
+
+def test_frozen_stages_cost_no_training() -> None:
+    chosen = {**NETWORK, "store.size": 64, "training.batch_size": 4, "model.weights": "none", "preprocess.channels": 3}
+    settings = load_settings("strong", {**chosen, "model.name": "timm/resnet18", "training.freeze": 2})
+    steps = TrainingSteps(make_network(settings), settings)
+    assert steps.rate(1) > 0
+    frozen = frozen_units(steps.network, settings.training)
+    assert frozen
+    assert all(item.grad is None for unit in frozen for item in unit.parameters())
+    assert any(item.grad is not None for item in steps.network.parameters())
 
 
 def test_system_settings_go_before_those_for_all(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from osteon.models.allocator import keep_freed_memory
 from osteon.models.network import Network
 from osteon.run import RunFolder
 from osteon.training.fit import resolve_precision
+from osteon.training.freezing import frozen_units
 from osteon.training.network import make_network
 from osteon.training.optimiser import make_optimiser
 from osteon.transforms.augment import standardise
 
 
 class TrainingSteps:
-    """A network in training on one batch of noise, with its run's optimiser and precision.
+    """A network in training on one batch of noise, with its run's optimiser, precision and frozen stages.
 
     Args:
         network: What is trained; it is changed.
@@ -32,6 +33,8 @@ class TrainingSteps:
     def __init__(self, network: Network, settings: RunSettings) -> None:
         keep_freed_memory()
         self.network = network.train().to(memory_format=torch.channels_last)
+        for unit in frozen_units(network, settings.training):
+            unit.eval().requires_grad_(requires_grad=False)
         self.settings = settings
         self.optimiser = make_optimiser(network, settings.training)
         self.bfloat16 = resolve_precision(settings.training) == "bf16-mixed"
