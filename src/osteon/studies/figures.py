@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from osteon.evaluation.figures import forest
 from osteon.evaluation.systems import SystemsComparison
@@ -36,7 +37,8 @@ def cost_figure(comparison: SystemsComparison, costs: Mapping[str, SystemCost], 
         ("latency_ms", "milliseconds for one image, one core"),
     )
     for panel, (kind, label) in zip(axes, kinds, strict=True):
-        for name, cost in costs.items():
+        cheapest_first = sorted(costs.items(), key=lambda item: _number(getattr(item[1], kind)))
+        for number, (name, cost) in enumerate(cheapest_first):
             place, item = getattr(cost, kind), comparison.systems[name].estimates[metric]
             if place is None or not place > 0 or not item.defined:
                 continue
@@ -44,9 +46,15 @@ def cost_figure(comparison: SystemsComparison, costs: Mapping[str, SystemCost], 
             colour = POSITIVE if name == comparison.reference else NEGATIVE if best else GREY
             panel.plot([place, place], [item.low, item.high], color=colour, linewidth=1.0, alpha=0.6)
             panel.plot([place], [item.value], linestyle="", marker="o" if best else "s", color=colour)
-            panel.annotate(name, (place, item.value), (5, 3), textcoords="offset points", fontsize=7, color=INK)
+            offset, side = ((5, 3), "left") if number % 2 else ((-5, -8), "right")
+            panel.annotate(
+                name, (place, item.value), offset, textcoords="offset points", fontsize=7, color=INK, ha=side
+            )
         panel.set(xscale="log", xlabel=label)
-        panel.margins(x=0.16)
+        panel.xaxis.set_major_formatter(EngFormatter(sep=" "))
+        panel.xaxis.set_minor_formatter(EngFormatter(sep=" ") if kind == "latency_ms" else NullFormatter())
+        panel.tick_params(axis="x", which="minor", labelsize=6)
+        panel.margins(x=0.3)
     axes[0].set_ylabel(METRICS[metric].label)
     axes[0].set_title(f"Round: not distinguishable from the best; red: {comparison.reference}")
     return figure
