@@ -10,7 +10,7 @@ demo: $(VENV)/.train
 	$(BIN)/osteon demo --out $(DEMO)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
