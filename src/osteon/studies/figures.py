@@ -56,7 +56,7 @@ def cost_figure(comparison: SystemsComparison, costs: Mapping[str, SystemCost], 
         panel.tick_params(axis="x", which="minor", labelsize=6)
         panel.margins(x=0.3)
     axes[0].set_ylabel(METRICS[metric].label)
-    axes[0].set_title(f"Round: not distinguishable from the best; red: {comparison.reference}")
+    axes[0].set_title(f"Round: not distinguishable from the best; orange: {comparison.reference}")
     return figure
 
 
