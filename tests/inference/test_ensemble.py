@@ -55,11 +55,9 @@ def made(seed: int, skill: float = 1.5, groups: int = 40) -> pd.DataFrame:
     return rows.assign(label=label, patient_id=[f"p{number // 2}" for number in range(n)])
 
 
-def test_of(rows: pd.DataFrame) -> np.ndarray:
+def probabilities_of(rows: pd.DataFrame) -> np.ndarray:
     return rows.loc[rows["split"] == "test"].sort_values("image_id")["probability"].to_numpy()
 
-
-test_of.__test__ = False  # type: ignore[attr-defined]
 
 A = table([0.1, 0.3, 0.2, 0.6], [0.25, 0.7, 0.05])
 B = table([0.2, 0.9, 0.4, 0.8], [0.65, 0.5, 0.4])
@@ -79,7 +77,7 @@ def test_worked_by_hand(how: str, expected: list[float]) -> None:
     found = make_ensemble(members(*rows), how)  # type: ignore[arg-type]
     if how == "logits":
         expected = [odds / (1 + odds) for odds in expected]
-    assert test_of(found.predictions) == pytest.approx(expected)
+    assert probabilities_of(found.predictions) == pytest.approx(expected)
     assert found.predictions["model"].unique().tolist() == [f"ensemble-{how}"]
     if how == "vote":
         assert found.combiner.learnt()["thresholds"] == pytest.approx([0.25, 0.6])
@@ -131,7 +129,7 @@ def test_identical_members_rank_as_one(how: str) -> None:
     assert roc_auc(*_scored(found.predictions)) == pytest.approx(roc_auc(*_scored(rows)), abs=1e-12)
     assert any("m1 predicts just what m0 does" in text for text in found.warnings)
     if how in ("mean", "logits"):
-        assert test_of(found.predictions) == pytest.approx(test_of(rows))
+        assert probabilities_of(found.predictions) == pytest.approx(probabilities_of(rows))
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -216,7 +214,7 @@ def test_labels_that_cannot_be_fitted_on() -> None:
     for how in ("rank", "vote", "stack"):
         with pytest.raises(InputError, match="no validation rows"):
             make_ensemble(members(*none), how)  # type: ignore[arg-type]
-    assert test_of(make_ensemble(members(*none), "mean").predictions) == pytest.approx([0.4, 0.6])
+    assert probabilities_of(make_ensemble(members(*none), "mean").predictions) == pytest.approx([0.4, 0.6])
 
 
 def test_members_must_be_of_the_same_images_labels_and_split() -> None:
@@ -290,8 +288,8 @@ def test_what_is_written_says_what_it_is_made_of(tmp_path: Path) -> None:
     assert read["model"].unique().tolist() == ["both"]
     assert read["probability"].to_numpy() == pytest.approx(ensemble.predictions["probability"].to_numpy())
     combiner = combiner_from_dict(about["combiner"])
-    joined = combiner.combine(np.column_stack([test_of(made(1)), test_of(made(2))]))
-    assert joined == pytest.approx(test_of(read))
+    joined = combiner.combine(np.column_stack([probabilities_of(made(1)), probabilities_of(made(2))]))
+    assert joined == pytest.approx(probabilities_of(read))
     with pytest.raises(SettingsError, match="holds a run"):
         ensemble.write(one)
     with pytest.raises(InputError, match="not a combiner"):

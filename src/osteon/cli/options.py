@@ -116,3 +116,18 @@ def reader_options(pairs: list[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise SettingsError(f"the value of {key!r} is not valid YAML: {value!r}", where="--option") from None
     return options
+
+
+def settings_overrides(texts: list[str] | None) -> dict[str, Any]:
+    """Return the ``KEY=VALUE`` texts of ``--set`` as overrides, values still text.
+
+    Raises:
+        SettingsError: A text has no ``=``.
+    """
+    pairs: dict[str, Any] = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise SettingsError(f"{text!r} is not of the form KEY=VALUE", where="--set")
+        pairs[key.strip()] = value
+    return pairs

@@ -16,6 +16,7 @@ from osteon.cli.options import (
     ReaderOption,
     RegionOption,
     data_overrides,
+    settings_overrides,
 )
 from osteon.errors import SettingsError
 
@@ -86,7 +87,7 @@ def search(
     overrides = data_overrides(
         data, reader=reader, region=region, option=option, neighbours=neighbours, damaged=damaged
     )
-    base = load_settings(preset, overrides | _pairs(settings))
+    base = load_settings(preset, overrides | settings_overrides(settings))
     chosen = _search_settings(
         space or ["architecture"],
         {
@@ -102,16 +103,6 @@ def search(
     result = _run(console, base, chosen, out, trials, None if timeout is None else timeout * MINUTE)
     _show(console, result)
     console.emit({"search": str(out), **result.as_dict()})
-
-
-def _pairs(texts: list[str] | None) -> dict[str, Any]:
-    pairs: dict[str, Any] = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise SettingsError(f"{text!r} is not of the form KEY=VALUE", where="--set")
-        pairs[key.strip()] = value
-    return pairs
 
 
 def _search_settings(spaces: list[str], values: dict[str, Any]) -> SearchSettings:

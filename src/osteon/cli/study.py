@@ -19,6 +19,7 @@ from osteon.cli.options import (
     ReaderOption,
     RegionOption,
     data_overrides,
+    settings_overrides,
 )
 from osteon.errors import SettingsError, require
 
@@ -173,14 +174,6 @@ class Request:
         study = study.model_copy(update=changes)
         return study.only(self.only) if self.only else study
 
-    def overrides(self) -> dict[str, Any]:
-        """Return the settings given for all systems."""
-        pairs = [text.partition("=") for text in self.settings]
-        for text, (_, equals, _) in zip(self.settings, pairs, strict=True):
-            if not equals:
-                raise SettingsError(f"{text!r} is not of the form KEY=VALUE", where="--set")
-        return {key.strip(): value for key, _, value in pairs}
-
 
 def _seeds(text: str) -> tuple[int, ...]:
     try:
@@ -212,7 +205,7 @@ def _run(
 
     check_sort(sort)
     definition = request.definition()
-    runs = plan(definition, request.out, {**overrides, **request.overrides()}, request.reuse)
+    runs = plan(definition, request.out, {**overrides, **settings_overrides(request.settings)}, request.reuse)
     if dry_run:
         _dry_run(console, runs)
         return

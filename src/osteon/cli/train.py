@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osteon.cli.console import JSON_OPTION, Console
-from osteon.cli.options import DamagedOption, NeighboursOption, OptionOption, ReaderOption, RegionOption, data_overrides
+from osteon.cli.options import (
+    DamagedOption,
+    NeighboursOption,
+    OptionOption,
+    ReaderOption,
+    RegionOption,
+    data_overrides,
+    settings_overrides,
+)
 from osteon.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -90,7 +98,7 @@ def train(
         "seed": seed,
         "split.seed": seed,
     }
-    overrides |= {key: value for key, value in named.items() if value is not None} | _pairs(settings)
+    overrides |= {key: value for key, value in named.items() if value is not None} | settings_overrides(settings)
     chosen = _settings(preset, overrides, resume=resume)
     if folds and "split.fold" not in overrides:
         _cross_validate(console, chosen, _out(out, resume, chosen), audit=audit, evaluate=evaluate)
@@ -102,16 +110,6 @@ def train(
     console.emit(values)
     console.refusals(result.refusals)
     console.finish(result.refusals)
-
-
-def _pairs(texts: list[str] | None) -> dict[str, Any]:
-    pairs: dict[str, Any] = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise SettingsError(f"{text!r} is not of the form KEY=VALUE", where="--set")
-        pairs[key.strip()] = value
-    return pairs
 
 
 def _settings(preset: str | None, overrides: dict[str, Any], *, resume: Path | None) -> RunSettings:
