@@ -113,6 +113,36 @@ def test_folds_are_runs_of_their_own_that_cover_every_image_once(class_folders: 
         next(fold_settings(load_settings()))
 
 
+def test_without_validation_images_the_last_epoch_is_taken(class_folders: Path, tmp_path: Path) -> None:
+    unvalidated = {"split__valid": 0, "training__select": "last"}
+    settings = _settings(class_folders, split__folds=2, **unvalidated)
+    folder = train(settings, tmp_path / "fold", audit=False).folder
+    predictions = read_predictions(folder.predictions)
+    assert set(predictions["split"]) == {"test"} and len(predictions) == 60
+    assert json.loads(folder.summary.read_text())["best_epoch"] == 3
+    history = pd.read_csv(folder.history)
+    assert history["train_loss"].notna().all() and "valid_loss" not in history
+    everything = train(_settings(class_folders, split__test=0, **unvalidated), tmp_path / "all", audit=False).folder
+    assert len(Catalogue.read(everything.split).in_split("train")) == 120
+    assert everything.summary.is_file() and not everything.predictions.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({}, "training.select"),
+        ({"training__select": "last", "training__schedule": "plateau"}, "training.schedule"),
+        ({"training__select": "last", "training__early_stopping": {"patience": 2}}, "training.early_stopping"),
+    ],
+)
+def test_what_needs_validation_images_is_refused_without(
+    class_folders: Path, tmp_path: Path, changes: dict[str, object], where: str
+) -> None:
+    with pytest.raises(SettingsError, match="validation images") as caught:
+        train(_settings(class_folders, split__valid=0, **changes), tmp_path / "run", audit=False)
+    assert caught.value.where == where
+
+
 def test_the_papers_split_names_the_patients_it_leaks(tmp_path: Path) -> None:
     write_phantoms(tmp_path / "phantoms", PhantomSettings(images=120, size=64, regions=("humerus",)), workers=1)
     notes: list[str] = []

@@ -105,7 +105,7 @@ def train(
         return
     result = _train(console, chosen, _out(out, resume, chosen), resume=resume is not None, audit=audit)
     values = result.as_dict()
-    if evaluate:
+    if evaluate and result.folder.predictions.is_file():
         values["metrics"] = _evaluate(console, result.folder.path)
     console.emit(values)
     console.refusals(result.refusals)

@@ -124,15 +124,18 @@ def _folds(catalogue: Catalogue, settings: SplitSettings) -> Catalogue:
     folds = settings.folds or 0
     if settings.method not in ("auto", "grouped"):
         raise SettingsError(f"split.folds goes with grouped splits, not with split.method={settings.method}")
-    if folds < 3:
+    if folds < 3 and settings.valid > 0:
         raise SettingsError(
-            "2 folds leave nothing to train on: one is tested on, one validated on", where="split.folds"
+            "2 folds leave nothing to train on: one is tested on, one validated on",
+            where="split.folds",
+            hint="split.valid=0 validates on none",
         )
     if settings.fold >= folds:
         raise SettingsError(f"there is no fold {settings.fold} of {folds}; they count from 0", where="split.fold")
     parts = _placed(catalogue.images, {str(fold): 1 / folds for fold in range(folds)}, settings)
-    test, valid = str(settings.fold), str((settings.fold + 1) % folds)
-    names = np.where(parts == test, "test", np.where(parts == valid, "valid", "train")).astype(object)
+    names = np.where(parts == str(settings.fold), "test", "train").astype(object)
+    if settings.valid > 0:
+        names[parts == str((settings.fold + 1) % folds)] = "valid"
     result = _done(_with_split(catalogue, names), f"fold {settings.fold} of {folds}")
     if _own_splits(catalogue):
         return _warned(result, "the data set's own split is not used: the folds are made of all its images")

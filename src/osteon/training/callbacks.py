@@ -74,7 +74,7 @@ class Checkpoints(Checkpoint):
         """Save the best and the last state."""
         if not isinstance(pl_module, Classifier):
             return
-        loss = pl_module.epoch_values["valid_loss"]
+        loss = pl_module.epoch_values.get("valid_loss", math.nan)
         value = math.nan if self.select == "last" else pl_module.epoch_values[f"valid_{self.select}"]
         if self._improves(value, loss):
             self.best_value, self.best_loss, self.best_epoch = value, loss, trainer.current_epoch + 1
@@ -137,12 +137,11 @@ class Progress(Callback):
         if not trainer.is_global_zero or not isinstance(pl_module, Classifier):
             return
         values = pl_module.epoch_values
-        text = (
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
-            f"loss {values['train_loss']:.3f} train, {values['valid_loss']:.3f} valid  "
-            f"valid AUC {values['valid_auc']:.3f}, accuracy {values['valid_accuracy']:.3f}  "
-            f"{values['images_per_second']:.0f} images/s"
-        )
+        text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {values['train_loss']:.3f} train"
+        if "valid_loss" in values:
+            text += f", {values['valid_loss']:.3f} valid  valid AUC {values['valid_auc']:.3f}"
+            text += f", accuracy {values['valid_accuracy']:.3f}"
+        text += f"  {values['images_per_second']:.0f} images/s"
         if self._bar is None:
             self.console.print(text, highlight=False, soft_wrap=True)
         else:

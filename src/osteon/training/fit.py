@@ -52,7 +52,7 @@ class Fit:
 def fit(
     network: Network,
     train: Sample,
-    valid: Sample,
+    valid: Sample | None,
     settings: RunSettings,
     folder: RunFolder,
     *,
@@ -64,7 +64,7 @@ def fit(
     Args:
         network: Standardised images ``(n, channels, size, size)`` to logits ``(n,)``.
         train: What is learnt from.
-        valid: What chooses the epoch and stops early; nothing is learnt from it.
+        valid: What chooses the epoch and stops early; nothing is learnt from it. None: the last epoch is taken.
         settings: The run's settings.
         folder: Where history, checkpoints and logs are written.
         resume: Go on after the last whole epoch, where there is one.
@@ -72,26 +72,31 @@ def fit(
 
     Raises:
         InputError: The checkpoint to resume from cannot be read.
-        SettingsError: The settings do not fit the network or the machine.
+        SettingsError: The settings do not fit the network, the machine or data without a validation set.
         KeyboardInterrupt: The user broke it off; what was kept can be resumed.
     """
     started = time.perf_counter()
     _quieten()
     check_stages(network, settings.training)
+    if valid is None:
+        check_unvalidated(settings.training)
     checkpoints = Checkpoints(folder.checkpoints, settings.training.select)
     trainer = _trainer(settings, folder, checkpoints, [History(folder.history), *callbacks])
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
     rank, world = trainer.global_rank, trainer.world_size
     sampler = EpochSampler(train.labels, settings.training, settings.seed, rank=rank, world_size=world)
-    ordered = OrderedSampler(len(valid), settings.training.batch_size, rank=rank, world_size=world)
+    held_out = None
+    if valid is not None:
+        ordered = OrderedSampler(len(valid), settings.training.batch_size, rank=rank, world_size=world)
+        held_out = loader(valid, ordered)
     if settings.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     if settings.training.compile:
         network.compile()
     module = Classifier(network, settings, len(sampler))
     source = _resumable(checkpoints.last) if resume else None
-    _run(trainer, module, loader(train, sampler), loader(valid, ordered), source)
+    _run(trainer, module, loader(train, sampler), held_out, source)
     return Fit(
         checkpoint=checkpoints.best,
         best_epoch=checkpoints.best_epoch,
@@ -99,6 +104,25 @@ def fit(
         epochs=trainer.current_epoch,
         seconds=time.perf_counter() - started,
     )
+
+
+def check_unvalidated(settings: TrainingSettings) -> None:
+    """Refuse settings that need a validation set.
+
+    Raises:
+        SettingsError: The epoch is chosen, stopped at or slowed down by validation images.
+    """
+    hint = "split.valid above 0 makes a validation set"
+    if settings.select != "last":
+        raise SettingsError(
+            "there are no validation images to choose the epoch",
+            where="training.select",
+            hint=f"training.select=last takes the last one; {hint}",
+        )
+    if settings.early_stopping:
+        raise SettingsError("there are no validation images to stop by", where="training.early_stopping", hint=hint)
+    if settings.schedule == "plateau":
+        raise SettingsError("there are no validation images to go by", where="training.schedule", hint=hint)
 
 
 def load_weights(network: Network, checkpoint: Path) -> None:

@@ -124,10 +124,20 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Work out the epoch's figures over all processes and log them."""
-        if self.trainer.sanity_checking or not self._seen.get("train"):
-            return
-        train, valid = self._gather("train"), self._gather("valid")
-        values = {**_figures(train, "train", curves=False), **_figures(valid, "valid", curves=True)}
+        if not self.trainer.sanity_checking and self._seen.get("train"):
+            self._close_epoch()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Work out the figures after an epoch's last batch where no validation follows."""
+        if self.trainer.is_last_batch and not self.trainer.enable_validation:
+            self._trained_seconds = time.perf_counter() - self._started
+            self._close_epoch()
+
+    def _close_epoch(self) -> None:
+        train = self._gather("train")
+        values = _figures(train, "train", curves=False)
+        if self._seen["valid"]:
+            values |= _figures(self._gather("valid"), "valid", curves=True)
         values |= self._located.figures(self._of_all)
         values["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         values["seconds"] = self._trained_seconds

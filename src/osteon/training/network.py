@@ -38,7 +38,7 @@ class NetworkMethod(Method):
         result = fit(
             make_network(job.settings),
             job.prepared.sample("train", job.settings),
-            job.prepared.sample("valid", job.settings),
+            job.prepared.sample("valid", job.settings) if job.prepared.has("valid") else None,
             job.settings,
             job.folder,
             resume=job.resume,

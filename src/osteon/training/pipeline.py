@@ -97,7 +97,10 @@ def train(
     facts = method.fit(job)
     if _helps():
         sys.exit(0)
-    _predict(job, method.load(folder, settings))
+    if len(job.held_out):
+        _predict(job, method.load(folder, settings))
+    else:
+        note("no image is held out, so there are no predictions to evaluate")
     summary = _write_summary(job, facts)
     return TrainingRun(folder, summary, prepared.catalogue, prepared.refusals)
 

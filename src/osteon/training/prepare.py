@@ -34,6 +34,10 @@ class Prepared:
     refusals: tuple[Refusal, ...]
     masks: MaskSet | None = None
 
+    def has(self, split: str) -> bool:
+        """Return whether a split holds any image."""
+        return not self.catalogue.in_split(split).empty
+
     def sample(self, split: str, settings: RunSettings) -> Sample:
         """Return the images of one split.
 
