@@ -1,4 +1,4 @@
-"""Image files to grey pixels: PNG, JPEG and TIFF, bounded, oriented, and as far as a damaged file goes.
+"""Image files to grey pixels: PNG, JPEG, TIFF and DICOM, bounded, oriented, and as far as a damaged file goes.
 
 Nothing but :class:`UnreadableImageError` leaves :func:`read_image`, whatever the bytes. No switch of Pillow's is
 touched, so threads, processes and other users of Pillow are not disturbed.
@@ -7,7 +7,6 @@ touched, so threads, processes and other users of Pillow are not disturbed.
 from __future__ import annotations
 
 import io
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +16,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
+from osteon.data.colour import SIDE, colourfulness
+from osteon.data.files import LIMITS as LIMITS
+from osteon.data.files import Limits as Limits
+from osteon.data.files import Refused, load_bytes
 from osteon.data.repair import Repaired, repair
 from osteon.errors import InputError, Refusal
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom")
 """File names that readers take for images, in lower case."""
 
 _EXIF_ORIENTATION = 0x0112
@@ -30,23 +33,6 @@ _PHOTOMETRIC = 262
 _BITS_PER_SAMPLE = 258
 _WHITE_IS_ZERO = 0
 _DICOM_PREAMBLE = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds that keep a hostile or mistaken file from filling the memory.
-
-    Attributes:
-        bytes: Largest file, in bytes.
-        pixels: Largest width times height, checked in the header before anything is decoded. Pillow itself stops
-            at twice its ``Image.MAX_IMAGE_PIXELS`` (179 million).
-    """
-
-    bytes: int = 256 * 1024 * 1024
-    pixels: int = 100_000_000
-
-
-LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +44,14 @@ class DecodedImage:
             after the file's orientation tag. Bright is what the file shows as bright.
         damaged: Whether a part of the picture could not be read; that part is black where it is known.
         notes: What else is worth knowing, as sentences.
+        colourfulness: How much colour was left out (:func:`osteon.data.colour.colourfulness`); ``None`` where the file
+            stores grey only.
     """
 
     pixels: Pixels
     damaged: bool = False
     notes: tuple[str, ...] = ()
+    colourfulness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +66,10 @@ class UnreadableImageError(InputError):
 
     Attributes:
         refusal: File, stable reason code and words. Codes: ``missing``, ``not_a_file``, ``no_access``,
-            ``zero_bytes``, ``too_many_bytes``, ``too_many_pixels``, ``dicom_not_supported``, ``unsupported_format``,
-            ``not_an_image``, ``several_frames``, ``unsupported_pixels``, ``truncated``, ``corrupt``.
+            ``zero_bytes``, ``too_many_bytes``, ``too_many_pixels``, ``unsupported_format``,
+            ``not_an_image``, ``several_frames``, ``unsupported_pixels``, ``truncated``, ``corrupt``; and of DICOM
+            ``no_pixels``, ``pixel_length``, ``unsupported_syntax``, ``missing_codec``, ``decoder_crashed``,
+            ``decoder_timeout``, ``decoder_memory``.
     """
 
     def __init__(self, refusal: Refusal, hint: str | None = None) -> None:
@@ -108,9 +99,9 @@ def read_image(source: Path | str | bytes, *, limits: Limits = LIMITS, at_least:
     """
     name = "<bytes>" if isinstance(source, bytes) else str(source)
     try:
-        data = _checked_bytes(source, limits) if isinstance(source, bytes) else _file_bytes(Path(source), limits)
+        data = load_bytes(source, limits)
         return _decoder(data)(data, limits, at_least)
-    except _Refused as refused:
+    except Refused as refused:
         raise UnreadableImageError(Refusal(name, refused.reason, refused.detail), refused.hint) from None
 
 
@@ -119,7 +110,7 @@ def read_image_uint8(
 ) -> EightBitImage:
     """Decode an image as :func:`read_image` does and bring deeper grey values to 8 bits with :func:`to_uint8`."""
     image = read_image(source, limits=limits, at_least=at_least)
-    return EightBitImage(to_uint8(image.pixels), image.damaged, image.notes)
+    return EightBitImage(to_uint8(image.pixels), image.damaged, image.notes, image.colourfulness)
 
 
 def to_uint8(pixels: Pixels) -> npt.NDArray[np.uint8]:
@@ -134,49 +125,13 @@ def to_uint8(pixels: Pixels) -> npt.NDArray[np.uint8]:
     """
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
-    top = _top(int(pixels.max(initial=0)))
+    top = _top(int(pixels.max(initial=0))) if depth is None else 2**depth - 1
     table = np.rint(np.arange(top + 1) * (255.0 / top)).astype(np.uint8)
     return np.asarray(table[pixels], dtype=np.uint8)
 
 
 def _top(maximum: int) -> int:
     return next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if maximum < 2**bits)
-
-
-class _Refused(Exception):  # noqa: N818 - not an error of its own; read_image turns it into one with the file's name
-    def __init__(self, reason: str, detail: str, hint: str | None = None) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-        self.hint = hint
-
-
-def _file_bytes(path: Path, limits: Limits) -> bytes:
-    try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "not a plain file"
-            raise _Refused("not_a_file", f"is {kind}")
-        if about.st_size > limits.bytes:
-            raise _too_many_bytes(about.st_size, limits)
-        with path.open("rb") as file:
-            return _checked_bytes(file.read(limits.bytes + 1), limits)
-    except FileNotFoundError:
-        raise _Refused("missing", "file not found") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _Refused("no_access", f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _checked_bytes(data: bytes, limits: Limits) -> bytes:
-    if not data:
-        raise _Refused("zero_bytes", "the file is empty (zero bytes)")
-    if len(data) > limits.bytes:
-        raise _too_many_bytes(len(data), limits)
-    return data
-
-
-def _too_many_bytes(size: int, limits: Limits) -> _Refused:
-    return _Refused("too_many_bytes", f"{size / 1e6:,.0f} MB, more than the {limits.bytes / 1e6:,.0f} MB allowed")
 
 
 Decoder = Callable[[bytes, Limits, int | None], DecodedImage]
@@ -202,8 +157,8 @@ def _decoder(data: bytes) -> Decoder:
             return lambda data, limits, at_least: _read_picture(data, formats, limits, at_least)
     for signature, words in _OTHER_FORMATS.items():
         if data.startswith(signature):
-            raise _Refused("unsupported_format", f"is {words}", "Convert it to PNG, JPEG or TIFF")
-    raise _Refused("not_an_image", "is not an image: its first bytes are those of no known format")
+            raise Refused("unsupported_format", f"is {words}", "Convert it to PNG, JPEG or TIFF")
+    raise Refused("not_an_image", "is not an image: its first bytes are those of no known format")
 
 
 _FORMATS = {
@@ -217,11 +172,10 @@ _FORMATS = {
 
 
 def _read_dicom(data: bytes, limits: Limits, at_least: int | None) -> DecodedImage:
-    raise _Refused(
-        "dicom_not_supported",
-        "is a DICOM file, which this version does not read yet",
-        "Export it as PNG or TIFF from the viewer",
-    )
+    from osteon.data.dicom import decode_dicom  # pydicom is imported only where DICOM is read
+
+    image = decode_dicom(data, limits=limits)
+    return replace(image.image, notes=tuple(flag.detail for flag in image.flags))
 
 
 class _Source(io.BytesIO):
@@ -241,10 +195,10 @@ def _read_picture(data: bytes, kind: str, limits: Limits, at_least: int | None) 
             return _decode(data, kind, limits, at_least)
         except (OSError, SyntaxError, ValueError) as error:
             return _decode_damaged(data, kind, limits, at_least, error)
-    except _Refused:
+    except Refused:
         raise
     except Exception as error:  # Pillow's plugins raise almost anything on broken bytes
-        raise _Refused("corrupt", f"is a damaged {kind}: {_words(error)}") from None
+        raise Refused("corrupt", f"is a damaged {kind}: {_words(error)}") from None
 
 
 def _decode_damaged(data: bytes, kind: str, limits: Limits, at_least: int | None, error: Exception) -> DecodedImage:
@@ -252,7 +206,7 @@ def _decode_damaged(data: bytes, kind: str, limits: Limits, at_least: int | None
     repaired = repair(data, kind, limits.pixels)
     if repaired is None:
         reason = "truncated" if "truncated" in str(error).lower() else "corrupt"
-        raise _Refused(reason, f"is a damaged {kind} of which nothing can be read: {_words(error)}") from None
+        raise Refused(reason, f"is a damaged {kind} of which nothing can be read: {_words(error)}") from None
     image = _decode(repaired.data, kind, limits, at_least, repaired)
     return replace(image, damaged=True)
 
@@ -268,6 +222,7 @@ def _decode(
     source = _Source(data)
     with _opened(source, kind, limits) as image:
         notes = _frame_notes(image)
+        colour = _jpeg_colour(data, image) if kind == "JPEG" else None
         if at_least is not None and kind == "JPEG":
             image.draft("L", (at_least, at_least))
         elif kind == "JPEG":
@@ -277,13 +232,27 @@ def _decode(
         if kind == "JPEG" and source.starved and repaired is None:
             raise OSError("image file is truncated")  # only where others switched Pillow's own check off
         pixels = _grey(image)
+        if kind != "JPEG" and image.mode not in _GREY_MODES:
+            colour = colourfulness(image)
         notes += _depth_notes(image, data)
         if repaired is not None:
             pixels, share = repaired.finish(pixels)
             if share == 0:
-                raise _Refused("truncated", "ends before the picture begins")
+                raise Refused("truncated", "ends before the picture begins")
             notes += (_damage_note(share),)
-        return DecodedImage(_oriented(pixels, image), notes=notes)
+        return DecodedImage(_oriented(pixels, image), notes=notes, colourfulness=colour)
+
+
+_GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+
+def _jpeg_colour(data: bytes, header: ImageFile.ImageFile) -> float | None:
+    """Measure colour on a copy decoded at up to 1/8 of the size: the grey values are decoded without it."""
+    if header.mode in _GREY_MODES:
+        return None
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        image.draft("RGB", (SIDE, SIDE))
+        return colourfulness(image)
 
 
 def _opened(source: io.BytesIO, kind: str, limits: Limits) -> ImageFile.ImageFile:
@@ -291,11 +260,11 @@ def _opened(source: io.BytesIO, kind: str, limits: Limits) -> ImageFile.ImageFil
     try:
         image = Image.open(source, formats=[kind])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _Refused("too_many_pixels", f"has too many pixels: {_words(error)}") from None
+        raise Refused("too_many_pixels", f"has too many pixels: {_words(error)}") from None
     width, height = image.size
     if width * height > limits.pixels:
         detail = f"{width} x {height} pixels, more than the {limits.pixels / 1e6:,.0f} million allowed"
-        raise _Refused("too_many_pixels", detail)
+        raise Refused("too_many_pixels", detail)
     return image
 
 
@@ -309,7 +278,7 @@ def _frame_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
         image.seek(index)
         if image.width * image.height >= first:
             detail = f"holds {frames} frames (pages), and which one is meant is not known"
-            raise _Refused("several_frames", detail, "Save each frame as a file of its own")
+            raise Refused("several_frames", detail, "Save each frame as a file of its own")
     image.seek(0)
     return (f"holds {frames} frames; the first and largest is read",)
 
@@ -319,7 +288,7 @@ def _grey(image: Image.Image) -> Pixels:
     if image.mode.startswith("I;16") or image.mode == "I":
         return _deep_grey(image)
     if image.mode == "F":
-        raise _Refused("unsupported_pixels", "holds floating-point grey values", "Save it with 8 or 16 bits")
+        raise Refused("unsupported_pixels", "holds floating-point grey values", "Save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         black = Image.new("RGB", image.size)
@@ -334,7 +303,7 @@ def _deep_grey(image: Image.Image) -> npt.NDArray[np.uint16]:
     values = np.asarray(image)
     if values.size and (values.min() < 0 or values.max() > np.iinfo(np.uint16).max):
         detail = f"holds grey values from {values.min()} to {values.max()}, outside of 0-65535"
-        raise _Refused("unsupported_pixels", detail, "Save it with 8 or 16 bits")
+        raise Refused("unsupported_pixels", detail, "Save it with 8 or 16 bits")
     pixels = values.astype(np.uint16)
     if _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts this at up to 8 bits only
         pixels = np.asarray(_top(int(pixels.max(initial=0))) - pixels, dtype=np.uint16)
