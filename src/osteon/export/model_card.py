@@ -1,0 +1,246 @@
+"""What a model file says of itself: a versioned, validated record in its metadata. It never needs torch."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from osteon.config import Fit, Settings
+from osteon.errors import InputError
+
+FORMAT = 1
+KEY = "osteon"
+ALL = "all"
+"""Name under which what holds for images of any region is kept."""
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class Figure(Settings):
+    """A figure with its interval; None where it is undefined.
+
+    Attributes:
+        value: The estimate.
+        low: Lower bound of its 95 % interval.
+        high: Upper bound.
+        n: Cases that it rests on.
+        reason: Why it is undefined, else empty.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = Field(0, ge=0)
+    reason: str = ""
+
+    def text(self, digits: int = 3) -> str:
+        """Return e.g. ``"0.875 (0.772-0.935)"``, or ``"NA"``."""
+        if self.value is None:
+            return "NA"
+        bounds = "" if self.low is None or self.high is None else f" ({self.low:.{digits}f}–{self.high:.{digits}f})"
+        return f"{self.value:.{digits}f}{bounds}"
+
+
+class InputRules(Settings):
+    """What the graph takes.
+
+    Attributes:
+        size: Rows and columns of the square that the network sees.
+        fit: How a picture is brought into it.
+        layout: ``image``: one picture (height, width) of any size, uint16; ``squares``: (n, size, size), uint8.
+    """
+
+    size: int = Field(ge=16, le=4096)
+    fit: Fit
+    layout: Literal["image", "squares"] = "image"
+
+
+class Outputs(Settings):
+    """What the graph gives beside ``probability`` (n,) and ``logit`` (n,).
+
+    Attributes:
+        embedding: Length of ``embedding`` (n, d).
+        map: How ``map`` (n, h, w), in 0-1, comes about: ``learnt`` from outlines, ``cam``: what each place adds to the
+            logit; None: there is none.
+        map_cells: Its rows and columns.
+    """
+
+    embedding: int = Field(ge=1)
+    map: Literal["learnt", "cam"] | None = None
+    map_cells: tuple[int, int] | None = None
+
+
+class OperatingPoint(Settings):
+    """A threshold on the calibrated probability.
+
+    Attributes:
+        name: ``youden``, ``kappa`` or ``sensitive``.
+        threshold: From this probability on an image is called positive.
+        chosen_on: Which images it was chosen on.
+        measured: By set of images (``validation``, ``test``, ``cross_validation``), sensitivity and specificity there.
+    """
+
+    name: str
+    threshold: Probability
+    chosen_on: str
+    measured: dict[str, dict[str, Figure]] = {}
+
+
+class Calibration(Settings):
+    """From the raw logit to the calibrated probability: ``1 / (1 + exp(-logit / temperature))``.
+
+    Attributes:
+        temperature: Divisor of the logit.
+        fitted_on: Which images it was fitted on.
+        n: How many.
+        measured: Calibration error, Brier score and log loss of ``before`` and ``after`` (and of ``isotonic``, which
+            is given for comparison only).
+    """
+
+    temperature: float = Field(gt=0)
+    fitted_on: str
+    n: int = Field(ge=0)
+    measured: dict[str, dict[str, Figure]] = {}
+
+
+class ConformalQuantiles(Settings):
+    """Quantiles of one minus the probability of the true class, for each error rate, one list a class.
+
+    Attributes:
+        negatives: Images of the negative class that they rest on.
+        positives: Of the positive class.
+        negative: Of the negative class, one for each error rate.
+        positive: Of the positive class.
+    """
+
+    negatives: int = Field(ge=1)
+    positives: int = Field(ge=1)
+    negative: tuple[Probability, ...]
+    positive: tuple[Probability, ...]
+
+
+class Conformal(Settings):
+    """Split-conformal sets, class by class (Vovk 2013, Conditional validity of inductive conformal predictors).
+
+    Attributes:
+        error_rates: For which there are quantiles, ascending.
+        default: The one taken unless asked otherwise.
+        quantiles: By region where there are images enough; ``all`` always.
+        fitted_on: Which images they rest on.
+        measured: By error rate (as text), coverage and share of uncertain answers on images not used for them.
+    """
+
+    error_rates: tuple[Probability, ...]
+    default: Probability
+    quantiles: dict[str, ConformalQuantiles]
+    fitted_on: str
+    measured: dict[str, dict[str, Figure]] = {}
+
+
+class DataFacts(Settings):
+    """What the network was taught on.
+
+    Attributes:
+        name: Of the data set.
+        images: How many it was taught on.
+        positives: How many of them are positive.
+        regions: Images by body region; what is not here it has never seen.
+        licence: Of the data.
+        attribution: Whom to name.
+    """
+
+    name: str
+    images: int = Field(ge=0)
+    positives: int = Field(ge=0)
+    regions: dict[str, int]
+    licence: str = ""
+    attribution: str = ""
+
+
+class ModelCard(Settings):
+    """Everything that a model file says of itself.
+
+    Attributes:
+        format: Version of this record.
+        name: What the model is called.
+        target: What a positive image shows, e.g. ``fractured``.
+        network: Name in the registry.
+        precision: Of its weights.
+        input: What it takes.
+        outputs: What it gives.
+        calibration: From logit to probability.
+        operating_points: Thresholds; the first is the default.
+        conformal: Sets for "I don't know"; None where no held-out images were there.
+        gate: Statistics of its embedding over images like those it was taught on, for the input gate.
+        data: What it was taught on.
+        metrics: By set of images, then by metric.
+        software: Versions of what made it.
+        weights_sha256: Of the graph with its weights, as it lies in the file.
+        notes: What else its user must know.
+    """
+
+    format: Literal[1] = FORMAT
+    name: str
+    target: str
+    network: str
+    precision: Precision = "fp32"
+    input: InputRules
+    outputs: Outputs
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
+    conformal: Conformal | None = None
+    gate: dict[str, Any] | None = None
+    data: DataFacts
+    metrics: dict[str, dict[str, Figure]] = {}
+    software: dict[str, str] = {}
+    weights_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
+    notes: tuple[str, ...] = ()
+
+    @property
+    def threshold(self) -> float:
+        """The default threshold."""
+        return self.operating_points[0].threshold
+
+    def operating_point(self, name: str) -> OperatingPoint:
+        """Return the operating point of this name.
+
+        Raises:
+            InputError: There is none.
+        """
+        for point in self.operating_points:
+            if point.name == name:
+                return point
+        known = ", ".join(point.name for point in self.operating_points)
+        raise InputError(f"the model has no operating point {name!r}", hint=f"It has {known}")
+
+    def to_json(self) -> str:
+        """Return the record as it is kept in the file."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> ModelCard:
+        """Read and check a record.
+
+        Raises:
+            InputError: It is of a newer version, or breaks its rules.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"the model's record is not JSON: {error}", where=where) from None
+        version = values.get("format") if isinstance(values, dict) else None
+        if isinstance(version, int) and version > FORMAT:
+            raise InputError(
+                f"the model file has format {version}, this version reads up to {FORMAT}",
+                where=where,
+                hint="pip install --upgrade osteon",
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise InputError(f"the model's record is not valid: {place}: {first['msg']}", where=where) from None

@@ -1,0 +1,126 @@
+"""Statistics of a grey picture that tell radiographs from other pictures, taken from a small copy of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.ndimage import uniform_filter
+
+from osteon.data.images import Pixels
+
+Grey = npt.NDArray[np.float32]
+Vector = npt.NDArray[np.float64]
+
+SIDE = 128
+"""The copy's longer side is between 2/3 and 4/3 of this, or the picture's own if that is less."""
+
+MOST_READ = 1024
+"""Rows and columns read of a larger picture, evenly spread; the copy averages over those."""
+
+POLAR = (
+    "border_mean", "border_dark", "corner_level", "median", "mean", "flat_level", "edge_level",
+    "dark_share", "bright_share", "skewness", "ridge_skewness",
+)  # fmt: skip
+"""Statistics that change when greys are inverted, in the order of :func:`polar_statistics`."""
+
+TEXTURE = (
+    "roughness", "spikiness", "decorrelation_1", "decorrelation_4", "flat_share", "fine_band", "middle_band",
+    "axis_alignment", "entropy", "row_profile", "column_profile", "middle_share",
+)  # fmt: skip
+"""Statistics that do not, in the order of :func:`texture_statistics`."""
+
+
+def small_copy(pixels: Pixels) -> Grey:
+    """Return an averaged small copy on the scale of the pixels, shape ``(height, width)``."""
+    step = max(1, min(pixels.shape) // MOST_READ, -(-max(pixels.shape) // (4 * MOST_READ)))
+    sparse = pixels[::step, ::step]
+    factor = max(1, round(max(sparse.shape) / SIDE))
+    if sparse.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(sparse)).reduce(factor), dtype=np.float32)
+    return _averaged(sparse, factor)
+
+
+def _averaged(pixels: Pixels, factor: int) -> Grey:
+    """Average over squares; the rest of an uneven division is left out, unless nothing else is there."""
+    down, across = (min(factor, size) for size in pixels.shape)
+    rows, columns = pixels.shape[0] // down, pixels.shape[1] // across
+    squares = pixels[: rows * down, : columns * across].reshape(rows, down, columns, across)
+    return np.asarray(squares.mean(axis=(1, 3), dtype=np.float32))
+
+
+def stretched(copy: Grey) -> Grey:
+    """Bring a copy's percentiles 0.5 and 99.5 to 0 and 1, and cut what is beyond."""
+    low, high = np.percentile(copy, (0.5, 99.5))
+    return np.asarray(np.clip((copy - low) / max(float(high - low), 1e-6), 0.0, 1.0), dtype=np.float32)
+
+
+def polar_statistics(grey: Grey) -> Vector:
+    """Return what tells dark from bright: background, flat parts, edges, ridges; see :data:`POLAR`.
+
+    Args:
+        grey: Values of 0-1, at least 8 pixels a side.
+    """
+    slope = _slope(grey)
+    flat = slope <= np.quantile(slope, 0.3)
+    inner = grey[:-1, :-1]
+    ring = _ring(grey)
+    mean, spread = float(grey.mean()), float(grey.std()) + 1e-6
+    ridges = grey - uniform_filter(grey, 5)
+    values = (
+        ring.mean(), (ring < 0.3).mean(), _corner_level(grey), np.median(grey), mean, inner[flat].mean(),
+        (inner * slope).sum() / (slope.sum() + 1e-6) - mean, (grey < 0.2).mean(), (grey > 0.8).mean(),
+        ((grey - mean) ** 3).mean() / spread**3, (ridges**3).mean() / ((ridges**2).mean() + 1e-8) ** 1.5,
+    )  # fmt: skip
+    return np.array(values, dtype=np.float64)
+
+
+def texture_statistics(grey: Grey) -> Vector:
+    """Return roughness, correlation, bands of frequency, alignment, use of the greys; see :data:`TEXTURE`.
+
+    Args:
+        grey: Values of 0-1, at least 8 pixels a side.
+    """
+    across, down = np.diff(grey, axis=1)[:-1], np.diff(grey, axis=0)[:, :-1]
+    slope = np.hypot(across, down)
+    variance = float(grey.var()) + 1e-6
+    steep = slope >= np.quantile(slope, 0.8)
+    aligned = np.maximum(np.abs(across), np.abs(down))[steep] / (slope[steep] + 1e-6)
+    smooth_3, smooth_9 = uniform_filter(grey, 3), uniform_filter(grey, 9)
+    shares = np.bincount((grey * 31.999).astype(np.intp).ravel(), minlength=32) / grey.size
+    values = (
+        _log(slope.mean() / variance**0.5), _log((slope**2).mean() / (slope.mean() ** 2 + 1e-9)),
+        _log(_decorrelation(grey, 1) / variance), _log(_decorrelation(grey, 4) / variance), (slope < 0.01).mean(),
+        _log((grey - smooth_3).var() / variance), _log((smooth_3 - smooth_9).var() / variance), aligned.mean(),
+        -(shares * np.log2(shares + 1e-9)).sum(), grey.mean(axis=1).var() / variance,
+        grey.mean(axis=0).var() / variance, ((grey > 0.3) & (grey < 0.7)).mean(),
+    )  # fmt: skip
+    return np.array(values, dtype=np.float64)
+
+
+def _slope(grey: Grey) -> Grey:
+    return np.asarray(np.hypot(np.diff(grey, axis=1)[:-1], np.diff(grey, axis=0)[:, :-1]))
+
+
+def _ring(grey: Grey) -> Grey:
+    """Return the outer 6 % on each side."""
+    y, x = (max(1, round(0.06 * size)) for size in grey.shape)
+    parts = grey[:y], grey[-y:], grey[y:-y, :x], grey[y:-y, -x:]
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def _corner_level(grey: Grey) -> float:
+    """Return the second darkest of the corners' mean values."""
+    y, x = (max(1, size // 8) for size in grey.shape)
+    corners = grey[:y, :x], grey[:y, -x:], grey[-y:, :x], grey[-y:, -x:]
+    return float(np.sort([corner.mean() for corner in corners])[1])
+
+
+def _decorrelation(grey: Grey, lag: int) -> float:
+    """Return half the mean squared difference of pixels so far apart."""
+    across, down = grey[:, lag:] - grey[:, :-lag], grey[lag:] - grey[:-lag]
+    return float(((across**2).mean() + (down**2).mean()) / 4)
+
+
+def _log(value: float) -> float:
+    return float(np.log(value + 1e-4))

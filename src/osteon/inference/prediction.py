@@ -1,0 +1,145 @@
+"""What a predictor answers: per image, and per study of several views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from osteon.data.flags import Flag
+from osteon.errors import Refusal
+from osteon.inference.heat_map import HeatMap
+
+Verdict = Literal["positive", "negative", "uncertain", "refused"]
+StudyPooling = Literal["mean", "max", "noisy_or"]
+
+NOT_A_DEVICE = "Research use only. Not a medical device."
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one image.
+
+    Attributes:
+        name: The file, or what the caller called it.
+        study: The study that it belongs to; its own name where none is known.
+        region: Body region, where known; else empty.
+        height: Rows of the original in pixels; 0 if it could not be read.
+        width: Columns.
+        probability: Calibrated probability of the target, 0-1; None when refused.
+        logit: Raw logit of the network; None when refused.
+        threshold: From which probability on it is called positive.
+        positive: The call by the threshold; None when refused.
+        verdict: ``positive`` or ``negative`` where the conformal set holds that class alone; else ``uncertain``: have
+            it read; ``refused``: nothing was computed.
+        error_rate: Of the conformal set; None where the model has none, and the verdict is the call.
+        flags: What was noticed about the image.
+        refusal: Why nothing was computed.
+        heat_map: Where the network saw it, if asked for.
+    """
+
+    name: str
+    study: str
+    region: str = ""
+    height: int = 0
+    width: int = 0
+    probability: float | None = None
+    logit: float | None = None
+    threshold: float = 0.5
+    positive: bool | None = None
+    verdict: Verdict = "refused"
+    error_rate: float | None = None
+    flags: tuple[Flag, ...] = ()
+    refusal: Refusal | None = None
+    heat_map: HeatMap | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the answer as plain data, without the heat map."""
+        values: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("name", "study", "region", "height", "width", "probability", "logit", "threshold", "positive")
+        }
+        values |= {"verdict": self.verdict, "error_rate": self.error_rate}
+        values["flags"] = [flag.as_dict() for flag in self.flags]
+        values["refusal"] = None if self.refusal is None else self.refusal.as_dict()
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPrediction:
+    """The answer for one study.
+
+    Attributes:
+        study: Its name.
+        views: The answers for its images, in their order.
+        probability: Of all views that could be computed; None where none could.
+        positive: The call by the threshold.
+        verdict: ``positive`` if any view is; ``negative`` if every view is; ``refused`` if no view could be computed;
+            else ``uncertain``.
+        pooling: How the views' probabilities became one.
+    """
+
+    study: str
+    views: tuple[Prediction, ...]
+    probability: float | None
+    positive: bool | None
+    verdict: Verdict
+    pooling: StudyPooling = "mean"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the answer as plain data, without heat maps."""
+        return {
+            "study": self.study,
+            "probability": self.probability,
+            "positive": self.positive,
+            "verdict": self.verdict,
+            "pooling": self.pooling,
+            "views": [view.as_dict() for view in self.views],
+        }
+
+
+def pool_study(study: str, views: Sequence[Prediction], pooling: StudyPooling = "mean") -> StudyPrediction:
+    """Join the views of one study.
+
+    A break is often seen in one view alone, so one positive view makes the study positive, while it takes every view to
+    call it negative; a refused view leaves it uncertain unless another is positive.
+
+    Args:
+        study: Its name.
+        views: Their answers.
+        pooling: ``mean`` of the probabilities (as MURA pools), ``max``, or ``noisy_or``: one minus the product of
+            their complements.
+    """
+    known = [view.probability for view in views if view.probability is not None]
+    if not known:
+        return StudyPrediction(study, tuple(views), None, None, "refused", pooling)
+    probability = _pooled(known, pooling)
+    threshold = next(view.threshold for view in views if view.probability is not None)
+    return StudyPrediction(study, tuple(views), probability, probability >= threshold, _verdict(views), pooling)
+
+
+def _pooled(probabilities: Sequence[float], pooling: StudyPooling) -> float:
+    if pooling == "max":
+        return max(probabilities)
+    if pooling == "mean":
+        return sum(probabilities) / len(probabilities)
+    none = 1.0
+    for probability in probabilities:
+        none *= 1 - probability
+    return 1 - none
+
+
+def _verdict(views: Sequence[Prediction]) -> Verdict:
+    verdicts = {view.verdict for view in views}
+    if "positive" in verdicts:
+        return "positive"
+    return "negative" if verdicts == {"negative"} else "uncertain"
+
+
+def verdict_words(verdict: Verdict, target: str) -> str:
+    """Return the verdict as a reader hears it."""
+    if verdict == "positive":
+        return f"likely {target}"
+    if verdict == "negative":
+        return f"likely not {target}" if target != "abnormal" else "likely normal"
+    return "uncertain: have it read" if verdict == "uncertain" else "no answer"

@@ -1,0 +1,302 @@
+"""From a radiograph to a calibrated answer, with the model file alone: no torch.
+
+    predictor = Predictor()
+    predictor.predict("wrist.png").verdict
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.data.flags import Flag
+from osteon.data.images import DecodedImage, UnreadableImageError, read_image, to_uint8
+from osteon.errors import InputError, Refusal, SettingsError
+from osteon.export.model_card import ALL, ModelCard
+from osteon.export.model_file import ModelFile, read_model_file
+from osteon.inference.aggregation import expit
+from osteon.inference.heat_map import HeatMap
+from osteon.inference.prediction import Prediction, Verdict
+from osteon.inference.runtime import Runtime, RuntimeName, Scores, make_runtime
+from osteon.inference.shipped import shipped_model
+from osteon.inference.views import View
+from osteon.transforms.preprocess import fit_grey, placement
+
+if TYPE_CHECKING:
+    from osteon.inference.gate import EmbeddingGate, PixelGate
+
+log = logging.getLogger(__name__)
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Source = str | Path | bytes | Pixels | DecodedImage
+ARRAY = "<array>"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """An image to be answered for.
+
+    Attributes:
+        source: A file's path, its bytes, grey pixels ``(height, width)`` with bone bright, or a decoded image.
+        name: What it is called in the answer; empty: the path.
+        study: The study that it belongs to; empty: its own.
+        region: Body region where known, e.g. ``hand``; a DICOM file's own is taken where this is empty.
+    """
+
+    source: Source
+    name: str = ""
+    study: str = ""
+    region: str = ""
+
+    @classmethod
+    def of(cls, source: Source | Case) -> Case:
+        """Return the case of a source that has no name of its own."""
+        if isinstance(source, Case):
+            return source
+        return cls(source, str(source) if isinstance(source, str | Path) else ARRAY)
+
+
+class Predictor:
+    """Answers for radiographs.
+
+    Args:
+        model: A model file, or None for the one that comes with the package.
+        target: What the user asks for, e.g. ``fractured``; None takes whatever the model's target is.
+        operating_point: Name of the model's threshold; None: its first.
+        error_rate: Of the conformal sets behind "uncertain"; None: the model's default.
+        runtime: ``onnxruntime``, ``openvino``, or ``auto``: OpenVINO where it is installed.
+        threads: Cores for one image; folders are spread over images instead.
+        gate: Whether input that is no radiograph of a kind the model knows is held back.
+
+    Attributes:
+        card: What the model says of itself.
+        runtime: What runs it.
+
+    Raises:
+        InputError: The model file cannot be used.
+        SettingsError: It is for another target, or has no such operating point, error rate or runtime.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | ModelFile | None = None,
+        *,
+        target: str | None = None,
+        operating_point: str | None = None,
+        error_rate: float | None = None,
+        runtime: RuntimeName = "auto",
+        threads: int = 1,
+        gate: bool = True,
+    ) -> None:
+        file = model if isinstance(model, ModelFile) else read_model_file(shipped_model() if model is None else model)
+        self.file = file
+        self.card: ModelCard = file.card
+        _check_target(file, target)
+        points = self.card.operating_points
+        self.operating_point = self.card.operating_point(operating_point) if operating_point else points[0]
+        self.error_rate = _error_rate(self.card, error_rate)
+        self.runtime: Runtime = make_runtime(file, runtime, threads)
+        self._pixel_gate: PixelGate | None = None
+        self._embedding_gate: EmbeddingGate | None = None
+        if gate:
+            from osteon.inference.gate import EmbeddingGate, PixelGate
+
+            self._pixel_gate = PixelGate()
+            self._embedding_gate = EmbeddingGate.from_dict(self.card.gate) if self.card.gate else None
+
+    def predict(
+        self, source: Source | Case, *, heat_map: bool = False, views: Sequence[View] = ()
+    ) -> Prediction:
+        """Answer for one image.
+
+        Args:
+            source: See :class:`Case`.
+            heat_map: Keep the map too.
+            views: Test-time augmentation: the logits of these views of the square are averaged; the map is that of the
+                untouched picture.
+
+        Returns:
+            The answer; of a file that cannot be read or is refused by the gate, a refusal with its reason.
+        """
+        case = Case.of(source)
+        try:
+            image = _decoded(case.source)
+        except UnreadableImageError as error:
+            return _refused(case, replace(error.refusal, path=case.name))
+        except MemoryError:
+            return _refused(case, Refusal(case.name, "too_large", "does not fit in memory"))
+        return self._answer(case, image, heat_map=heat_map, views=views)
+
+    def predict_each(
+        self,
+        sources: Iterable[Source | Case],
+        *,
+        heat_map: bool = False,
+        views: Sequence[View] = (),
+        workers: int | None = None,
+    ) -> Iterator[Prediction]:
+        """Answer for many images, in their order, spread over the cores; a bad one never stops the rest.
+
+        Args:
+            sources: See :class:`Case`; read as they are needed.
+            heat_map: Keep the maps too.
+            views: See :meth:`predict`.
+            workers: Images at a time; None: as many as there are cores for this process.
+        """
+
+        def answer(case: Case) -> Prediction:
+            try:
+                return self.predict(case, heat_map=heat_map, views=views)
+            except Exception as error:
+                log.exception("A fault while an image was answered for")
+                return _refused(case, Refusal(case.name, "fault", f"a fault of ours: {type(error).__name__}"))
+
+        yield from _spread(answer, map(Case.of, sources), workers or available_cores())
+
+    def _answer(
+        self, case: Case, image: DecodedImage, *, heat_map: bool, views: Sequence[View]
+    ) -> Prediction:
+        height, width = image.pixels.shape
+        known = replace(_refused(case, None), height=height, width=width, region=case.region)
+        flags = _damage(image)
+        pixels = image.pixels
+        if self._pixel_gate is not None:
+            judged = self._pixel_gate.check(pixels, colourfulness=image.colourfulness)
+            flags += judged.flags
+            if judged.inverted:
+                pixels = _inverted(pixels)
+        rejected = [flag for flag in flags if flag.severity == "reject"]
+        if rejected:
+            return replace(known, flags=flags, refusal=Refusal(case.name, rejected[0].code, rejected[0].detail))
+        size, fit = self.card.input.size, self.card.input.fit
+        square = fit_grey(to_uint8(pixels), size, fit)
+        scores = self.runtime.run(np.stack([square, *(view.apply(square) for view in views)]))
+        if self._embedding_gate is not None:
+            flags += self._embedding_gate.check(scores.embedding[0])
+        logit, probability = _averaged(scores, self.card.calibration.temperature)
+        drawn = None
+        if heat_map and scores.map is not None:
+            drawn = HeatMap(scores.map[0], placement(height, width, size, fit), self.card.outputs.map or "")
+        threshold = self.operating_point.threshold
+        return replace(
+            known,
+            probability=probability,
+            logit=logit,
+            threshold=threshold,
+            positive=probability >= threshold,
+            verdict=self._verdict(probability, case.region, flags),
+            error_rate=self.error_rate,
+            flags=flags,
+            heat_map=drawn,
+        )
+
+    def _verdict(self, probability: float, region: str, flags: Sequence[Flag]) -> Verdict:
+        """Return the class that alone is in the conformal set, else that it is uncertain."""
+        if any(flag.severity == "abstain" for flag in flags):
+            return "uncertain"
+        conformal = self.card.conformal
+        if conformal is None or self.error_rate is None:
+            return "positive" if probability >= self.operating_point.threshold else "negative"
+        quantiles = conformal.quantiles.get(region) or conformal.quantiles[ALL]
+        index = conformal.error_rates.index(self.error_rate)
+        may_be_positive = 1 - probability <= quantiles.positive[index]
+        may_be_negative = probability <= quantiles.negative[index]
+        if may_be_positive == may_be_negative:
+            return "uncertain"
+        return "positive" if may_be_positive else "negative"
+
+
+def load(model: str | Path | None = None, **options: object) -> Predictor:
+    """Return a predictor: ``osteon.load().predict("wrist.png")``; options as of :class:`Predictor`."""
+    return Predictor(model, **options)  # type: ignore[arg-type]
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _spread(answer: Callable[[Case], Prediction], cases: Iterator[Case], workers: int) -> Iterator[Prediction]:
+    """Answer with several threads, a few cases ahead of what is asked for."""
+    if workers == 1:
+        yield from map(answer, cases)
+        return
+    waiting: deque[Future[Prediction]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="osteon")
+    try:
+        for case in cases:
+            waiting.append(pool.submit(answer, case))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decoded(source: Source) -> DecodedImage:
+    if isinstance(source, DecodedImage):
+        return source
+    if isinstance(source, str | Path | bytes):
+        return read_image(source)
+    if source.ndim != 2 or source.dtype not in (np.uint8, np.uint16) or not source.size:
+        raise InputError(
+            f"expected grey pixels (height, width) of uint8 or uint16, not {source.dtype} {source.shape}",
+            hint="Of colour pictures give the file's path, or grey pixels with bone bright",
+        )
+    return DecodedImage(source)
+
+
+def _inverted(pixels: Pixels) -> Pixels:
+    """Turn dark to bright, within the range that the pixels' depth gives."""
+    top = 255 if pixels.dtype == np.uint8 else int(pixels.max())
+    turned: Pixels = (top - pixels).astype(pixels.dtype)
+    return turned
+
+
+def _damage(image: DecodedImage) -> tuple[Flag, ...]:
+    if not image.damaged:
+        return ()
+    return (Flag("damaged", "warn", image.notes[0] if image.notes else "the file is damaged"),)
+
+
+def _averaged(scores: Scores, temperature: float) -> tuple[float, float]:
+    """Return logit and calibrated probability of one picture from its views."""
+    if len(scores.logit) == 1:
+        return float(scores.logit[0]), float(scores.probability[0])
+    logit = float(scores.logit.mean())
+    return logit, float(expit(logit / temperature))
+
+
+def _refused(case: Case, refusal: Refusal | None) -> Prediction:
+    return Prediction(name=case.name, study=case.study or case.name, region=case.region, refusal=refusal)
+
+
+def _check_target(file: ModelFile, target: str | None) -> None:
+    if target is not None and target != file.card.target:
+        raise SettingsError(
+            f"the model tells whether an image is {file.card.target}, not {target}",
+            where=file.path,
+            hint="--model names a model for another target",
+        )
+
+
+def _error_rate(card: ModelCard, wanted: float | None) -> float | None:
+    if card.conformal is None:
+        if wanted is not None:
+            raise SettingsError("the model has no conformal sets", where="error_rate")
+        return None
+    if wanted is None:
+        return card.conformal.default
+    if wanted not in card.conformal.error_rates:
+        known = ", ".join(f"{rate:g}" for rate in card.conformal.error_rates)
+        raise SettingsError(f"the model has no sets for an error rate of {wanted:g}", where="error_rate", hint=known)
+    return wanted

@@ -1,0 +1,162 @@
+"""What runs a model file: OpenVINO where it is installed, else ONNX Runtime."""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.errors import InputError, SettingsError, require
+from osteon.export.model_file import ModelFile
+
+RuntimeName = Literal["auto", "onnxruntime", "openvino"]
+SQUARE = "square"
+OUTPUTS = ("probability", "logit", "embedding", "map")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a network gives for a batch of squares.
+
+    Attributes:
+        probability: Calibrated, float64, shape ``(n,)``.
+        logit: Raw, shape ``(n,)``.
+        embedding: Shape ``(n, d)``.
+        map: In 0-1, shape ``(n, h, w)``; None where the model has none.
+    """
+
+    probability: NDArray[np.float64]
+    logit: NDArray[np.float64]
+    embedding: NDArray[np.float32]
+    map: NDArray[np.float32] | None
+
+
+class Runtime(ABC):
+    """A model file made ready to run; several threads may ask it at once."""
+
+    name: str
+
+    @abstractmethod
+    def run(self, squares: NDArray[np.uint8]) -> Scores:
+        """Score squares.
+
+        Args:
+            squares: Grey values as :func:`osteon.transforms.preprocess.fit_grey` gives them, ``(n, size, size)``.
+        """
+
+
+def make_runtime(file: ModelFile, name: RuntimeName = "auto", threads: int = 1) -> Runtime:
+    """Make a model file ready to run.
+
+    Args:
+        file: The model.
+        name: ``auto`` takes OpenVINO where it is installed, else ONNX Runtime.
+        threads: Cores for one image.
+
+    Raises:
+        InputError: The model cannot be run.
+        SettingsError: The runtime is unknown or not installed.
+    """
+    if name == "auto":
+        name = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
+    if name not in ("onnxruntime", "openvino"):
+        raise SettingsError(f"there is no runtime {name!r}", where="runtime", hint="auto, onnxruntime or openvino")
+    make = OpenVino if name == "openvino" else OnnxRuntime
+    try:
+        return make(file, threads)
+    except (RuntimeError, ValueError) as error:
+        words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{make.name} cannot run the model: {words}", where=file.path) from None
+
+
+class OnnxRuntime(Runtime):
+    """ONNX Runtime on the CPU."""
+
+    name = "onnxruntime"
+
+    def __init__(self, file: ModelFile, threads: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        options.enable_cpu_mem_arena = True
+        try:
+            self._session = onnxruntime.InferenceSession(file.data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors share no base of their own
+            raise ValueError(str(error)) from None
+        self._layout = file.card.input.layout
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._one_by_one = self._layout == "image"
+
+    def run(self, squares: NDArray[np.uint8]) -> Scores:
+        """Score squares, ``(n, size, size)``."""
+        if not self._one_by_one:
+            return _scores(dict(zip(self._names, self._session.run(None, {SQUARE: squares}), strict=True)))
+        parts = [self._session.run(None, {"pixels": square.astype(np.uint16)}) for square in squares]
+        return _scores({name: np.concatenate(part) for name, *part in zip(self._names, *parts, strict=True)})
+
+    def run_pixels(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Scores:
+        """Score one picture of any size, (height, width), with the preprocessing of the graph itself."""
+        values = self._session.run(None, {"pixels": pixels.astype(np.uint16, copy=False)})
+        return _scores(dict(zip(self._names, values, strict=True)))
+
+
+class OpenVino(Runtime):
+    """OpenVINO on the CPU, in bfloat16 where the processor multiplies it.
+
+    The graph is cut where the square is ready: OpenVINO would do the preprocessing's whole-number arithmetic in lower
+    precision. The square comes from Pillow, which the graph repeats bit for bit.
+    """
+
+    name = "openvino"
+
+    def __init__(self, file: ModelFile, threads: int = 1) -> None:
+        openvino = require("openvino", extra="openvino", feature="Running on OpenVINO")
+        core = openvino.Core()
+        model = core.read_model(file.data)
+        size = file.card.input.size
+        model = _cut(openvino, model, size) if file.card.input.layout == "image" else model
+        model.reshape({model.input(0): openvino.PartialShape([1, size, size])})
+        options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        self._compiled = core.compile_model(model, "CPU", options)
+        self._names = [next(name for name in OUTPUTS if name in output.get_names()) for output in self._compiled.outputs]
+        self.precision = str(self._compiled.get_property("INFERENCE_PRECISION_HINT"))
+        self._free: list[Any] = []
+
+    def run(self, squares: NDArray[np.uint8]) -> Scores:
+        """Score squares, ``(n, size, size)``."""
+        try:
+            request = self._free.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        parts = []
+        for square in squares:
+            request.infer({0: square[None]})
+            parts.append([np.array(request.get_output_tensor(index).data) for index in range(len(self._names))])
+        self._free.append(request)
+        return _scores({name: np.concatenate(part) for name, *part in zip(self._names, *parts, strict=True)})
+
+
+def _cut(openvino: Any, model: Any, size: int) -> Any:
+    """Return the model from the square on."""
+    found = [output for node in model.get_ops() for output in node.outputs() if SQUARE in output.get_names()]
+    if not found:
+        raise ValueError("the graph has no value 'square'")
+    parameter = openvino.opset13.parameter([1, size, size], np.uint8, name=SQUARE)
+    wide = openvino.opset13.reshape(parameter, np.array([1, 1, size, size]), False)
+    found[0].replace(wide.output(0))
+    return openvino.Model(model.get_results(), [parameter], "osteon")
+
+
+def _scores(values: dict[str, Any]) -> Scores:
+    return Scores(
+        probability=values["probability"].astype(np.float64),
+        logit=values["logit"].astype(np.float64),
+        embedding=values["embedding"],
+        map=values.get("map"),
+    )
