@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osteon.data.findings import SEVERITIES, Finding
-from osteon.data.images import UnreadableImageError, read_image, to_uint8
+from osteon.data.images import UnreadableImageError, read_image
 from osteon.pages.html import render, thumbnail
 from osteon.progress import track
 
@@ -148,7 +148,7 @@ class _Album:
         row = self.rows.loc[image_id]
         facts = " · ".join(str(row[name]) for name in ("region", "view", "split") if row[name])
         try:
-            uri = thumbnail(to_uint8(read_image(Path(row["path"]), at_least=SIDE).pixels), SIDE)
+            uri = thumbnail(read_image(Path(row["path"]), at_least=SIDE).eight_bit(), SIDE)
         except UnreadableImageError as error:
             uri, facts = "", error.refusal.detail
         return Picture(uri, image_id, self._label(row["label"]), facts)

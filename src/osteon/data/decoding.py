@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.config import StoreSettings
-from osteon.data.images import LIMITS, UnreadableImageError, read_image, to_uint8
+from osteon.data.images import LIMITS, UnreadableImageError, read_image
 from osteon.errors import Refusal
 from osteon.transforms.preprocess import fit_grey
 
@@ -89,7 +89,7 @@ def square(source: SourceFile, settings: StoreSettings, known: Container[str]) -
         return Square(digest, refusal=error.refusal)
     if _signature(Path(source.path)) != source.signature:
         return Square(digest, refusal=Refusal(source.path, "changed", "was changed while it was read"))
-    return Square(digest, fit_grey(to_uint8(image.pixels), settings.size, settings.fit), image.damaged)
+    return Square(digest, fit_grey(image.eight_bit(), settings.size, settings.fit), image.damaged)
 
 
 def in_parallel(work: Callable[[A], B], items: Iterable[A], workers: int | None = None) -> Generator[B]:

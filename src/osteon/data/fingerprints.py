@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from osteon.data.catalogue import Catalogue
-from osteon.data.images import LIMITS, DecodedImage, UnreadableImageError, read_image, to_uint8
+from osteon.data.images import LIMITS, DecodedImage, UnreadableImageError, read_image
 from osteon.errors import OsteonError, Refusal
 from osteon.progress import track
 from osteon.run import atomic_path, cache_folder
@@ -136,7 +136,7 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _record(data: bytes, image: DecodedImage) -> NDArray[Any]:
-    pixels = to_uint8(image.pixels)
+    pixels = image.eight_bit()
     record = np.zeros((), dtype=RECORD)
     record["status"] = DAMAGED if image.damaged else READ
     record["digest"] = hashlib.blake2b(data, digest_size=16).hexdigest().encode()

@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 from osteon.data.colour import SIDE, colourfulness
 from osteon.data.files import LIMITS as LIMITS
 from osteon.data.files import Limits as Limits
-from osteon.data.files import Refused, load_bytes
+from osteon.data.files import Refused, is_dicom, load_bytes
 from osteon.data.repair import Repaired, repair
 from osteon.errors import InputError, Refusal
 
@@ -32,7 +32,6 @@ _EXIF_ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
 _BITS_PER_SAMPLE = 258
 _WHITE_IS_ZERO = 0
-_DICOM_PREAMBLE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,18 @@ class DecodedImage:
         notes: What else is worth knowing, as sentences.
         colourfulness: How much colour was left out (:func:`osteon.data.colour.colourfulness`); ``None`` where the file
             stores grey only.
+        depth: Bits of the grey scale, so that white is ``2**depth - 1``; ``None`` where the file does not say.
     """
 
     pixels: Pixels
     damaged: bool = False
     notes: tuple[str, ...] = ()
     colourfulness: float | None = None
+    depth: int | None = None
+
+    def eight_bit(self) -> npt.NDArray[np.uint8]:
+        """Return the grey values on 0-255, see :func:`to_uint8`."""
+        return to_uint8(self.pixels, self.depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +115,19 @@ def read_image_uint8(
 ) -> EightBitImage:
     """Decode an image as :func:`read_image` does and bring deeper grey values to 8 bits with :func:`to_uint8`."""
     image = read_image(source, limits=limits, at_least=at_least)
-    return EightBitImage(to_uint8(image.pixels), image.damaged, image.notes, image.colourfulness)
+    return EightBitImage(image.eight_bit(), image.damaged, image.notes, depth=8, colourfulness=image.colourfulness)
 
 
-def to_uint8(pixels: Pixels) -> npt.NDArray[np.uint8]:
+def to_uint8(pixels: Pixels, depth: int | None = None) -> npt.NDArray[np.uint8]:
     """Scale grey values to 0-255.
 
     Args:
         pixels: ``uint8`` (returned as it is) or ``uint16``, any shape.
+        depth: Bits of the grey scale where they are known: white is ``2**depth - 1``.
 
     Returns:
-        ``uint16`` is divided by the largest value of the smallest depth among 8, 10, 12, 14 and 16 bits that holds
-        the maximum, so that images of one detector are scaled alike unless one is quite dark.
+        ``uint16`` of unknown depth is divided by the largest value of the smallest depth among 8, 10, 12, 14 and
+        16 bits that holds the maximum, so that images of one detector are scaled alike unless one is quite dark.
     """
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
@@ -150,7 +156,7 @@ _OTHER_FORMATS = {
 
 def _decoder(data: bytes) -> Decoder:
     """Choose the decoder by the file's first bytes, never by its name."""
-    if data[_DICOM_PREAMBLE : _DICOM_PREAMBLE + 4] == b"DICM":
+    if is_dicom(data):
         return _read_dicom
     for signature, formats in _FORMATS.items():
         if data.startswith(signature):
