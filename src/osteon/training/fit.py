@@ -20,6 +20,7 @@ from osteon.config import RunSettings, TrainingSettings
 from osteon.errors import InputError, SettingsError, require
 from osteon.machine import fast_bf16_processor
 from osteon.models.allocator import keep_freed_memory
+from osteon.models.depthwise import speed_up_depthwise
 from osteon.models.network import Network
 from osteon.run import RunFolder
 from osteon.training.batches import EpochSampler, OrderedSampler, Sample, loader
@@ -92,6 +93,8 @@ def fit(
         held_out = loader(valid, ordered)
     if settings.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
+    if resolve_precision(settings.training) == "bf16-mixed":
+        speed_up_depthwise(network)
     if settings.training.compile:
         network.compile()
     module = Classifier(network, settings, len(sampler))

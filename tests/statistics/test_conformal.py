@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from osteon.statistics.conformal import Sets, class_quantiles, conformal_quantile, risk_coverage
+
+
+def test_the_quantile_is_the_textbooks_order_statistic() -> None:
+    scores = np.arange(1, 20) / 20  # 19 of them: ceil(20 * 0.9) = 18th, ceil(20 * 0.95) = 19th
+    assert conformal_quantile(scores, 0.1) == pytest.approx(0.90)
+    assert conformal_quantile(scores, 0.05) == pytest.approx(0.95)
+    assert conformal_quantile(scores, 0.04) == 1.0  # a 20th would be needed
+
+
+def test_each_class_is_covered_at_the_chosen_rate() -> None:
+    rng = np.random.default_rng(0)
+    hits = np.zeros(2)
+    seen = np.zeros(2)
+    for _ in range(300):
+        labels = rng.random(400) < 0.2
+        p = 1 / (1 + np.exp(-rng.normal(np.where(labels, 1.0, -2.0), 1.5)))
+        quantiles = class_quantiles(labels[:200], p[:200], 0.1)
+        covered = Sets.of(p[200:], quantiles).covers(labels[200:])
+        for cls in (0, 1):
+            hits[cls] += covered[labels[200:] == cls].sum()
+            seen[cls] += (labels[200:] == cls).sum()
+    assert 0.9 <= hits[0] / seen[0] < 0.91
+    assert 0.9 <= hits[1] / seen[1] < 0.935  # about 40 cases: the rank is rounded up
+
+
+def test_one_class_alone_is_an_answer() -> None:
+    sets = Sets.of([0.05, 0.5, 0.95], (0.3, 0.3))
+    assert sets.negative.tolist() == [True, False, False]
+    assert sets.positive.tolist() == [False, False, True]
+    assert sets.uncertain.tolist() == [False, True, False]
+    figures = sets.figures([0, 1, 0])
+    assert figures["coverage"].value == pytest.approx(1 / 3)
+    assert figures["uncertain"].value == pytest.approx(1 / 3)
+    assert figures["error_of_answers"].value == pytest.approx(1 / 2)
+    assert figures["coverage_positive"].n == 1
+
+
+def test_risk_falls_to_the_surest() -> None:
+    coverage, risk = risk_coverage([0, 1, 1, 0], [0.01, 0.98, 0.4, 0.45], [0, 1, 0, 0])
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert risk == pytest.approx([0, 0, 1 / 3, 1 / 4])
