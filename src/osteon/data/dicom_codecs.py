@@ -87,7 +87,7 @@ def decode(data: bytes, layout: Layout) -> npt.NDArray[Any]:
     """
     if layout.syntax in BY_GDCM:
         return _by_gdcm(data, layout)
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     decoder = get_decoder(uid.UID(layout.syntax))
     plugin = next((name for name in PLUGINS[layout.syntax] if name in decoder.available_plugins), None)

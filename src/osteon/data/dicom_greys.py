@@ -29,7 +29,7 @@ class _Lut:
 
     def __call__(self, values: Values) -> Values:
         places = np.clip(np.floor(values) - self.first, 0, len(self.table) - 1).astype(np.intp)
-        return self.table[places]
+        return np.asarray(self.table[places])
 
 
 def shown(dataset: Dataset, stored: Values, lowest: int, highest: int, bits: int) -> tuple[Values, list[Flag]]:

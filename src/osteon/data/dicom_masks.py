@@ -30,8 +30,8 @@ def padding(dataset: Dataset, stored: npt.NDArray[np.integer]) -> Mask | None:
 
 def _wrapped(value: float, dtype: np.dtype[np.integer]) -> int:
     bits = 8 * dtype.itemsize
-    wrapped = int(value) % 2**bits
-    return wrapped - 2**bits if dtype.kind == "i" and wrapped >= 2 ** (bits - 1) else wrapped
+    wrapped = int(value) % (1 << bits)
+    return wrapped - (1 << bits) if dtype.kind == "i" and wrapped >= 1 << (bits - 1) else wrapped
 
 
 def shuttered(dataset: Dataset, shape: tuple[int, int]) -> tuple[Mask | None, list[Flag]]:

@@ -122,8 +122,8 @@ def _native(value: bytes, layout: Layout, *, swapped: bool) -> tuple[Stored, lis
     flags = _check_length(len(value), expected)
     if swapped:
         value = np.frombuffer(value[: len(value) // 2 * 2], ">u2").astype("<u2").tobytes().ljust(expected, b"\0")
-    order = ">" if layout.syntax == uid.ExplicitVRBigEndian else "<"
-    flat = np.frombuffer(value, layout.dtype.newbyteorder(order), count).astype(layout.dtype, copy=False)
+    written = layout.dtype.newbyteorder(">" if layout.syntax == uid.ExplicitVRBigEndian else "<")
+    flat = np.frombuffer(value, written, count).astype(layout.dtype, copy=False)
     if subsampled:  # two luma samples, then their common colour
         return flat.reshape(-1, 4)[:, :2].reshape(layout.rows, layout.columns), flags
     if layout.samples == 1:

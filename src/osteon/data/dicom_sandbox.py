@@ -40,6 +40,7 @@ class Sandbox:
         self.workers = workers or min(4, os.cpu_count() or 1)
         self.command = tuple(command or (sys.executable, "-P", "-m", "osteon.data.dicom_worker"))
         self.started = 0
+        self._waiting: list[_Worker] = []
         self._forget()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -63,9 +64,9 @@ class Sandbox:
 
     def _forget(self) -> None:
         """Start anew, as in a process just forked, whose parent goes on using the old workers."""
+        self._waiting = []
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(self.workers)
-        self._waiting: list[_Worker] = []
 
     @contextlib.contextmanager
     def _worker(self, limits: Limits) -> Iterator[_Worker]:

@@ -1,7 +1,8 @@
 """Folders listed and files looked up by the readers, remembered so that a cache can tell whether they changed.
 
 A folder's modification time changes whenever an entry is added, removed or renamed in it; a file's time or size
-changes when it is written. Readers never open images, so a catalogue depends on nothing else.
+changes when it is written. Readers open no images but the first bytes of files without suffix, which are recorded too,
+so a catalogue depends on nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from osteon.data.files import is_dicom
 from osteon.data.images import SUFFIXES
 
 IGNORED = ("__MACOSX",)
@@ -67,7 +69,7 @@ def list_folder(path: str | Path) -> tuple[list[str], list[str]]:
 
 def list_images(path: str | Path) -> list[str]:
     """Return the names of the image files in a folder, sorted."""
-    return [name for name in list_folder(path)[1] if is_image_name(name)]
+    return [name for name in list_folder(path)[1] if _is_image(path, name)]
 
 
 def walk_images(root: str | Path) -> Iterator[tuple[str, list[str]]]:
@@ -85,7 +87,7 @@ def walk_images(root: str | Path) -> Iterator[tuple[str, list[str]]]:
             continue
         seen.add(identity)
         folders, files = list_folder(folder)
-        images = [name for name in files if is_image_name(name)]
+        images = [name for name in files if _is_image(folder, name)]
         if images:
             yield relative, images
         waiting.extend(f"{relative}/{name}".lstrip("/") for name in reversed(folders))
@@ -102,6 +104,27 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def is_image_name(name: str) -> bool:
     """Whether a file is taken for an image by its name."""
     return name.lower().endswith(SUFFIXES)
+
+
+def _is_image(folder: str | Path, name: str) -> bool:
+    """Whether a file is an image by its name or, of a name without suffix such as ``IM000001``, by its first bytes."""
+    return is_image_name(name) or (_may_be_dicom(name) and _holds_dicom(Path(folder, name)))
+
+
+def _may_be_dicom(name: str) -> bool:
+    suffix = name.rpartition(".")[2]
+    return name != "DICOMDIR" and (suffix == name or suffix.isdecimal())
+
+
+def _holds_dicom(path: Path) -> bool:
+    find_file(path)  # what it holds may change while its folder does not
+    try:
+        if not path.is_file():  # a pipe would never end
+            return False
+        with path.open("rb") as file:
+            return is_dicom(file.read(132))
+    except OSError:
+        return False
 
 
 def find_file(path: str | Path) -> bool:

@@ -1,0 +1,300 @@
+"""Files, folders, ZIP archives and DICOMDIRs to studies: which instances there are, and how their bytes are had.
+
+Nothing is extracted to disk, so no name inside an archive can lead anywhere; a DICOMDIR's references stay inside its
+folder.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from osteon.data.dicom import read_header
+from osteon.data.dicom_dataset import items, parse, texts
+from osteon.data.files import LIMITS, Limits, Refused, is_dicom, load_bytes
+from osteon.data.images import UnreadableImageError
+from osteon.data.listing import IGNORED, is_image_name, list_folder
+from osteon.errors import Refusal
+
+HEAD = 132
+_ZIP = b"PK\x03\x04"
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_ENCRYPTED = 0x1
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLimits:
+    """Bounds on one ZIP archive.
+
+    Attributes:
+        members: Most entries.
+        bytes: Most bytes that all members together may have once inflated.
+        ratio: How many times larger than in the archive a member may be (a radiograph shrinks to a half or a third, a
+            black one to a hundredth).
+    """
+
+    members: int = 10_000
+    bytes: int = 4 * 1024**3
+    ratio: float = 200.0
+
+
+ARCHIVE_LIMITS = ArchiveLimits()
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One image of a study.
+
+    Attributes:
+        name: The file as the user knows it; of an archive's member ``archive.zip/member``.
+        path: The file; of an archive's member, the archive.
+        study_uid: Its study; empty for a picture.
+        sop_uid: Its own identifier; empty for a picture.
+        order: Series and instance number.
+        member: Number of the archive's entry; None for a plain file.
+    """
+
+    name: str
+    path: Path
+    study_uid: str = ""
+    sop_uid: str = ""
+    order: tuple[int, int] = (0, 0)
+    member: int | None = None
+    limits: Limits = field(default=LIMITS, repr=False)
+
+    @property
+    def source(self) -> Path | bytes:
+        """What :func:`osteon.data.images.read_image` and :func:`osteon.data.dicom.read_dicom` take."""
+        return self.path if self.member is None else self.read()
+
+    def read(self) -> bytes:
+        """Return the file's bytes.
+
+        Raises:
+            UnreadableImageError: They cannot be had (any more).
+        """
+        try:
+            if self.member is None:
+                return load_bytes(self.path, self.limits)
+            with zipfile.ZipFile(self.path) as archive:
+                return _member(archive, archive.infolist()[self.member], self.limits)
+        except Refused as refused:
+            raise UnreadableImageError(Refusal(self.name, refused.reason, refused.detail), refused.hint) from None
+        except (OSError, zipfile.BadZipFile, IndexError):
+            raise UnreadableImageError(Refusal(self.name, "corrupt", "the archive was changed or damaged")) from None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Images taken together.
+
+    Attributes:
+        uid: *Study Instance UID*; empty for a picture, which is a study of its own.
+        instances: By series number, instance number, name.
+    """
+
+    uid: str
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True)
+class FoundStudies:
+    """Studies in the order in which they were first met, and what could not be used."""
+
+    studies: tuple[Study, ...]
+    refusals: tuple[Refusal, ...] = ()
+
+
+def find_studies(
+    paths: Iterable[str | Path], *, limits: Limits = LIMITS, archive_limits: ArchiveLimits = ARCHIVE_LIMITS
+) -> FoundStudies:
+    """Gather the studies that files, folders (at any depth), ZIP archives and DICOMDIRs hold.
+
+    Headers are read, pixels are not. In folders and archives, files that are neither pictures nor DICOM are passed
+    over, and so are DICOM files without a picture (reports, presentation states); named on their own they are kept,
+    so that their reading says what is wrong. An instance met twice is taken once.
+
+    Args:
+        paths: What to look at.
+        limits: Bounds on each file.
+        archive_limits: Bounds on each archive.
+    """
+    search = _Search(limits, archive_limits)
+    for path in paths:
+        search.look(Path(path))
+    return search.found()
+
+
+class _Search:
+    def __init__(self, limits: Limits, archive_limits: ArchiveLimits) -> None:
+        self.limits = limits
+        self.archive_limits = archive_limits
+        self.studies: dict[str, list[Instance]] = {}
+        self.refusals: list[Refusal] = []
+        self._met: set[str] = set()
+
+    def look(self, path: Path) -> None:
+        if path.is_dir():
+            for file in _files(path):
+                self._file(file, named=False)
+        else:
+            self._file(path, named=True)
+
+    def found(self) -> FoundStudies:
+        studies = (
+            Study(members[0].study_uid, tuple(sorted(members, key=lambda one: (one.order, one.name))))
+            for members in self.studies.values()
+        )
+        return FoundStudies(tuple(studies), tuple(self.refusals))
+
+    def _file(self, path: Path, *, named: bool) -> None:
+        head = _head(path)
+        if head.startswith(_ZIP):
+            self._archive(path)
+        elif is_dicom(head):
+            self._dicom(Instance(str(path), path, limits=self.limits), path, named=named)
+        elif named or is_image_name(path.name):
+            self._add(Instance(str(path), path, limits=self.limits))
+
+    def _dicom(self, instance: Instance, source: Path | bytes, *, named: bool) -> None:
+        try:
+            header = read_header(source, limits=self.limits)
+        except UnreadableImageError as error:
+            self._refuse(instance.name, error.refusal.reason, error.refusal.detail)
+            return
+        if header.sop_class_uid == _DIRECTORY or (instance.path.name == "DICOMDIR" and not header.rows):
+            if named and instance.member is None:
+                self._directory(instance.path)
+        elif header.rows or named:
+            known = replace(
+                instance,
+                study_uid=header.study_instance_uid,
+                sop_uid=header.sop_instance_uid,
+                order=(header.series_number, header.instance_number),
+            )
+            self._add(known)
+
+    def _add(self, instance: Instance) -> None:
+        key = instance.sop_uid or instance.name
+        if key in self._met:
+            return
+        self._met.add(key)
+        self.studies.setdefault(instance.study_uid or f"/{instance.name}", []).append(instance)
+
+    def _refuse(self, name: str, reason: str, detail: str) -> None:
+        self.refusals.append(Refusal(name, reason, detail))
+
+    def _directory(self, path: Path) -> None:
+        try:
+            files = list(_referenced(path, self.limits))
+        except Refused as refused:
+            self._refuse(str(path), refused.reason, refused.detail)
+            return
+        for file in files:
+            if file is None:
+                self._refuse(str(path), "outside", "names a file outside of its own folder")
+            elif not file.is_file():
+                self._refuse(str(file), "missing", "listed in the DICOMDIR, but not on disk")
+            else:
+                self._file(file, named=False)
+
+    def _archive(self, path: Path) -> None:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+                _check_archive(entries, self.archive_limits)
+                for number, entry in enumerate(entries):
+                    self._entry(path, archive, number, entry)
+        except Refused as refused:
+            self._refuse(str(path), refused.reason, refused.detail)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
+            self._refuse(str(path), "corrupt", "is a damaged ZIP archive")
+
+    def _entry(self, path: Path, archive: zipfile.ZipFile, number: int, entry: zipfile.ZipInfo) -> None:
+        last = entry.filename.rpartition("/")[2]
+        if not last or last.startswith(".") or any(part in IGNORED for part in entry.filename.split("/")):
+            return
+        instance = Instance(f"{path}/{_shown(entry.filename)}", path, member=number, limits=self.limits)
+        try:
+            _check_entry(entry, self.limits, self.archive_limits)
+            head = _member(archive, entry, self.limits, HEAD)
+            if is_dicom(head):
+                self._dicom(instance, _member(archive, entry, self.limits), named=False)
+            elif is_image_name(last):
+                self._add(instance)
+        except Refused as refused:
+            self._refuse(instance.name, refused.reason, refused.detail)
+
+
+def _shown(name: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in name)[-200:]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Walk a folder in order; symbolic links are followed, and a folder that is reached twice is listed once."""
+    waiting, seen = [folder], set()
+    while waiting:
+        place = waiting.pop()
+        identity = os.path.realpath(place)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        folders, files = list_folder(place)
+        yield from (place / name for name in files)
+        waiting.extend(place / name for name in reversed(folders))
+
+
+def _head(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except (OSError, ValueError):
+        return b""
+
+
+def _check_archive(entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
+    if len(entries) > limits.members:
+        raise Refused("too_many_files", f"holds {len(entries):,} files, more than the {limits.members:,} allowed")
+    total = sum(entry.file_size for entry in entries)
+    if total > limits.bytes:
+        detail = f"inflates to {total / 1e6:,.0f} MB, more than the {limits.bytes / 1e6:,.0f} MB allowed"
+        raise Refused("too_many_bytes", detail)
+
+
+def _check_entry(entry: zipfile.ZipInfo, limits: Limits, archive_limits: ArchiveLimits) -> None:
+    if entry.flag_bits & _ENCRYPTED:
+        raise Refused("encrypted", "is encrypted in its archive", "Unpack it first")
+    if entry.file_size > limits.bytes:
+        detail = f"{entry.file_size / 1e6:,.0f} MB, more than the {limits.bytes / 1e6:,.0f} MB allowed"
+        raise Refused("too_many_bytes", detail)
+    if entry.file_size > archive_limits.ratio * max(entry.compress_size, 1) and entry.file_size > 1024**2:
+        raise Refused("too_many_bytes", f"inflates to more than {archive_limits.ratio:.0f} times its size")
+
+
+def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits, most: int | None = None) -> bytes:
+    """Inflate a member, never beyond the limit, whatever its entry says of its size."""
+    try:
+        with archive.open(entry) as file:
+            data = file.read(limits.bytes + 1 if most is None else most)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise Refused("corrupt", f"is damaged in its archive ({type(error).__name__})") from None
+    return load_bytes(data, limits) if most is None else data
+
+
+def _referenced(path: Path, limits: Limits) -> Iterator[Path | None]:
+    """Yield the files that a DICOMDIR names; None for one outside of its folder."""
+    dataset, _ = parse(load_bytes(path, limits), limits, pixels=False)
+    folder = path.parent.resolve()
+    for record in items(dataset, "DirectoryRecordSequence"):
+        parts = texts(record, "ReferencedFileID")
+        if not parts:
+            continue
+        place = folder.joinpath(*parts)
+        plain = all(part and part not in (".", "..") and "/" not in part and "\\" not in part for part in parts)
+        yield place if plain and place.resolve().is_relative_to(folder) else None
