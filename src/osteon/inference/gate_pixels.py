@@ -66,11 +66,13 @@ def polar_statistics(grey: Grey) -> Vector:
     inner = grey[:-1, :-1]
     ring = _ring(grey)
     mean, spread = float(grey.mean()), float(grey.std()) + 1e-6
+    rest = grey - mean
     ridges = grey - uniform_filter(grey, 5)
+    squares = ridges * ridges
     values = (
         ring.mean(), (ring < 0.3).mean(), _corner_level(grey), np.median(grey), mean, inner[flat].mean(),
         (inner * slope).sum() / (slope.sum() + 1e-6) - mean, (grey < 0.2).mean(), (grey > 0.8).mean(),
-        ((grey - mean) ** 3).mean() / spread**3, (ridges**3).mean() / ((ridges**2).mean() + 1e-8) ** 1.5,
+        (rest * rest * rest).mean() / spread**3, (squares * ridges).mean() / (float(squares.mean()) + 1e-8) ** 1.5,
     )  # fmt: skip
     return np.array(values, dtype=np.float64)
 

@@ -1,0 +1,218 @@
+"""Fit and measure the input gate: python benchmarks/gate.py {fit,measure,speed} FRACATLAS [--pictures FOLDER].
+
+``fit`` writes src/osteon/inference/gate_statistics.py from one half of the radiographs (crc32 of the file's name) and one
+half of the kinds of other pictures; ``measure`` reports both halves. ``--pictures`` adds photographs from a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from makers.non_radiographs import KINDS, make
+
+from osteon.data.colour import colourfulness
+from osteon.data.images import SUFFIXES, read_image
+from osteon.inference import gate_pixels
+from osteon.progress import track
+
+OUTPUT = ROOT / "src" / "osteon" / "inference" / "gate_statistics.py"
+EACH = 30
+QUANTILE = 0.9965
+SURELY = 1.5
+"""Rejected rather than abstained on at this many times the threshold of the distance, and as much of the score."""
+
+
+def half(name: str) -> int:
+    return zlib.crc32(name.encode()) % 2
+
+
+def radiographs(folder: Path) -> list[tuple[str, np.ndarray]]:
+    files = sorted(file for file in (folder / "images").rglob("*") if file.suffix.lower() in SUFFIXES)
+    return [(file.name, read_image(file).pixels) for file in track(files, "Reading")]
+
+
+def others(folder: Path | None) -> list[tuple[str, np.ndarray, float]]:
+    """Return the other pictures with their kind: made ones, and crops of photographs."""
+    found = []
+    for kind in KINDS:
+        for seed in range(EACH):
+            picture = make(kind, seed)
+            found.append((kind, np.asarray(picture.convert("L")), colourfulness(picture)))
+    for file in sorted(folder.rglob("*")) if folder else ():
+        if file.suffix.lower() in (".png", ".jpg"):
+            picture = Image.open(file).convert("RGB")
+            found += [(f"photo {file.name}", np.asarray(c.convert("L")), colourfulness(c)) for c in crops(picture)]
+    return found
+
+
+def crops(picture: Image.Image) -> list[Image.Image]:
+    """Return the picture and six parts of it, every other one mirrored."""
+    rng = np.random.default_rng(picture.width * picture.height)
+    parts = [picture]
+    for index in range(6):
+        width, height = (int(size * rng.uniform(0.5, 0.9)) for size in picture.size)
+        left, top = int(rng.integers(0, picture.width - width + 1)), int(rng.integers(0, picture.height - height + 1))
+        part = picture.crop((left, top, left + width, top + height))
+        parts.append(part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if index % 2 else part)
+    return parts
+
+
+def changed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a radiograph as another system may show it: cropped, turned, of another contrast, in a black frame."""
+    height, width = (int(size * rng.uniform(0.6, 1.0)) for size in pixels.shape)
+    top, left = int(rng.integers(0, pixels.shape[0] - height + 1)), int(rng.integers(0, pixels.shape[1] - width + 1))
+    part = np.rot90(pixels[top : top + height, left : left + width], int(rng.integers(4)))
+    part = np.rint(255 * (part / 255.0) ** rng.uniform(0.6, 1.5)).astype(np.uint8)
+    if rng.random() < 0.3:
+        part = np.pad(part, [(0, 0), (int(0.15 * part.shape[1]),) * 2])
+    return np.ascontiguousarray(part)
+
+
+def polar_pair(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    grey = gate_pixels.stretched(gate_pixels.small_copy(pixels))
+    both = gate_pixels.polar_statistics(grey), gate_pixels.polar_statistics(1 - grey)
+    return *both, gate_pixels.texture_statistics(grey)
+
+
+def pairs(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    upright, inverted, texture = zip(*(polar_pair(image) for image in track(images, "Statistics")), strict=True)
+    return np.array(upright), np.array(inverted), np.array(texture)
+
+
+def canonical(pair: tuple[np.ndarray, np.ndarray, np.ndarray], polarity: np.ndarray) -> np.ndarray:
+    upright, inverted, texture = pair
+    turned = ((upright - inverted) @ polarity < 0)[:, None]
+    return np.hstack([np.where(turned, inverted, upright), texture])
+
+
+def fit(arguments: argparse.Namespace) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    chosen = [pixels for name, pixels in radiographs(arguments.radiographs) if half(name) == 0]
+    plain, altered = pairs(chosen), pairs([changed(pixels, rng) for pixels in chosen])
+    other = [pixels for kind, pixels, _ in others(arguments.pictures) if half(kind) == 0 and min(pixels.shape) >= 64]
+    difference = np.vstack([plain[0] - plain[1], altered[0] - altered[1]])
+    scale = np.sqrt((difference**2).mean(axis=0))
+    regression = LogisticRegression(fit_intercept=False, max_iter=3000)
+    regression.fit(np.vstack([difference, -difference]) / scale, np.repeat([1, 0], len(difference)))
+    polarity = regression.coef_[0] / scale
+    write(polarity, canonical(plain, polarity), canonical(altered, polarity), canonical(pairs(other), polarity))
+
+
+def write(polarity: np.ndarray, plain: np.ndarray, altered: np.ndarray, other: np.ndarray) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    taught = np.vstack([plain, altered])
+    centre, spread = taught.mean(axis=0), taught.std(axis=0)
+
+    def deviations(statistics: np.ndarray) -> np.ndarray:
+        return np.clip((statistics - centre) / spread, -8.0, 8.0)
+
+    covariance = np.cov(deviations(taught).T) + 0.05 * np.eye(len(centre))
+    whitening = np.linalg.cholesky(np.linalg.inv(covariance)).T
+    regression = LogisticRegression(C=0.05, class_weight="balanced", max_iter=3000)
+    regression.fit(deviations(np.vstack([taught, other])), np.repeat([0, 1], [len(taught), len(other)]))
+    weights, offset = regression.coef_[0], float(regression.intercept_[0])
+    distances = np.linalg.norm(deviations(plain) @ whitening.T, axis=1)
+    furthest = float(np.quantile(distances, QUANTILE))
+    highest = float(np.quantile(deviations(plain) @ weights + offset, QUANTILE))
+    numbers = {
+        "centre": centre, "spread": spread, "whitening": whitening, "weights": weights, "offset": offset,
+        "furthest": furthest, "highest": highest, "surely_furthest": SURELY * furthest,
+        "surely_highest": highest + 2.0,
+    }  # fmt: skip
+    body = "".join(f"    {name}={literal(value)},\n" for name, value in numbers.items())
+    OUTPUT.write_text(
+        '"""Numbers of the input gate; written by ``benchmarks/gate.py fit``, not by hand."""\n\n'
+        "# fmt: off\nimport numpy as np\n\nfrom osteon.inference.gate_looks import Looks\n\n"
+        f"POLARITY = {literal(polarity)}\n\nLOOKS = Looks(\n{body})\n"
+    )
+
+
+def literal(value: np.ndarray | float) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    rows = ["[" + ", ".join(f"{number:.5g}" for number in row) + "]" for row in np.atleast_2d(value)]
+    text = rows[0] if value.ndim == 1 else "[" + ", ".join(rows) + "]"
+    return "\n        ".join(textwrap.wrap(f"np.array({text})", 110, break_on_hyphens=False))
+
+
+def refused(flags: tuple) -> bool:
+    return any(flag.severity in ("reject", "abstain") for flag in flags)
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    from osteon.inference.gate import PixelGate
+
+    gate, rng = PixelGate(), np.random.default_rng(1)
+    images = radiographs(arguments.radiographs)
+    views = {"as they are": lambda p: p, "altered": lambda p: changed(p, rng), "inverted": lambda p: 255 - p}
+    for label, view in views.items():
+        results = [(half(name), gate.check(view(pixels))) for name, pixels in track(images, label)]
+        for side in (0, 1):
+            part = [result for which, result in results if which == side]
+            bad = np.mean([refused(result.flags) for result in part])
+            turned = np.mean([result.inverted for result in part])
+            hard = np.mean([any(flag.severity == "reject" for flag in result.flags) for result in part])
+            print(
+                f"radiographs {label:12s} half {side}: refused {bad:.2%} (rejected {hard:.2%}), inverted {turned:.2%}"
+            )
+    report_others(gate, others(arguments.pictures))
+
+
+def report_others(gate: object, pictures: list[tuple[str, np.ndarray, float]]) -> None:
+    found: dict[str, list[tuple[bool, bool]]] = {}
+    for kind, pixels, colour in pictures:
+        answers = (refused(gate.check(pixels, colourfulness=c).flags) for c in (colour, None))
+        found.setdefault(kind, []).append(tuple(answers))
+    for kind, answers in found.items():
+        print(f"{half(kind)} {kind:32s} n={len(answers):3d} refused {np.mean(answers, axis=0).round(2)} (colour; grey)")
+    for photo in (False, True):
+        for side in (0, 1):
+            rows = [
+                a for kind, v in found.items() if half(kind) == side and kind.startswith("photo") == photo for a in v
+            ]
+            if rows:
+                name = "photographs" if photo else "made"
+                print(f"{name} half {side}: n={len(rows)} refused {np.mean(rows, axis=0).round(4)} (colour; grey)")
+
+
+def speed(arguments: argparse.Namespace) -> None:
+    from osteon.inference.gate import PixelGate
+
+    gate = PixelGate()
+    for shape in ((450, 400), (2880, 2304)):
+        for kind in (np.uint8, np.uint16):
+            y, x = np.mgrid[: shape[0], : shape[1]]
+            pixels = (120 * np.exp(-(((x / shape[1] - 0.5) / 0.2) ** 2)) + 20 + (y + x) % 5).astype(kind)
+            times = []
+            for _ in range(30):
+                start = time.perf_counter()
+                gate.check(pixels)
+                times.append(time.perf_counter() - start)
+            print(f"{shape} {kind.__name__}: best {1e3 * min(times):.2f} ms, median {1e3 * np.median(times):.2f} ms")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["fit", "measure", "speed"])
+    parser.add_argument("radiographs", type=Path)
+    parser.add_argument("--pictures", type=Path)
+    arguments = parser.parse_args()
+    {"fit": fit, "measure": measure, "speed": speed}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()
