@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from osteon.evaluation.comparison import compare
     from osteon.evaluation.evaluate import evaluate
     from osteon.evaluation.predictions import read_predictions
+    from osteon.inference.predictor import Predictor, load
     from osteon.training.pipeline import train
 
 _LAZY = {
@@ -27,10 +28,12 @@ _LAZY = {
     "EvaluationSettings": "osteon.config",
     "InputError": "osteon.errors",
     "OsteonError": "osteon.errors",
+    "Predictor": "osteon.inference.predictor",
     "RunSettings": "osteon.config",
     "SettingsError": "osteon.errors",
     "compare": "osteon.evaluation.comparison",
     "evaluate": "osteon.evaluation.evaluate",
+    "load": "osteon.inference.predictor",
     "load_settings": "osteon.config",
     "read_catalogue": "osteon.data.reading",
     "read_predictions": "osteon.evaluation.predictions",
@@ -44,11 +47,13 @@ __all__ = [
     "EvaluationSettings",
     "InputError",
     "OsteonError",
+    "Predictor",
     "RunSettings",
     "SettingsError",
     "__version__",
     "compare",
     "evaluate",
+    "load",
     "load_settings",
     "read_catalogue",
     "read_predictions",

@@ -69,7 +69,9 @@ class SplitSettings(Settings):
     )
     test: Fraction = Field(0.15, description="share of images for test")
     folds: int | None = Field(None, ge=2, le=50, description="number of folds of a grouped cross-validation")
-    fold: int = Field(0, ge=0, description="which fold is the test set; the next one is validation unless split.valid is 0")
+    fold: int = Field(
+        0, ge=0, description="which fold is the test set; the next one is validation unless split.valid is 0"
+    )
     seed: int = 0
     train_regions: tuple[str, ...] = Field(
         (), description="regions kept in training and validation, while all stay in the test set; empty: all"

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from osteon._version import __version__
-from osteon.cli import data, demo, doctor, ensemble, evaluate, explain, models, study, train
+from osteon.cli import data, demo, doctor, ensemble, evaluate, explain, export, models, predict, serve, study, train
 from osteon.errors import OsteonError
 
 app = typer.Typer(
@@ -27,8 +27,11 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("ensemble")(ensemble.ensemble)
 app.command("train")(train.train)
+app.command("export")(export.export)
+app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.add_typer(study.app, name="study")
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 
 INTERRUPTED = 130

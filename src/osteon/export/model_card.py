@@ -86,7 +86,7 @@ class OperatingPoint(Settings):
     name: str
     threshold: Probability
     chosen_on: str
-    measured: dict[str, dict[str, Figure]] = {}
+    measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
 
 
 class Calibration(Settings):
@@ -103,7 +103,7 @@ class Calibration(Settings):
     temperature: float = Field(gt=0)
     fitted_on: str
     n: int = Field(ge=0)
-    measured: dict[str, dict[str, Figure]] = {}
+    measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
 
 
 class ConformalQuantiles(Settings):
@@ -137,7 +137,7 @@ class Conformal(Settings):
     default: Probability
     quantiles: dict[str, ConformalQuantiles]
     fitted_on: str
-    measured: dict[str, dict[str, Figure]] = {}
+    measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
 
 
 class DataFacts(Settings):
@@ -194,8 +194,8 @@ class ModelCard(Settings):
     conformal: Conformal | None = None
     gate: dict[str, Any] | None = None
     data: DataFacts
-    metrics: dict[str, dict[str, Figure]] = {}
-    software: dict[str, str] = {}
+    metrics: dict[str, dict[str, Figure]] = Field(default_factory=dict)
+    software: dict[str, str] = Field(default_factory=dict)
     weights_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
     notes: tuple[str, ...] = ()
 

@@ -1,7 +1,8 @@
 """Reading a model file: what it is, whether it is whole, and what it says of itself, before any of it is run.
 
-An ONNX file is a protocol buffer. The few fields needed here are read by hand, so that the core needs neither ``onnx`` nor
-``protobuf`` and nothing is unpickled: versions, metadata, and the bytes of the graph, whose SHA-256 the record holds.
+An ONNX file is a protocol buffer. The few fields needed here are read by hand, so that the core needs neither ``onnx``
+nor ``protobuf`` and nothing is unpickled: versions, metadata, and the bytes of the graph, whose SHA-256 the record
+holds.
 """
 
 from __future__ import annotations

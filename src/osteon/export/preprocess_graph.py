@@ -60,8 +60,9 @@ def preprocess_graph(size: int, fit: Fit) -> onnx.GraphProto:
     grey = _eight_bits(build)
     shape = build("Shape", PIXELS)
     wanted = build.constant([size, size], np.int64)
-    same = build("Equal", build("ReduceSum", build("Abs", build("Sub", shape, wanted)), keepdims=0),
-                 build.constant(0, np.int64))
+    same = build(
+        "Equal", build("ReduceSum", build("Abs", build("Sub", shape, wanted)), keepdims=0), build.constant(0, np.int64)
+    )
     square = build("If", same, then_branch=_untouched(grey), else_branch=_resized(grey, size, fit))
     flat = build("Reshape", square, build.constant([1, 1, size, size], np.int64))
     build("Cast", flat, name=SQUARE, to=TensorProto.UINT8)
@@ -133,14 +134,18 @@ def _filter(build: GraphBuilder, shape: str, fitted: str, before: str, axis: int
     weights = build("Max", build("Sub", one, near), zero)
     share = build("Div", weights, build("ReduceSum", weights, last, keepdims=1))
     whole = build("Floor", build("Add", build("Mul", share, build.constant(_COEFFICIENT, np.float64)), half))
-    within = build("And", build("GreaterOrEqual", place, zero), build("Less", place, build.cast(taken, TensorProto.DOUBLE)))
+    within = build(
+        "And", build("GreaterOrEqual", place, zero), build("Less", place, build.cast(taken, TensorProto.DOUBLE))
+    )
     return build("Where", build("Unsqueeze", within, last), whole, zero)
 
 
 def _product(build: GraphBuilder, left: str, right: str) -> str:
     """Multiply, one side of it weights, and round to grey values as Pillow does."""
     total = build("MatMul", left, right)
-    rounded = build("Add", build("Div", total, build.constant(_COEFFICIENT, np.float64)), build.constant(0.5, np.float64))
+    rounded = build(
+        "Add", build("Div", total, build.constant(_COEFFICIENT, np.float64)), build.constant(0.5, np.float64)
+    )
     bounded = build("Min", build("Floor", rounded), build.constant(255.0, np.float64))
     return build("Max", bounded, build.constant(0.0, np.float64))
 

@@ -1,7 +1,7 @@
 """The input gate: says of an image, with a reason, that it is no radiograph of a kind that the model knows.
 
-:class:`PixelGate` looks at the picture before the network does,
-:class:`osteon.inference.gate_embedding.EmbeddingGate` at what the network made of it. ``docs/gate.md`` tells what both were measured to catch, and what they were not.
+:class:`PixelGate` looks at the picture before the network does, ``EmbeddingGate`` at what the network made of it.
+``docs/gate.md`` tells what both were measured to catch, and what they were not.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MOST_ELONGATED = 5.0
 LEAST_RANGE = 0.03
 """Of the scale, between percentiles 0.5 and 99.5. FracAtlas starts at 0.37."""
 
-MOST_WHITE = 0.60
+MOST_WHITE = 0.92
 MOST_BLACK = 0.97
-"""Shares of the picture within 2 % of the scale's ends. FracAtlas ends at 0.03 and 0.80."""
+"""Shares within 2 % of the scale's ends. FracAtlas ends at 0.03 and 0.80, its inverse the other way round."""
 
 MOST_COLOURFUL = 6.0
 """See :func:`osteon.data.colour.colourfulness`; tinted film stays under 2, colour photographs start at 7."""

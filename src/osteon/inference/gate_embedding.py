@@ -30,10 +30,11 @@ class EmbeddingGate:
 
     The squared distance is the mean of two terms that are each 1 on average over training images: the Mahalanobis
     distance (variances shrunk as by Ledoit and Wolf, 2004) to the nearest region's centre in the principal
-    components, and the squared length of what the components leave.
+    components, and the squared length of what the components leave. Embeddings are first scaled to unit length: their
+    pattern tells other pictures apart, and their length hides it.
 
     Attributes:
-        mean: Of the training embeddings, shape ``(d,)``.
+        mean: Of the training embeddings at unit length, shape ``(d,)``.
         axes: Principal components, shape ``(k, d)``, rounded to 8 bits each.
         deviations: Shrunk standard deviations along the components, shape ``(k,)``.
         centres: Centre of each region in the whitened components, shape ``(k,)``; ``all`` where it is not known.
@@ -78,7 +79,7 @@ class EmbeddingGate:
         Raises:
             InputError: Too few images or groups, values that are not finite, or lists of other lengths.
         """
-        points = _checked(embeddings, regions, groups)
+        points = _unit(_checked(embeddings, regions, groups))
         names = np.array(["all" if name is None else str(name) for name in regions or [None] * len(points)])
         folds = _folds(groups, len(points), seed)
         held_out = np.empty(len(points))
@@ -97,7 +98,7 @@ class EmbeddingGate:
         point = np.asarray(embedding, dtype=np.float64).reshape(1, -1)
         if point.size != self.mean.size:
             raise InputError(f"the embedding has {point.size} values, and the gate was fitted on {self.mean.size}")
-        return float(self._distances(point)[0]) if np.isfinite(point).all() else math.inf
+        return float(self._distances(_unit(point))[0]) if np.isfinite(point).all() else math.inf
 
     def check(self, embedding: npt.ArrayLike) -> tuple[Flag, ...]:
         """Return a flag to abstain if an embedding, shape ``(d,)``, is further off than nearly all training images."""
@@ -153,8 +154,13 @@ class EmbeddingGate:
 
     def _distances(self, points: Floats) -> Floats:
         places, left = self._places(points)
-        squares: Floats = (self._nearest(places) / self.within + left / self.residual) / 2
-        return np.sqrt(squares)
+        squares = (self._nearest(places) / self.within + left / self.residual) / 2
+        return np.asarray(np.sqrt(squares), dtype=np.float64)
+
+
+def _unit(points: Floats) -> Floats:
+    lengths = np.sqrt((points**2).sum(axis=1, keepdims=True))
+    return np.asarray(points / np.maximum(lengths, 1e-12), dtype=np.float64)
 
 
 def _fit_once(points: Floats, names: npt.NDArray[np.str_], components: int) -> EmbeddingGate:
@@ -180,7 +186,8 @@ def _shrunk(rest: Floats, variances: Floats) -> Floats:
     spread = float((variances**2).sum()) - dimensions * mean**2
     fourth = float(((rest**2).sum(axis=1) ** 2).mean()) - float((variances**2).sum())
     share = min(1.0, max(0.0, fourth / count) / spread) if spread > 0 else 1.0
-    return (1 - share) * variances + share * mean
+    shrunk: Floats = (1 - share) * variances + share * mean
+    return shrunk
 
 
 def _steps(axes: Floats) -> Floats:

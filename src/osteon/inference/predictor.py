@@ -1,7 +1,7 @@
 """From a radiograph to a calibrated answer, with the model file alone: no torch.
 
-    predictor = Predictor()
-    predictor.predict("wrist.png").verdict
+predictor = Predictor()
+predictor.predict("wrist.png").verdict
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteon.data.flags import Flag
-from osteon.data.images import DecodedImage, UnreadableImageError, read_image, to_uint8
-from osteon.errors import InputError, Refusal, SettingsError
+from osteon.data.images import DecodedImage, UnreadableImageError
+from osteon.errors import Refusal, SettingsError
 from osteon.export.model_card import ALL, ModelCard
 from osteon.export.model_file import ModelFile, read_model_file
 from osteon.inference.aggregation import expit
+from osteon.inference.case import Case as Case
+from osteon.inference.case import Decoded, Source, decode
 from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import Prediction, Verdict
 from osteon.inference.runtime import Runtime, RuntimeName, Scores, make_runtime
@@ -35,33 +36,6 @@ if TYPE_CHECKING:
     from osteon.inference.gate import EmbeddingGate, PixelGate
 
 log = logging.getLogger(__name__)
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-Source = str | Path | bytes | Pixels | DecodedImage
-ARRAY = "<array>"
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """An image to be answered for.
-
-    Attributes:
-        source: A file's path, its bytes, grey pixels ``(height, width)`` with bone bright, or a decoded image.
-        name: What it is called in the answer; empty: the path.
-        study: The study that it belongs to; empty: its own.
-        region: Body region where known, e.g. ``hand``; a DICOM file's own is taken where this is empty.
-    """
-
-    source: Source
-    name: str = ""
-    study: str = ""
-    region: str = ""
-
-    @classmethod
-    def of(cls, source: Source | Case) -> Case:
-        """Return the case of a source that has no name of its own."""
-        if isinstance(source, Case):
-            return source
-        return cls(source, str(source) if isinstance(source, str | Path) else ARRAY)
 
 
 class Predictor:
@@ -112,9 +86,7 @@ class Predictor:
             self._pixel_gate = PixelGate()
             self._embedding_gate = EmbeddingGate.from_dict(self.card.gate) if self.card.gate else None
 
-    def predict(
-        self, source: Source | Case, *, heat_map: bool = False, views: Sequence[View] = ()
-    ) -> Prediction:
+    def predict(self, source: Source | Case, *, heat_map: bool = False, views: Sequence[View] = ()) -> Prediction:
         """Answer for one image.
 
         Args:
@@ -128,12 +100,12 @@ class Predictor:
         """
         case = Case.of(source)
         try:
-            image = _decoded(case.source)
+            found = decode(case)
         except UnreadableImageError as error:
             return _refused(case, replace(error.refusal, path=case.name))
         except MemoryError:
             return _refused(case, Refusal(case.name, "too_large", "does not fit in memory"))
-        return self._answer(case, image, heat_map=heat_map, views=views)
+        return self._answer(case, found, heat_map=heat_map, views=views)
 
     def predict_each(
         self,
@@ -161,23 +133,23 @@ class Predictor:
 
         yield from _spread(answer, map(Case.of, sources), workers or available_cores())
 
-    def _answer(
-        self, case: Case, image: DecodedImage, *, heat_map: bool, views: Sequence[View]
-    ) -> Prediction:
+    def _answer(self, case: Case, found: Decoded, *, heat_map: bool, views: Sequence[View]) -> Prediction:
+        image = found.image
         height, width = image.pixels.shape
-        known = replace(_refused(case, None), height=height, width=width, region=case.region)
-        flags = _damage(image)
-        pixels = image.pixels
+        case = replace(case, study=case.study or found.study, region=case.region or found.region)
+        known = replace(_refused(case, None), height=height, width=width)
+        flags = (*found.flags, *_damage(image))
+        inverted = False
         if self._pixel_gate is not None:
-            judged = self._pixel_gate.check(pixels, colourfulness=image.colourfulness)
+            judged = self._pixel_gate.check(image.pixels, colourfulness=image.colourfulness)
             flags += judged.flags
-            if judged.inverted:
-                pixels = _inverted(pixels)
+            inverted = judged.inverted
         rejected = [flag for flag in flags if flag.severity == "reject"]
         if rejected:
             return replace(known, flags=flags, refusal=Refusal(case.name, rejected[0].code, rejected[0].detail))
         size, fit = self.card.input.size, self.card.input.fit
-        square = fit_grey(to_uint8(pixels), size, fit)
+        grey = image.eight_bit()
+        square = fit_grey(255 - grey if inverted else grey, size, fit)
         scores = self.runtime.run(np.stack([square, *(view.apply(square) for view in views)]))
         if self._embedding_gate is not None:
             flags += self._embedding_gate.check(scores.embedding[0])
@@ -240,26 +212,6 @@ def _spread(answer: Callable[[Case], Prediction], cases: Iterator[Case], workers
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _decoded(source: Source) -> DecodedImage:
-    if isinstance(source, DecodedImage):
-        return source
-    if isinstance(source, str | Path | bytes):
-        return read_image(source)
-    if source.ndim != 2 or source.dtype not in (np.uint8, np.uint16) or not source.size:
-        raise InputError(
-            f"expected grey pixels (height, width) of uint8 or uint16, not {source.dtype} {source.shape}",
-            hint="Of colour pictures give the file's path, or grey pixels with bone bright",
-        )
-    return DecodedImage(source)
-
-
-def _inverted(pixels: Pixels) -> Pixels:
-    """Turn dark to bright, within the range that the pixels' depth gives."""
-    top = 255 if pixels.dtype == np.uint8 else int(pixels.max())
-    turned: Pixels = (top - pixels).astype(pixels.dtype)
-    return turned
 
 
 def _damage(image: DecodedImage) -> tuple[Flag, ...]:

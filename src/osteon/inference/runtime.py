@@ -124,7 +124,9 @@ class OpenVino(Runtime):
         model.reshape({model.input(0): openvino.PartialShape([1, size, size])})
         options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
         self._compiled = core.compile_model(model, "CPU", options)
-        self._names = [next(name for name in OUTPUTS if name in output.get_names()) for output in self._compiled.outputs]
+        self._names = [
+            next(name for name in OUTPUTS if name in output.get_names()) for output in self._compiled.outputs
+        ]
         self.precision = str(self._compiled.get_property("INFERENCE_PRECISION_HINT"))
         self._free: list[Any] = []
 

@@ -1,0 +1,271 @@
+"""What is known of a model on images it was not taught on: calibration, thresholds, conformal sets, and how they did.
+
+Two kinds of evidence. A *run* fits on its validation images and measures on its test images. A *cross-validation* of
+the same recipe tests every image once by a network that never saw its group; then the temperature, thresholds and
+quantiles of the model are fitted on all these predictions, and what they are worth is measured by cross-fitting: for
+each fold, they are fitted on the other folds alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from osteon.data.catalogue import Catalogue, has_name, names_in
+from osteon.errors import InputError
+from osteon.evaluation.predictions import read_predictions
+from osteon.evaluation.thresholds import sensitivity_threshold, youden_threshold
+from osteon.run import RunFolder
+from osteon.statistics.conformal import Sets, class_quantiles
+from osteon.statistics.estimates import Cases, estimate_metrics
+from osteon.statistics.intervals import Estimate
+from osteon.statistics.metrics import rank_counts
+from osteon.statistics.temperature import fit_temperature, isotonic, scaled, to_logits
+
+Kind = Literal["run", "cross_validation"]
+Vector = NDArray[np.float64]
+
+RATES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+POINTS = ("kappa", "youden", "sensitive")
+SENSITIVE = 0.95
+ENOUGH = 60
+"""Images of each class that a region needs for quantiles of its own: fewer make the rarest error rates unreachable."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Predictions on held-out images.
+
+    Attributes:
+        kind: Where they come from.
+        table: ``image_id, region, view, label, group`` (number), ``logit``, ``part`` (name of what tested it), and what
+            the catalogue knows besides (``hardware`` of FracAtlas).
+    """
+
+    kind: Kind
+    table: pd.DataFrame
+
+    @classmethod
+    def of_run(cls, folder: RunFolder) -> Evidence:
+        """Take the validation and test images of a run.
+
+        Raises:
+            InputError: There are no predictions, or validation images lack a class.
+        """
+        table = _table([(folder, None)])
+        valid = table[table["part"] == "valid"]
+        if valid["label"].nunique() < 2:
+            raise InputError(
+                "there are no validation images of both classes to calibrate the model on",
+                where=folder.path,
+                hint=_HINT,
+            )
+        return cls("run", table)
+
+    @classmethod
+    def of_folds(cls, path: str | Path) -> Evidence:
+        """Take the test images of all folds of a cross-validation (``osteon train --folds``).
+
+        Raises:
+            InputError: The folder holds no finished folds, or an image was tested twice.
+        """
+        folders = sorted(Path(path).glob("fold-*"))
+        if len(folders) < 2:
+            raise InputError("holds no folds of a cross-validation", where=path, hint="osteon train --folds 5 --out …")
+        table = _table([(RunFolder.open(folder), folder.name) for folder in folders])
+        table = table[table["part"] != "valid"].reset_index(drop=True)
+        twice = table["image_id"].duplicated()
+        if twice.any():
+            name = table.loc[twice, "image_id"].iloc[0]
+            raise InputError(f"{int(twice.sum())} images were tested in several folds, e.g. {name}", where=path)
+        return cls("cross_validation", table)
+
+    @property
+    def fitted(self) -> NDArray[np.bool_]:
+        """Which rows the model's own temperature, thresholds and quantiles are fitted on."""
+        parts = self.table["part"].to_numpy()
+        return np.ones(len(parts), dtype=bool) if self.kind == "cross_validation" else np.asarray(parts == "valid")
+
+    @property
+    def fitted_on(self) -> str:
+        """Say which these are."""
+        return "cross-validated images" if self.kind == "cross_validation" else "validation images"
+
+    def rounds(self) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+        """Return which rows are fitted on and which are measured on, never the same."""
+        parts = self.table["part"].to_numpy()
+        if self.kind == "run":
+            return [(parts == "valid", parts == "test")] if (parts == "test").any() else []
+        return [(parts != name, parts == name) for name in sorted(set(parts))]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What is fitted on some held-out images.
+
+    Attributes:
+        temperature: Divisor of the logits.
+        thresholds: On the calibrated probability, by operating point.
+        quantiles: Of the negative and the positive class, by region (``all``: of any), then by error rate.
+        sizes: Negatives and positives that the quantiles of each region rest on.
+    """
+
+    temperature: float
+    thresholds: Mapping[str, float]
+    quantiles: Mapping[str, Mapping[float, tuple[float, float]]]
+    sizes: Mapping[str, tuple[int, int]]
+
+
+def fit_rows(rows: pd.DataFrame) -> Fitted:
+    """Fit temperature, thresholds and conformal quantiles on rows of an evidence table."""
+    labels = rows["label"].to_numpy(dtype=float)
+    logits = rows["logit"].to_numpy(dtype=float)
+    temperature = fit_temperature(labels, logits)
+    p = scaled(logits, temperature)
+    thresholds = {
+        "kappa": kappa_threshold(labels, p),
+        "youden": youden_threshold(labels, p),
+        "sensitive": sensitivity_threshold(labels, p, SENSITIVE),
+    }
+    quantiles, sizes = {}, {}
+    for name, chosen in _region_rows(rows).items():
+        y = labels[chosen]
+        quantiles[name] = {rate: class_quantiles(y, p[chosen], rate) for rate in RATES}
+        sizes[name] = (int((y == 0).sum()), int((y == 1).sum()))
+    return Fitted(temperature, thresholds, quantiles, sizes)
+
+
+def kappa_threshold(labels: Vector, probabilities: Vector) -> float:
+    """Return the threshold of highest Cohen's kappa, midway between two probabilities that occur."""
+    counts = rank_counts(labels, probabilities)
+    tp, fp = np.asarray(counts.tp, dtype=float), np.asarray(counts.fp, dtype=float)
+    n, positives = len(labels), float(np.sum(labels))
+    agreed = (tp + (n - positives - fp)) / n
+    chance = ((tp + fp) * positives + (n - tp - fp) * (n - positives)) / n**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        kappa = np.where(chance < 1, (agreed - chance) / (1 - chance), 0.0)
+    values = np.unique(probabilities)[::-1]
+    best = int(np.argmax(kappa[-len(values) :]))
+    below = values[best + 1] if best + 1 < len(values) else 0.0
+    return float((values[best] + below) / 2)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the fits are worth on images they did not see.
+
+    Attributes:
+        table: The measured rows, with ``probability`` (calibrated), ``raw`` (not calibrated), ``isotonic`` and ``call``
+            of each operating point (``call_kappa`` …).
+        sets: By error rate.
+    """
+
+    table: pd.DataFrame
+    sets: Mapping[float, Sets]
+
+    def metrics(self, point: str, chosen: NDArray[np.bool_] | None = None) -> dict[str, Estimate]:
+        """Return every figure: those of ranks and probabilities, and those of the calls at an operating point."""
+        rows = self.table if chosen is None else self.table[chosen]
+        y, groups = rows["label"].to_numpy(dtype=float), rows["group"].to_numpy()
+        ranked, _ = estimate_metrics(Cases.of(y, rows["probability"], groups))
+        called, _ = estimate_metrics(Cases.of(y, rows[f"call_{point}"].astype(float), groups))
+        return {name: called[name] if name in _OF_CALLS else value for name, value in ranked.items()}
+
+    def calibration(self) -> dict[str, dict[str, Estimate]]:
+        """Return calibration error, Brier score and log loss before and after, and of isotonic regression."""
+        y, groups = self.table["label"].to_numpy(dtype=float), self.table["group"].to_numpy()
+        found = {}
+        for name, column in (("before", "raw"), ("after", "probability"), ("isotonic", "isotonic")):
+            values, _ = estimate_metrics(Cases.of(y, self.table[column], groups))
+            found[name] = {metric: values[metric] for metric in ("ece", "brier", "log_loss")}
+        return found
+
+
+_OF_CALLS = frozenset(
+    {"accuracy", "error", "sensitivity", "specificity", "precision", "npv", "f1", "kappa", "balanced_accuracy", "mcc"}
+)
+
+
+def measure(evidence: Evidence) -> Measured | None:
+    """Fit on one part, measure on the other, in turn; None where nothing is left to measure on."""
+    parts, sets = [], []
+    for fit, test in evidence.rounds():
+        rows = evidence.table[test].reset_index(drop=True)
+        fitted = fit_rows(evidence.table[fit])
+        parts.append(_scored(rows, evidence.table[fit], fitted))
+        sets.append({rate: _sets(parts[-1], fitted, rate) for rate in RATES})
+    if not parts:
+        return None
+    joined = {
+        rate: Sets(*(np.concatenate([getattr(part[rate], side) for part in sets]) for side in ("negative", "positive")))
+        for rate in RATES
+    }
+    return Measured(pd.concat(parts, ignore_index=True), joined)
+
+
+def subsets(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Return the rows of every region and view, and those without hardware where that is known."""
+    found: dict[str, NDArray[np.bool_]] = {}
+    for column in ("region", "view"):
+        for name in names_in(table[column]):
+            found[f"{column}: {name}"] = has_name(table[column], name)
+    if "hardware" in table and table["hardware"].astype(int).any():
+        found["without hardware"] = (table["hardware"].astype(int) == 0).to_numpy()
+    return found
+
+
+def _scored(rows: pd.DataFrame, fitted_on: pd.DataFrame, fitted: Fitted) -> pd.DataFrame:
+    logits = rows["logit"].to_numpy(dtype=float)
+    p = scaled(logits, fitted.temperature)
+    raw = scaled(logits, 1.0)
+    smooth = isotonic(fitted_on["label"].astype(float), scaled(fitted_on["logit"], 1.0), raw)
+    calls = {f"call_{name}": p >= value for name, value in fitted.thresholds.items()}
+    return rows.assign(probability=p, raw=raw, isotonic=smooth, **calls)
+
+
+def _sets(rows: pd.DataFrame, fitted: Fitted, rate: float) -> Sets:
+    """Return conformal sets, each image by its region's quantiles where there are such."""
+    p = rows["probability"].to_numpy(dtype=float)
+    whole = Sets.of(p, fitted.quantiles["all"][rate])
+    negative, positive = whole.negative.copy(), whole.positive.copy()
+    for name, of in fitted.quantiles.items():
+        own = (rows["region"] == name).to_numpy()
+        sets = Sets.of(p[own], of[rate])
+        negative[own], positive[own] = sets.negative, sets.positive
+    return Sets(negative, positive)
+
+
+def _region_rows(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Return the rows for quantiles: all, and those of each region with enough images of both classes."""
+    found = {"all": np.ones(len(rows), dtype=bool)}
+    labels = rows["label"].to_numpy(dtype=float)
+    for name in names_in(rows["region"]):
+        chosen = (rows["region"] == name).to_numpy()
+        if min((labels[chosen] == 0).sum(), (labels[chosen] == 1).sum()) >= ENOUGH:
+            found[name] = chosen
+    return found
+
+
+def _table(runs: list[tuple[RunFolder, str | None]]) -> pd.DataFrame:
+    parts = []
+    for folder, name in runs:
+        if not folder.predictions.is_file():
+            raise InputError("the run has no predictions of held-out images", where=folder.path, hint=_HINT)
+        rows = read_predictions(folder.predictions)
+        extra = Catalogue.read(folder.split).images
+        known = [column for column in ("image_id", "hardware") if column in extra]
+        rows = rows.merge(extra[known], on="image_id", how="left") if len(known) > 1 else rows
+        part = rows["split"] if name is None else rows["split"].where(rows["split"] == "valid", name)
+        parts.append(rows.assign(part=part, logit=to_logits(rows["probability"])))
+    table = pd.concat(parts, ignore_index=True)
+    table["group"] = np.unique(table["group_id"].to_numpy(dtype=str), return_inverse=True)[1]
+    return table.sort_values(["part", "image_id"], ignore_index=True)
+
+
+_HINT = "--calibration names the folder of a cross-validation of the same settings (osteon train --folds 5)"

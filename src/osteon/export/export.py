@@ -1,0 +1,361 @@
+"""From a trained run to a model file, with everything that it must say of itself."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from osteon.config import RunSettings
+from osteon.data.catalogue import Catalogue, has_name, names_in
+from osteon.data.store import ImageStore
+from osteon.errors import InputError, SettingsError
+from osteon.export.assemble import assemble, write_model
+from osteon.export.evidence import POINTS, RATES, Evidence, Fitted, Measured, fit_rows, measure, subsets
+from osteon.export.model_card import (
+    Calibration,
+    Conformal,
+    ConformalQuantiles,
+    DataFacts,
+    Figure,
+    InputRules,
+    ModelCard,
+    OperatingPoint,
+    Outputs,
+    Precision,
+)
+from osteon.export.network_graph import NetworkGraph, network_graph
+from osteon.export.reduce import to_fp16, to_int8
+from osteon.run import RunFolder
+from osteon.statistics.conformal import Sets
+from osteon.statistics.intervals import Estimate
+from osteon.statistics.metrics import roc_auc
+from osteon.statistics.temperature import scaled
+from osteon.training.method import load_run
+from osteon.training.network import TrainedNetwork
+
+CALIBRATION_IMAGES = 128
+CHECKED_IMAGES = 600
+LOST_AUC = 0.005
+DEFAULT_RATE = 0.1
+SHOWN_METRICS = (
+    "auc",
+    "average_precision",
+    "kappa",
+    "accuracy",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "npv",
+    "f1",
+    "balanced_accuracy",
+    "ece",
+    "brier",
+)
+PACKAGES = ("osteon", "torch", "timm", "onnx", "onnxruntime", "numpy", "pillow")
+Note = Callable[[str], None]
+FitGate = Callable[[NDArray[np.float32], list[str], list[str]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What making a model smaller did to its answers.
+
+    Attributes:
+        images: On how many images it was looked at.
+        held_out: Whether the network had not been taught on them.
+        auc_before: Of the fp32 model.
+        auc_after: Of the smaller one.
+        agreement: Share of images of which both make the same call.
+        largest: Largest difference of the calibrated probability.
+    """
+
+    images: int
+    held_out: bool
+    auc_before: float
+    auc_after: float
+    agreement: float
+    largest: float
+
+    @property
+    def lost(self) -> float:
+        """AUC lost."""
+        return self.auc_before - self.auc_after
+
+    def text(self) -> str:
+        """Return the figures in a sentence."""
+        kind = "held-out" if self.held_out else "training"
+        return (
+            f"on {self.images} {kind} images its AUC is {self.auc_after:.4f} against {self.auc_before:.4f} in fp32, "
+            f"{100 * self.agreement:.1f} % of the calls agree, and probabilities differ by at most {self.largest:.3f}"
+        )
+
+
+@dataclass(frozen=True)
+class Export:
+    """A written model file.
+
+    Attributes:
+        path: Where it lies.
+        card: What it says of itself.
+        measured: Its held-out images, scored; None without test images.
+        reduced: What a smaller precision did; None for fp32.
+    """
+
+    path: Path
+    card: ModelCard
+    measured: Measured | None
+    reduced: Reduced | None
+
+
+def export_run(
+    run: str | Path,
+    out: str | Path,
+    *,
+    calibration: str | Path | None = None,
+    precision: Precision = "fp32",
+    layout: str = "image",
+    name: str | None = None,
+    point: str = "kappa",
+    notes: tuple[str, ...] = (),
+    force: bool = False,
+    fit_gate: FitGate | None = None,
+    note: Note = lambda text: None,
+) -> Export:
+    """Write a run's network as a model file.
+
+    Args:
+        run: A finished run folder of a network.
+        out: The model file to write.
+        calibration: Folder of a cross-validation of the same settings, to calibrate and measure with; None: the run's
+            own validation and test images.
+        precision: ``fp32``; ``fp16``: weights kept in half the space; ``int8``: a quantised network.
+        layout: ``image``: one picture of any size; ``squares``: batches of squares of the network's size.
+        name: What the model is called; None: the run folder's name.
+        point: The operating point that is the default: ``kappa``, ``youden`` or ``sensitive``.
+        notes: Further sentences for its user.
+        force: Write also where a smaller precision loses too much.
+        fit_gate: Makes the input gate's statistics from embeddings ``(n, d)`` and each image's region and group.
+        note: Called with a line of text at each step.
+
+    Raises:
+        InputError: The run is not finished, not of a network, or has no held-out images to calibrate on.
+        SettingsError: The precision loses more AUC than 0.005, or a setting is unknown.
+    """
+    folder = RunFolder.open(run)
+    if point not in POINTS:
+        raise SettingsError(f"there is no operating point {point!r}", where="--point", hint=", ".join(POINTS))
+    trained = load_run(folder)
+    if not isinstance(trained, TrainedNetwork):
+        raise InputError("only networks can be exported, and this run is of another method", where=folder.path)
+    evidence = Evidence.of_run(folder) if calibration is None else Evidence.of_folds(calibration)
+    fitted = fit_rows(evidence.table[evidence.fitted])
+    note(f"calibrated on {int(evidence.fitted.sum())} {evidence.fitted_on}: temperature {fitted.temperature:.2f}")
+    measured = measure(evidence)
+    settings, catalogue = trained.settings, Catalogue.read(folder.split)
+    graph = network_graph(trained)
+    if graph.map is None:
+        note("this network's head gives no exact map, so the model file has none")
+    store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
+    model = _assembled(graph, settings, layout, fitted.temperature)
+    reduced = None
+    if precision != "fp32":
+        smaller = _reduced(graph, precision, _images(store, catalogue, "train", CALIBRATION_IMAGES)[0])
+        reduced = _compare(graph, smaller, settings, fitted, store, catalogue)
+        note(f"{precision}: {reduced.text()}")
+        if reduced.lost > LOST_AUC and not force:
+            raise SettingsError(
+                f"{precision} loses {reduced.lost:.4f} of AUC, more than {LOST_AUC}", hint="--force writes it anyway"
+            )
+        model = _assembled(smaller, settings, layout, fitted.temperature)
+    card = _card(
+        name or folder.path.resolve().name, graph, settings, catalogue, evidence, fitted, measured, point
+    ).model_copy(update={"precision": precision, "notes": (*notes, *([reduced.text()] if reduced else []))})
+    card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
+    if fit_gate is not None:
+        card = card.model_copy(update={"gate": _gate(fit_gate, graph, settings, store, catalogue, note)})
+    path = Path(out)
+    return Export(path, write_model(model, card, path), measured, reduced)
+
+
+def _assembled(graph: NetworkGraph, settings: RunSettings, layout: str, temperature: float) -> onnx.ModelProto:
+    store = settings.store
+    return assemble(graph, size=store.size, fit=store.fit, layout=layout, temperature=temperature)
+
+
+def _reduced(graph: NetworkGraph, precision: Precision, squares: NDArray[np.uint8]) -> NetworkGraph:
+    model = to_fp16(graph.model) if precision == "fp16" else to_int8(graph.model, squares)
+    return NetworkGraph(model, graph.embedding, graph.map, graph.cells)
+
+
+def _images(
+    store: ImageStore, catalogue: Catalogue, split: str, count: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return squares and labels of evenly spread images of a split."""
+    images = store.usable(catalogue).in_split(split)
+    if len(images) > count:
+        images = images.iloc[np.linspace(0, len(images) - 1, count).astype(int)]
+    pixels = store.pixels[store.rows(images["image_id"])]
+    return np.asarray(pixels), images["label"].to_numpy(dtype=float)
+
+
+def _compare(
+    graph: NetworkGraph,
+    smaller: NetworkGraph,
+    settings: RunSettings,
+    fitted: Fitted,
+    store: ImageStore,
+    catalogue: Catalogue,
+) -> Reduced:
+    """Score the same images with both networks; held-out ones where there are any."""
+    held_out = not catalogue.in_split("test").empty
+    squares, labels = _images(store, catalogue, "test" if held_out else "train", CHECKED_IMAGES)
+    before, after = (
+        _run(_assembled(item, settings, "squares", fitted.temperature), squares)["probability"]
+        for item in (graph, smaller)
+    )
+    threshold = fitted.thresholds["kappa"]
+    return Reduced(
+        images=len(labels),
+        held_out=held_out,
+        auc_before=roc_auc(labels, before),
+        auc_after=roc_auc(labels, after),
+        agreement=float(np.mean((before >= threshold) == (after >= threshold))),
+        largest=float(np.abs(before - after).max()),
+    )
+
+
+def _run(model: onnx.ModelProto, squares: NDArray[np.uint8], batch: int = 16) -> dict[str, NDArray[Any]]:
+    """Run an assembled model of the layout ``squares``."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs() if output.name != "map"]
+    parts = [session.run(names, {"square": squares[at : at + batch]}) for at in range(0, len(squares), batch)]
+    return {name: np.concatenate(part) for name, *part in zip(names, *parts, strict=True)}
+
+
+def _gate(
+    fit_gate: FitGate, graph: NetworkGraph, settings: RunSettings, store: ImageStore, catalogue: Catalogue, note: Note
+) -> dict[str, Any]:
+    """Fit the input gate on embeddings of every image of the data set."""
+    images = store.usable(catalogue).images
+    note(f"fitting the input gate on the embeddings of {len(images)} images")
+    model = _assembled(graph, settings, "squares", 1.0)
+    embeddings = _run(model, np.asarray(store.pixels[store.rows(images["image_id"])]))["embedding"]
+    return fit_gate(embeddings, list(images["region"]), list(images["group_id"]))
+
+
+def _card(
+    name: str,
+    graph: NetworkGraph,
+    settings: RunSettings,
+    catalogue: Catalogue,
+    evidence: Evidence,
+    fitted: Fitted,
+    measured: Measured | None,
+    point: str,
+) -> ModelCard:
+    order = (point, *(other for other in POINTS if other != point))
+    return ModelCard(
+        name=name,
+        target=catalogue.target,
+        network=settings.model.name,
+        input=InputRules(size=settings.store.size, fit=settings.store.fit),
+        outputs=Outputs(embedding=graph.embedding, map=graph.map, map_cells=graph.cells),
+        calibration=Calibration(
+            temperature=fitted.temperature,
+            fitted_on=evidence.fitted_on,
+            n=int(evidence.fitted.sum()),
+            measured={} if measured is None else {kind: _figures(of) for kind, of in measured.calibration().items()},
+        ),
+        operating_points=tuple(_point(item, evidence, fitted, measured) for item in order),
+        conformal=_conformal(evidence, fitted, measured),
+        data=_data(catalogue, evidence),
+        metrics={} if measured is None else _metrics(measured, point),
+        software=_software(),
+    )
+
+
+def _point(name: str, evidence: Evidence, fitted: Fitted, measured: Measured | None) -> OperatingPoint:
+    found: dict[str, dict[str, Figure]] = {}
+    if evidence.kind == "run":
+        rows = evidence.table[evidence.fitted]
+        p = scaled(rows["logit"], fitted.temperature)
+        called = rows.reset_index(drop=True).assign(probability=p, **{f"call_{name}": p >= fitted.thresholds[name]})
+        found["validation"] = _called(Measured(called, {}).metrics(name))
+    if measured is not None:
+        found["test" if evidence.kind == "run" else "cross_validation"] = _called(measured.metrics(name))
+    return OperatingPoint(name=name, threshold=fitted.thresholds[name], chosen_on=evidence.fitted_on, measured=found)
+
+
+def _called(values: Mapping[str, Estimate]) -> dict[str, Figure]:
+    return _figures({name: values[name] for name in ("sensitivity", "specificity", "kappa")})
+
+
+def _conformal(evidence: Evidence, fitted: Fitted, measured: Measured | None) -> Conformal:
+    quantiles = {
+        region: ConformalQuantiles(
+            negatives=fitted.sizes[region][0],
+            positives=fitted.sizes[region][1],
+            negative=tuple(of[rate][0] for rate in RATES),
+            positive=tuple(of[rate][1] for rate in RATES),
+        )
+        for region, of in fitted.quantiles.items()
+    }
+    found = {} if measured is None else {f"{rate:g}": _figures(_set_figures(measured, rate)) for rate in RATES}
+    return Conformal(
+        error_rates=RATES, default=DEFAULT_RATE, quantiles=quantiles, fitted_on=evidence.fitted_on, measured=found
+    )
+
+
+def _set_figures(measured: Measured, rate: float) -> dict[str, Estimate]:
+    sets: Sets = measured.sets[rate]
+    return sets.figures(measured.table["label"].to_numpy(dtype=float), measured.table["group"].to_numpy())
+
+
+def _metrics(measured: Measured, point: str) -> dict[str, dict[str, Figure]]:
+    found = {"all images": _shown(measured.metrics(point))}
+    for name, chosen in subsets(measured.table).items():
+        found[name] = _shown(measured.metrics(point, chosen))
+    return found
+
+
+def _shown(values: Mapping[str, Estimate]) -> dict[str, Figure]:
+    return _figures({name: values[name] for name in SHOWN_METRICS})
+
+
+def _figures(values: Mapping[str, Estimate]) -> dict[str, Figure]:
+    return {name: Figure.model_validate(value.as_dict()) for name, value in values.items()}
+
+
+def _data(catalogue: Catalogue, evidence: Evidence) -> DataFacts:
+    train = catalogue.in_split("train")
+    source = catalogue.source
+    return DataFacts(
+        name=str(source.get("name") or catalogue.name),
+        images=len(train),
+        positives=int(train["label"].sum()),
+        regions={name: int(has_name(train["region"], name).sum()) for name in names_in(train["region"])},
+        licence=str(source.get("licence", "")),
+        attribution=str(source.get("citation", "")),
+    )
+
+
+def _software() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

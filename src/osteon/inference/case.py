@@ -1,0 +1,102 @@
+"""An image to be answered for, and its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.data.files import is_dicom
+from osteon.data.flags import Flag
+from osteon.data.images import DecodedImage, read_image
+from osteon.errors import InputError
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Source = str | Path | bytes | Pixels | DecodedImage
+ARRAY = "<array>"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """An image to be answered for.
+
+    Attributes:
+        source: A file's path, its bytes, what returns its bytes, grey pixels ``(height, width)`` with bone bright, or a
+            decoded image.
+        name: What it is called in the answer.
+        study: The study that it belongs to; empty: a DICOM file's own, else it is a study by itself.
+        region: Body region where known, e.g. ``hand``; empty: a DICOM file's own.
+    """
+
+    source: Source | Callable[[], bytes]
+    name: str = ARRAY
+    study: str = ""
+    region: str = ""
+
+    @classmethod
+    def of(cls, source: Source | Case) -> Case:
+        """Return the case of a source that has no name of its own."""
+        if isinstance(source, Case):
+            return source
+        return cls(source, str(source) if isinstance(source, str | Path) else ARRAY)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What a case holds.
+
+    Attributes:
+        image: Its grey values.
+        study: Of a DICOM file, its study; else empty.
+        region: Of a DICOM file, its body region where that is known.
+        flags: What its header says against an answer.
+    """
+
+    image: DecodedImage
+    study: str = ""
+    region: str = ""
+    flags: tuple[Flag, ...] = ()
+
+
+def decode(case: Case) -> Decoded:
+    """Read a case's pixels.
+
+    Raises:
+        UnreadableImageError: It cannot be read.
+        InputError: An array is not grey pixels.
+    """
+    source: Any = case.source() if callable(case.source) else case.source
+    if isinstance(source, DecodedImage):
+        return Decoded(source)
+    if isinstance(source, np.ndarray):
+        return Decoded(_from_array(source))
+    if not _holds_dicom(source):
+        return Decoded(read_image(source))
+    from osteon.data.dicom import read_dicom
+
+    found = read_dicom(source)
+    return Decoded(found.image, found.study_instance_uid, found.region, found.flags)
+
+
+def _holds_dicom(source: str | Path | bytes) -> bool:
+    """Tell by the first bytes; what cannot be opened is left to the decoder to refuse."""
+    if isinstance(source, bytes):
+        return is_dicom(source)
+    try:
+        with Path(source).open("rb") as file:
+            return is_dicom(file.read(132))
+    except (OSError, ValueError):
+        return False
+
+
+def _from_array(pixels: NDArray[Any]) -> DecodedImage:
+    if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16) or not pixels.size:
+        raise InputError(
+            f"expected grey pixels (height, width) of uint8 or uint16, not {pixels.dtype} {pixels.shape}",
+            hint="Of colour pictures give the file's path, or grey pixels with bone bright",
+        )
+    return DecodedImage(pixels)
