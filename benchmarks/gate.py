@@ -1,7 +1,7 @@
 """Fit and measure the input gate: python benchmarks/gate.py {fit,measure,speed} FRACATLAS [--pictures FOLDER].
 
-``fit`` writes src/osteon/inference/gate_statistics.py from one half of the radiographs (crc32 of the file's name) and one
-half of the kinds of other pictures; ``measure`` reports both halves. ``--pictures`` adds photographs from a folder.
+``fit`` writes src/osteon/inference/gate_statistics.py from one half of the radiographs (crc32 of the file's name) and
+one half of the kinds of other pictures; ``measure`` reports both halves. ``--pictures`` adds photographs from a folder.
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from makers.non_radiographs import KINDS, make
-
 from osteon.data.colour import colourfulness
 from osteon.data.images import SUFFIXES, read_image
 from osteon.inference import gate_pixels
 from osteon.progress import track
+
+ROOT = Path(__file__).resolve().parents[1]
 
 OUTPUT = ROOT / "src" / "osteon" / "inference" / "gate_statistics.py"
 EACH = 30
@@ -44,6 +41,9 @@ def radiographs(folder: Path) -> list[tuple[str, np.ndarray]]:
 
 def others(folder: Path | None) -> list[tuple[str, np.ndarray, float]]:
     """Return the other pictures with their kind: made ones, and crops of photographs."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from makers.non_radiographs import KINDS, make
+
     found = []
     for kind in KINDS:
         for seed in range(EACH):

@@ -1,0 +1,122 @@
+import io
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from makers.non_radiographs import KINDS, make
+from osteon.data.images import read_image
+from osteon.inference.gate import PixelGate, colourfulness
+from osteon.inference.gate_looks import _WORDS
+from osteon.inference.gate_pixels import POLAR, TEXTURE, small_copy
+
+GATE = PixelGate()
+
+
+def _refused(pixels: np.ndarray, colour: float | None = None) -> bool:
+    return any(flag.severity in ("reject", "abstain") for flag in GATE.check(pixels, colourfulness=colour).flags)
+
+
+def _limb(height: int = 450, width: int = 380) -> np.ndarray:
+    """Two shafts with bright walls in soft tissue on a dark ground."""
+    y, x = np.mgrid[:height, :width] / [[[height]], [[width]]]
+    picture = 22 + 4 * y
+    across = x - 0.45 - 0.12 * y
+    picture = picture + 55 * np.sqrt(np.clip(1 - (across / 0.24) ** 2, 0, 1))
+    for centre, radius in ((-0.07, 0.06), (0.08, 0.045)):
+        bone = (across - centre) / radius
+        outer, inner = (np.sqrt(np.clip(size**2 - bone**2, 0, 1)) for size in (1.0, 0.6))
+        picture = picture + 110 * (outer - 0.8 * inner)
+    return np.clip(picture + np.random.default_rng(0).normal(0, 1.5, picture.shape), 0, 255).astype(np.uint8)
+
+
+def test_a_limb_passes_upright_inverted_and_in_16_bits() -> None:
+    for pixels in (_limb(), _limb(900, 760), _limb().astype(np.uint16) * 16):
+        top = 255 if pixels.dtype == np.uint8 else 4095
+        upright, inverted = GATE.check(pixels), GATE.check((top - pixels).astype(pixels.dtype))
+        assert (upright.flags, upright.inverted) == ((), False)
+        assert (inverted.flags, inverted.inverted) == ((), True)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "code"),
+    [
+        (np.full((300, 300), 90, np.uint8), "blank"),
+        (np.full((300, 300), 30_000, np.uint16), "blank"),
+        (np.zeros((300, 300), np.uint8), "blank"),
+        (np.pad(_limb(80, 80), 400), "saturated"),
+        (np.pad(_limb(80, 80), 400, constant_values=255), "saturated"),
+        (_limb()[:30], "too_small"),
+        (np.zeros((1, 1), np.uint8), "too_small"),
+        (np.zeros((0, 200), np.uint8), "too_small"),
+        (_limb(80, 500), "elongated"),
+        (np.zeros((100, 17_000), np.uint8), "too_large"),
+    ],
+)
+def test_what_cannot_show_anything_is_rejected_with_its_reason(pixels: np.ndarray, code: str) -> None:
+    (flag,) = GATE.check(pixels).flags
+    assert (flag.code, flag.severity) == (code, "reject")
+    assert len(flag.detail) > 15
+    assert not GATE.check(pixels).inverted
+
+
+def test_colour_is_rejected_and_a_cast_is_not() -> None:
+    assert [flag.code for flag in GATE.check(_limb(), colourfulness=20.0).flags] == ["colour"]
+    cast = Image.merge("RGB", [Image.fromarray(_limb()).point(lambda v, k=k: int(v * k)) for k in (0.8, 0.95, 1.0)])
+    assert GATE.check(_limb(), colourfulness=colourfulness(cast)).flags == ()
+
+
+def test_the_gravest_flag_comes_first() -> None:
+    scene = make("colour scene", 1)
+    flags = GATE.check(np.asarray(scene.convert("L")), colourfulness=colourfulness(scene)).flags
+    assert {flag.code for flag in flags} == {"colour", "not_a_radiograph"}
+    assert flags[0].severity == "reject"
+    assert "does not look like a radiograph: it" in next(f.detail for f in flags if f.code == "not_a_radiograph")
+
+
+def test_a_colour_photograph_is_rejected_from_its_file() -> None:
+    file = io.BytesIO()
+    make("colour scene", 3).save(file, "JPEG")
+    image = read_image(file.getvalue())
+    assert "colour" in [flag.code for flag in GATE.check(image.pixels, colourfulness=image.colourfulness).flags]
+
+
+def test_other_pictures_are_refused() -> None:
+    # Seeds that the gate's numbers were not fitted on.
+    answers = {}
+    for kind in KINDS:
+        pictures = [make(kind, seed) for seed in range(500, 503)]
+        answers[kind] = [_refused(np.asarray(p.convert("L")), colourfulness(p)) for p in pictures]
+    every = np.concatenate(list(answers.values()))
+    assert every.mean() > 0.95, {kind: got for kind, got in answers.items() if not all(got)}
+
+
+def test_pictures_are_drawn_alike_from_the_same_seed() -> None:
+    assert make("chart", 4).tobytes() == make("chart", 4).tobytes()
+    assert make("chart", 4).tobytes() != make("chart", 5).tobytes()
+
+
+def test_real_radiographs_pass_and_their_inverse_is_recognised(fracatlas) -> None:
+    files = sorted((fracatlas / "images").rglob("*.jpg"))
+    held_out = [file for file in files if zlib.crc32(file.name.encode()) % 2 == 1][::10]
+    images = [read_image(file) for file in held_out]
+    upright = [GATE.check(image.pixels, colourfulness=image.colourfulness) for image in images]
+    inverted = [GATE.check((255 - image.pixels).astype(np.uint8)) for image in images]
+    assert len(images) > 150
+    assert np.mean([any(f.severity != "warn" for f in result.flags) for result in upright]) < 0.025
+    assert np.mean([result.inverted for result in upright]) < 0.01
+    assert np.mean([result.inverted for result in inverted]) > 0.95
+
+
+def test_the_copy_is_small_and_keeps_mean_and_shape() -> None:
+    large = np.kron(_limb(), np.ones((6, 6), np.uint8))
+    for dtype in (np.uint8, np.uint16):
+        copy = small_copy(large.astype(dtype))
+        assert 85 <= max(copy.shape) <= 171
+        assert copy.shape[0] / copy.shape[1] == pytest.approx(450 / 380, abs=0.03)
+        assert copy.mean() == pytest.approx(large.mean(), rel=0.01)
+
+
+def test_every_statistic_has_its_words() -> None:
+    assert set(_WORDS) == set(POLAR + TEXTURE)
