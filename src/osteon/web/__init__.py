@@ -1,1 +1,1 @@
-"""The reading page and its HTTP API, over the predictor; never imports torch."""
+"""The reading page and its HTTP API over the predictor; needs the extra ``serve``, never torch."""

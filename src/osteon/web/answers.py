@@ -1,0 +1,204 @@
+"""Answers as the API gives them: plain data with a schema, and their making from predictions."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, Field
+
+from osteon.export.model_card import ModelCard
+from osteon.inference.heat_map import OUTLINE_LEVEL, HeatMap
+from osteon.inference.prediction import NOT_A_DEVICE, Verdict, verdict_words
+from osteon.web.reading import Reading, Study, View
+
+Point = tuple[float, float]
+
+
+class FlagAnswer(BaseModel):
+    """Something noticed about an image."""
+
+    code: str
+    severity: Literal["reject", "abstain", "warn"]
+    detail: str
+
+
+class RefusalAnswer(BaseModel):
+    """Why an image got no answer."""
+
+    reason: str = Field(description="stable code in snake case")
+    detail: str
+
+
+class PlacementAnswer(BaseModel):
+    """Where the original lies in the square that the network saw."""
+
+    size: int
+    fitted_height: int
+    fitted_width: int
+    top: int
+    left: int
+
+
+class BoxAnswer(BaseModel):
+    """A part of the map above the outline's level, in pixels of the original."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    strength: float
+
+
+class HeatMapAnswer(BaseModel):
+    """Where the network saw it."""
+
+    kind: str = Field(description="learnt: from outlines; cam: what each place adds to the logit")
+    cells: list[list[float]] = Field(description="strength in 0-1; the cells tile the square evenly")
+    placement: PlacementAnswer
+    peak: Point = Field(description="x and y of the strongest pixel's centre in the original")
+    level: float = Field(description="strength at which outlines are drawn")
+    outlines: list[list[Point]] = Field(description="closed lines, x and y in pixels of the original")
+    boxes: list[BoxAnswer]
+
+
+class ViewAnswer(BaseModel):
+    """The answer for one file."""
+
+    file: int = Field(description="place of the file in the request, from 1")
+    format: Literal["picture", "dicom"]
+    region: str = Field(description="body region where known, else empty")
+    height: int = Field(description="rows of the original; 0 if it could not be read")
+    width: int
+    probability: float | None = Field(description="calibrated, of the target; null where there is no answer")
+    logit: float | None
+    threshold: float
+    positive: bool | None = Field(description="whether the probability is at least the threshold")
+    verdict: Verdict
+    words: str = Field(description="the verdict in words")
+    error_rate: float | None = Field(description="of the conformal set behind the verdict; null where there is none")
+    flags: list[FlagAnswer]
+    refusal: RefusalAnswer | None
+    heat_map: HeatMapAnswer | None = None
+    picture: str | None = Field(None, description="decoded grey values as a PNG in a data URI, if asked for")
+
+
+class StudyAnswer(BaseModel):
+    """The answer for one study."""
+
+    study: int
+    probability: float | None
+    threshold: float | None
+    positive: bool | None
+    verdict: Verdict
+    words: str
+    pooling: str
+    views: list[ViewAnswer]
+
+
+class ModelAnswer(BaseModel):
+    """Which model answered."""
+
+    name: str
+    weights_sha256: str
+    osteon: str
+
+
+class Answer(BaseModel):
+    """The answer to one request."""
+
+    request_id: str
+    notice: str = NOT_A_DEVICE
+    target: str = Field(description="what a positive image shows")
+    model: ModelAnswer
+    warnings: list[str]
+    studies: list[StudyAnswer]
+
+
+def make_answer(reading: Reading, card: ModelCard, request_id: str, version: str, *, pictures: bool) -> Answer:
+    """Return a reading as plain data.
+
+    Args:
+        reading: What the request came to.
+        card: Of the model that answered.
+        request_id: Names the request.
+        version: Of this software.
+        pictures: Whether decoded grey values are wanted too.
+    """
+    studies = [_study(number, study, card.target, pictures) for number, study in enumerate(reading.studies, start=1)]
+    model = ModelAnswer(name=card.name, weights_sha256=card.weights_sha256, osteon=version)
+    return Answer(
+        request_id=request_id, target=card.target, model=model, warnings=list(reading.warnings), studies=studies
+    )
+
+
+def _study(number: int, study: Study, target: str, pictures: bool) -> StudyAnswer:
+    found = study.prediction
+    threshold = next((view.threshold for view in found.views if view.probability is not None), None)
+    return StudyAnswer(
+        study=number,
+        probability=found.probability,
+        threshold=threshold,
+        positive=found.positive,
+        verdict=found.verdict,
+        words=verdict_words(found.verdict, target),
+        pooling=found.pooling,
+        views=[_view(view, target, pictures) for view in study.views],
+    )
+
+
+def _view(view: View, target: str, pictures: bool) -> ViewAnswer:
+    found = view.prediction
+    refusal = found.refusal
+    grey = view.grey if pictures else None
+    return ViewAnswer(
+        file=view.file.number,
+        format="dicom" if view.file.dicom else "picture",
+        region=found.region,
+        height=found.height,
+        width=found.width,
+        probability=found.probability,
+        logit=found.logit,
+        threshold=found.threshold,
+        positive=found.positive,
+        verdict=found.verdict,
+        words=verdict_words(found.verdict, target),
+        error_rate=found.error_rate,
+        flags=[FlagAnswer(code=flag.code, severity=flag.severity, detail=flag.detail) for flag in found.flags],
+        refusal=None if refusal is None else RefusalAnswer(reason=refusal.reason, detail=refusal.detail),
+        heat_map=None if found.heat_map is None else _heat_map(found.heat_map),
+        picture=None if grey is None else png_uri(grey),
+    )
+
+
+def _heat_map(found: HeatMap) -> HeatMapAnswer:
+    place = found.place
+    return HeatMapAnswer(
+        kind=found.kind,
+        cells=np.round(found.cells.astype(float), 4).tolist(),
+        placement=PlacementAnswer(
+            size=place.size,
+            fitted_height=place.fitted_height,
+            fitted_width=place.fitted_width,
+            top=place.top,
+            left=place.left,
+        ),
+        peak=found.peak(),
+        level=OUTLINE_LEVEL,
+        outlines=[[(round(float(x), 2), round(float(y), 2)) for x, y in line] for line in found.outlines()],
+        boxes=[
+            BoxAnswer(x=x, y=y, width=width, height=height, strength=round(strength, 4))
+            for x, y, width, height, strength in found.boxes()
+        ],
+    )
+
+
+def png_uri(grey: NDArray[np.uint8]) -> str:
+    """Return grey values as a PNG in a data URI."""
+    out = io.BytesIO()
+    Image.fromarray(grey).save(out, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -1,0 +1,172 @@
+"""The routes: what may be asked, and what it costs at most."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Security
+from fastapi.responses import Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+
+from osteon._version import __version__
+from osteon.export.model_card import ModelCard
+from osteon.inference.predictor import Predictor
+from osteon.web.answers import Answer, make_answer
+from osteon.web.forms import Fields, read_fields, request_body
+from osteon.web.jobs import Workroom
+from osteon.web.limits import ServiceLimits
+from osteon.web.metrics import CONTENT_TYPE, Metrics
+from osteon.web.problems import Problem, documented
+from osteon.web.reading import Reading, read_request
+from osteon.web.security import Doorkeeper
+from osteon.web.uploads import drain, read_upload
+
+_BEARER = HTTPBearer(auto_error=False, description="Needed where the service was started with a token")
+
+
+@dataclass(eq=False)
+class Service:
+    """What the routes share.
+
+    Attributes:
+        predictor: Answers.
+        limits: What it takes at most.
+        door: Who may ask.
+        room: Where the work is done.
+        metrics: What is counted.
+    """
+
+    predictor: Predictor
+    limits: ServiceLimits
+    door: Doorkeeper
+    room: Workroom = field(init=False)
+    metrics: Metrics = field(init=False)
+
+    def __post_init__(self) -> None:
+        card = self.predictor.card
+        self.room = Workroom(self.limits.workers, self.limits.waiting)
+        labels = {"name": card.name, "target": card.target, "weights_sha256": card.weights_sha256}
+        self.metrics = Metrics(self.room, labels | {"osteon": __version__})
+
+    async def work(self, request: Request, make: Callable[[Reading, Fields], Response]) -> Response:
+        """Take a request in, answer for its files in a thread, and make a response of that there.
+
+        Args:
+            request: Its body is a form.
+            make: From what the files came to, and the form's fields.
+
+        Raises:
+            Problem: See :func:`osteon.web.problems.documented`.
+        """
+        self.door.check_origin(request)
+        self.door.check_token(request)
+        try:
+            place = self.room.admit()
+        except Problem:
+            await drain(request)
+            raise
+        with place:
+            upload = await read_upload(request, self.limits)
+            fields = read_fields(upload.fields)
+            contents = upload.files
+            del upload
+
+            def answer() -> Response:
+                began = time.perf_counter()
+                reading = read_request(self.predictor, contents, fields.wish(), self.limits.decoding())
+                response = make(reading, fields)
+                self.metrics.worked([study.prediction for study in reading.studies], time.perf_counter() - began)
+                return response
+
+            return await place.run(answer, self.limits.seconds, hung_up(request))
+
+
+async def hung_up(request: Request) -> None:
+    """Return when the client has closed the connection; its body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        await asyncio.sleep(0)
+
+
+class Health(BaseModel):
+    """Whether the service lives, and whether it takes requests."""
+
+    status: str
+    places: int
+    taken: int
+
+
+def make_router(service: Service) -> APIRouter:
+    """Return the routes of a service."""
+    router = APIRouter()
+
+    def guard(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None) -> None:
+        service.door.check_origin(request)
+        service.door.check_token(request)
+
+    guarded: dict[str, Any] = {"dependencies": [Depends(guard)]}
+    _add_predict(router, service)
+
+    @router.get("/v1/model", responses=documented(401, 403), tags=["model"], **guarded)
+    def model() -> ModelCard:
+        """What the model says of itself: target, thresholds with measured figures, data, licence."""
+        return service.predictor.card
+
+    @router.get("/health", tags=["operation"])
+    async def health() -> Health:
+        """Whether the service lives."""
+        return _health(service, "ok")
+
+    @router.get("/ready", responses={503: {"model": Health, "description": "Full"}}, tags=["operation"])
+    async def ready(response: Response) -> Health:
+        """Whether the next request would be taken."""
+        if service.room.full:
+            response.status_code = 503
+            response.headers["Retry-After"] = str(service.room.retry_after())
+        return _health(service, "full" if service.room.full else "ready")
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **documented(401, 403)},
+        tags=["operation"],
+        **guarded,
+    )
+    def metrics() -> Response:
+        """Counts and times in Prometheus' text format."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    return router
+
+
+def _add_predict(router: APIRouter, service: Service) -> None:
+    statuses = documented(400, 401, 403, 408, 413, 415, 422, 500, 503, 504)
+
+    @router.post(
+        "/v1/predict",
+        response_model=Answer,
+        responses=statuses,
+        openapi_extra=request_body(service.limits.files) | {"security": [{"HTTPBearer": []}, {}]},
+        tags=["answers"],
+    )
+    async def predict(request: Request) -> Response:
+        """Answer for radiographs: per view and study the probability, the verdict, what was noticed, and where.
+
+        A file that cannot be read, or is no radiograph, is refused within the answer; the others are answered for.
+        """
+        request_id: str = request.state.request_id
+
+        def make(reading: Reading, fields: Fields) -> Response:
+            pictures = fields.pictures == "true"
+            found = make_answer(reading, service.predictor.card, request_id, __version__, pictures=pictures)
+            return Response(found.model_dump_json(), media_type="application/json")
+
+        return await service.work(request, make)
+
+
+def _health(service: Service, status: str) -> Health:
+    return Health(status=status, places=service.room.places, taken=service.room.taken)

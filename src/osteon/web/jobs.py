@@ -1,0 +1,133 @@
+"""Work in a bounded number of threads, with a bounded number of requests waiting; never on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, TypeVar
+
+from osteon.web.problems import Problem
+
+A = TypeVar("A")
+_SMOOTHING = 0.2
+
+
+class Workroom:
+    """Places for requests: some at work, some waiting, the rest turned away.
+
+    A place is given back when its work has ended, not when its client has given up, so that work whose time is over
+    never piles up behind the scenes.
+
+    Args:
+        workers: Requests worked on at a time.
+        waiting: Requests that may wait beside them.
+    """
+
+    def __init__(self, workers: int, waiting: int) -> None:
+        self.workers = workers
+        self.places = workers + waiting
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="osteon-web")
+        self._lock = threading.Lock()
+        self._taken = 0
+        self._usual = 1.0
+
+    @property
+    def taken(self) -> int:
+        """Requests at work or waiting."""
+        return self._taken
+
+    @property
+    def full(self) -> bool:
+        """Whether the next request would be turned away."""
+        return self._taken >= self.places
+
+    def admit(self) -> Ticket:
+        """Give a request a place.
+
+        Raises:
+            Problem: There is none (503, with ``Retry-After``).
+        """
+        with self._lock:
+            if self._taken < self.places:
+                self._taken += 1
+                return Ticket(self)
+        raise Problem(
+            503,
+            "busy",
+            f"all {self.places} places are taken",
+            "Send it again after the seconds that Retry-After names",
+            {"Retry-After": str(self.retry_after())},
+        )
+
+    def retry_after(self) -> int:
+        """Return after how many whole seconds a place is likely to be free."""
+        return max(1, math.ceil(self._usual))
+
+    def close(self) -> None:
+        """End the threads; work that waits is dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, work: Callable[[], A]) -> Future[A]:
+        def timed() -> A:
+            began = time.perf_counter()
+            try:
+                return work()
+            finally:
+                took = time.perf_counter() - began
+                with self._lock:
+                    self._usual += _SMOOTHING * (took - self._usual)
+
+        return self._pool.submit(timed)
+
+    def _leave(self, _: object = None) -> None:
+        with self._lock:
+            self._taken -= 1
+
+
+class Ticket:
+    """A request's place, for one piece of work; a context manager that gives it back."""
+
+    def __init__(self, room: Workroom) -> None:
+        self._room = room
+        self._work: Future[Any] | None = None
+
+    def __enter__(self) -> Ticket:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._work is None:
+            self._room._leave()
+
+    async def run(self, work: Callable[[], A], seconds: float, gone: Awaitable[None] | None = None) -> A:
+        """Do the work in a thread and wait for it.
+
+        Args:
+            work: Called without arguments.
+            seconds: Time to wait, in the queue and at work.
+            gone: Ends when the client has hung up; work that has not begun by then is dropped.
+
+        Raises:
+            Problem: The time is over (504), or nobody waits any more (the answer then reaches nobody).
+        """
+        self._work = future = self._room._submit(work)
+        future.add_done_callback(self._room._leave)
+        waiting = asyncio.wrap_future(future)
+        watch = None if gone is None else asyncio.ensure_future(gone)
+        try:
+            either: set[asyncio.Future[Any]] = {waiting} if watch is None else {waiting, watch}
+            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+        finally:
+            future.cancel()
+            if watch is not None:
+                watch.cancel()
+            waiting.cancel()
+        if watch is not None and watch.done():
+            raise Problem(503, "gone", "the client hung up", headers={"Retry-After": "1"})
+        raise Problem(504, "timeout", f"no answer within {seconds:g} s", "Send fewer or smaller images at a time")

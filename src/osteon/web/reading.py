@@ -1,0 +1,175 @@
+"""From the bytes of one request to answers by study: each file decoded once, its header's flags heeded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.data.files import is_dicom
+from osteon.data.flags import Flag
+from osteon.data.images import DecodedImage, Limits, UnreadableImageError, read_image
+from osteon.errors import Refusal
+from osteon.inference.case import Case
+from osteon.inference.prediction import Prediction, StudyPooling, StudyPrediction, pool_study
+from osteon.inference.predictor import Predictor
+
+Grouping = Literal["one", "each"]
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """A file of a request, decoded.
+
+    Attributes:
+        number: Its place in the request, from 1.
+        data: Its bytes.
+        dicom: Whether it is DICOM.
+        image: Its pixels; None where it cannot be read.
+        flags: What its header says against an answer.
+        refusal: Why it cannot be read.
+        study: Its DICOM study; empty where there is none.
+        region: Body region by its header; empty where unknown.
+    """
+
+    number: int
+    data: bytes
+    dicom: bool
+    image: DecodedImage | None = None
+    flags: tuple[Flag, ...] = ()
+    refusal: Refusal | None = None
+    study: str = ""
+    region: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called: never by the name that the user's file has."""
+        return f"view {self.number}"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A file and its answer."""
+
+    file: File
+    prediction: Prediction
+
+    @property
+    def grey(self) -> NDArray[np.uint8] | None:
+        """Grey values as they were decoded, on 0-255; None where the file could not be read."""
+        return None if self.file.image is None else self.file.image.eight_bit()
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The views of one study and their answers."""
+
+    views: tuple[View, ...]
+    prediction: StudyPrediction
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one request comes to.
+
+    Attributes:
+        studies: In the order of their first files.
+        warnings: Sentences for the reader.
+    """
+
+    studies: tuple[Study, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a request wants its files read.
+
+    Attributes:
+        grouping: ``one``: all are views of one study, as far as their headers do not say otherwise; ``each``: every
+            picture is a study of its own, DICOM files by their study.
+        pooling: From views to a study.
+        region: Body region of all; empty: as their headers say.
+        heat_map: Whether maps are wanted.
+    """
+
+    grouping: Grouping = "one"
+    pooling: StudyPooling = "mean"
+    region: str = ""
+    heat_map: bool = True
+
+
+def read_request(predictor: Predictor, contents: Sequence[bytes], wish: Wish, limits: Limits) -> Reading:
+    """Answer for the files of a request.
+
+    Args:
+        predictor: Whom to ask.
+        contents: The files' bytes.
+        wish: How they are to be read.
+        limits: Bounds on decoding.
+    """
+    files = [decode(number, data, limits) for number, data in enumerate(contents, start=1)]
+    groups, warnings = group(files, wish.grouping)
+    studies = []
+    for number, members in enumerate(groups, start=1):
+        name = f"study {number}"
+        views = tuple(View(file, answer(predictor, file, name, wish)) for file in members)
+        studies.append(Study(views, pool_study(name, [view.prediction for view in views], wish.pooling)))
+    return Reading(tuple(studies), warnings)
+
+
+def decode(number: int, data: bytes, limits: Limits) -> File:
+    """Decode one file; one that cannot be read becomes a refusal."""
+    dicom = is_dicom(data)
+    try:
+        if not dicom:
+            return File(number, data, dicom, read_image(data, limits=limits))
+        from osteon.data.dicom import read_dicom
+
+        found = read_dicom(data, limits=limits)
+        image = replace(found.image, notes=())
+        return File(number, data, dicom, image, found.flags, study=found.study_instance_uid, region=found.region)
+    except UnreadableImageError as error:
+        return File(number, data, dicom, refusal=replace(error.refusal, path=f"view {number}"))
+    except MemoryError:
+        return File(number, data, dicom, refusal=Refusal(f"view {number}", "too_large", "does not fit in memory"))
+
+
+def group(files: Sequence[File], grouping: Grouping) -> tuple[list[list[File]], tuple[str, ...]]:
+    """Share files out over studies; files of different DICOM studies are never joined.
+
+    Returns:
+        The studies' files, and sentences for the reader.
+    """
+    known = {file.study for file in files if file.study}
+    if grouping == "one" and len(known) <= 1:
+        return [list(files)], ()
+    groups: dict[str, list[File]] = {}
+    for file in files:
+        rest = "pictures" if grouping == "one" else file.name
+        groups.setdefault(file.study or rest, []).append(file)
+    if grouping == "each":
+        return list(groups.values()), ()
+    words = f"The files come from {len(known)} DICOM studies; each study is answered for on its own."
+    return list(groups.values()), (words,)
+
+
+def answer(predictor: Predictor, file: File, study: str, wish: Wish) -> Prediction:
+    """Answer for one file, as far as its header allows an answer."""
+    region = wish.region or file.region
+    rejected = [flag for flag in file.flags if flag.severity == "reject"]
+    refusal = file.refusal or next((Refusal(file.name, flag.code, flag.detail) for flag in rejected), None)
+    if file.image is None or refusal is not None:
+        height, width = (0, 0) if file.image is None else file.image.pixels.shape
+        threshold = predictor.operating_point.threshold
+        return Prediction(
+            file.name, study, region, height, width, threshold=threshold, flags=file.flags, refusal=refusal
+        )
+    found = predictor.predict(Case(file.image, file.name, study, region), heat_map=wish.heat_map)
+    codes = {flag.code for flag in found.flags}
+    found = replace(found, flags=(*(flag for flag in file.flags if flag.code not in codes), *found.flags))
+    held_back = found.probability is not None and any(flag.severity == "abstain" for flag in file.flags)
+    return replace(found, verdict="uncertain") if held_back else found
