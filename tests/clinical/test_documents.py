@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread, uid
+from pydicom.dataset import Dataset
+
+from makers.answers import SHA256, answer, card, refused, study_of
+from makers.dicom import dicom, lut, radiograph, save_dicom
+from osteon.clinical.documents import study_documents, write_documents
+from osteon.data.flags import Flag
+from osteon.errors import InputError
+
+IDENTITY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime")
+TYPE_2 = (*IDENTITY[:4], "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName")
+
+
+def written(folder: Path, sources: list[Dataset], **about: object) -> list[Path]:
+    views = [answer(source) for source in sources]
+    return write_documents(study_of(*views), sources, card(**about), folder)
+
+
+@pytest.mark.parametrize("modality", ["DX", "CR", "RF", "SC"])
+def test_documents_are_valid_and_in_the_sources_study(tmp_path, dciodvfy, dsrdump, modality):
+    source = dicom(modality=modality)
+    paths = written(tmp_path, [source])
+    assert [path.name for path in paths] == ["report.dcm", "overlay-1.dcm", "outline-1.dcm"]
+    found = [dcmread(path) for path in paths]
+    for path, document in zip(paths, found, strict=True):
+        assert dciodvfy(path) == []
+        assert all(document[keyword].value == source[keyword].value for keyword in IDENTITY)
+        assert document.SpecificCharacterSet == "ISO_IR 192"
+        assert document.Manufacturer == "Osteon"
+        assert document.SOPInstanceUID == document.file_meta.MediaStorageSOPInstanceUID
+    assert len({document.SeriesInstanceUID for document in [source, *found]}) == 4
+    assert [document.Modality for document in found] == ["SR", "OT", "PR"]
+    assert "Certainty of Finding" in dsrdump(paths[0])
+
+
+def test_report_says_everything(tmp_path, dciodvfy, dsrdump):
+    sources = [dicom(number=number) for number in range(3)]
+    flag = Flag("lossy_compression", "warn", "was compressed with loss")
+    views = [answer(sources[0], flags=[flag]), answer(sources[1], 0.02, "uncertain"), refused()]
+    path = write_documents(study_of(*views), sources, card(notes=("Trained on “few” images",)), tmp_path)[0]
+    assert dciodvfy(path) == []
+    text = dsrdump(path)
+    assert "Research use only. Not a medical device." in text
+    assert "UNVERIFIED" in text
+    assert f"model_sha256={SHA256}" in text
+    assert "Study: likely fractured. Probability 42.6 % (2 of 3 images, mean)." in text
+    assert "Image 2: uncertain: have it read. Probability 2.0 %, threshold 50.0 %." in text
+    assert "Image 3: no answer: holds 3 frames (several_frames)." in text
+    assert "Warn: was compressed with loss (lossy_compression)." in text
+    assert 'Trained on "few" images' in text.replace("&quot;", '"')
+    assert '"83.12"' in text
+    assert '"42.56"' in text
+    assert '(125605004,SCT,"Fracture of bone")' in text
+    assert '(85562004,SCT,"Hand")' in text
+
+
+def test_report_outlines_lie_where_the_map_is_strong(tmp_path):
+    source = dicom()
+    view = answer(source)
+    report = study_documents(study_of(view), [source], card())[0]
+    (region,) = find(report, "SCOORD")
+    points = np.reshape(region.GraphicData, (-1, 2))
+    assert region.GraphicType == "POLYLINE"
+    assert tuple(points[0]) == tuple(points[-1])
+    (left, top, width, height, _), *_ = view.heat_map.boxes()
+    assert np.allclose(points.min(axis=0), (left, top), atol=1.0)
+    assert np.allclose(points.max(axis=0), (left + width, top + height), atol=1.0)
+    referenced = region.ContentSequence[0].ReferencedSOPSequence[0]
+    assert referenced.ReferencedSOPInstanceUID == source.SOPInstanceUID
+
+
+def test_no_finding_is_named_without_an_answer():
+    source = dicom()
+    report = study_documents(study_of(refused()), [source], card())
+    assert len(report) == 1
+    names = [item.ConceptNameCodeSequence[0].CodeMeaning for item in find(report[0], "CODE")]
+    assert "Finding" not in names
+    assert find(report[0], "NUM") == []
+
+
+def test_region_of_a_negative_image_is_no_finding():
+    source = dicom()
+    report = study_documents(study_of(answer(source, 0.1, "negative")), [source], card())[0]
+    group = next(item for item in find(report, "CONTAINER") if find(item, "SCOORD", deep=False))
+    assert "Finding" not in [item.ConceptNameCodeSequence[0].CodeMeaning for item in find(group, "CODE")]
+
+
+def test_image_that_is_no_dicom_is_mentioned(dsrdump, tmp_path):
+    source = dicom()
+    path = write_documents(study_of(answer(source), answer(None, 0.3, "negative")), [source, None], card(), tmp_path)[0]
+    assert "Image 2: likely not fractured. Probability 30.0 %" in dsrdump(path)
+
+
+def test_overlay_shows_map_and_caption_without_the_patient():
+    source = dicom(BurnedInAnnotation="NO")
+    _, overlay, _ = study_documents(study_of(answer(source)), [source], card())
+    pixels = overlay.pixel_array
+    assert pixels.shape[1] == 320
+    assert pixels.shape[0] > 120
+    picture, text = pixels[:120, 112:208].astype(int), pixels[122:].astype(int)
+    assert np.ptp(picture, axis=2).max() > 100, "the map is coloured"
+    assert np.ptp(text, axis=2).max() == 0, "the caption is grey"
+    assert text.max() > 200
+    assert overlay.BurnedInAnnotation == "NO"
+    assert overlay.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert overlay.ImageType[0] == "DERIVED"
+
+
+@pytest.mark.parametrize("said", ["YES", None])
+def test_burned_in_annotation_is_what_the_source_says(said):
+    source = dicom(BurnedInAnnotation=said)
+    _, overlay, _ = study_documents(study_of(answer(source)), [source], card())
+    assert overlay.get("BurnedInAnnotation") == said
+
+
+def test_large_picture_is_made_smaller():
+    source = dicom(radiograph(size=(300, 4000)))
+    _, overlay, _ = study_documents(study_of(answer(source)), [source], card())
+    assert overlay.Columns == 2048
+
+
+def test_lossy_source_makes_a_lossy_overlay(tmp_path, dciodvfy):
+    source = dicom(radiograph(bits=8), syntax=uid.JPEGBaseline8Bit, LossyImageCompressionRatio=10)
+    paths = written(tmp_path, [source])
+    assert dcmread(paths[1]).LossyImageCompression == "01"
+    assert dciodvfy(paths[2]) == []
+
+
+def test_outline_is_drawn_on_the_source():
+    source = dicom()
+    view = answer(source)
+    *_, state = study_documents(study_of(view), [source], card())
+    graphic = state.GraphicAnnotationSequence[0].GraphicObjectSequence[0]
+    points = np.reshape(graphic.GraphicData, (-1, 2))
+    assert graphic.GraphicAnnotationUnits == "PIXEL"
+    (left, top, width, height, _), *_ = view.heat_map.boxes()
+    assert np.allclose([*points.min(axis=0), *points.max(axis=0)], [left, top, left + width, top + height], atol=1.0)
+    referenced = state.ReferencedSeriesSequence[0].ReferencedImageSequence[0]
+    assert referenced.ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert referenced.ReferencedSOPClassUID == source.SOPClassUID
+    text = state.GraphicAnnotationSequence[0].TextObjectSequence[0].UnformattedTextValue
+    assert "83.1 %" in text
+    assert "Research use only" in text
+
+
+@pytest.mark.parametrize(
+    ("tags", "shape"),
+    [
+        ({}, "IDENTITY"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "INVERSE"),
+        ({"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}, "INVERSE"),
+    ],
+)
+def test_outline_repeats_the_grey_pipeline(tmp_path, dciodvfy, tags, shape):
+    source = dicom(WindowCenter=[1000, 2], WindowWidth=[500, 3], VOILUTFunction="SIGMOID", RescaleSlope=2, **tags)
+    source.RescaleIntercept, source.RescaleType = -5, "US"
+    path = written(tmp_path, [source])[2]
+    state = dcmread(path)
+    assert dciodvfy(path) == []
+    assert state.PresentationLUTShape == shape
+    voi = state.SoftcopyVOILUTSequence[0]
+    assert (voi.WindowCenter, voi.WindowWidth, voi.VOILUTFunction) == (1000, 500, "SIGMOID")
+    assert (state.RescaleSlope, state.RescaleIntercept) == (2, -5)
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
+def test_outline_repeats_a_voi_lut(tmp_path, dciodvfy, syntax):
+    table = np.linspace(0, 65535, 4096).astype(np.uint16)
+    save_dicom(tmp_path / "in.dcm", dicom(VOILUTSequence=[lut(table, 0)], syntax=syntax))
+    path = written(tmp_path, [dcmread(tmp_path / "in.dcm")])[2]
+    assert dciodvfy(path) == []
+    item = dcmread(path).SoftcopyVOILUTSequence[0].VOILUTSequence[0]
+    assert list(item.LUTDescriptor) == [4096, 0, 16]
+    assert np.array_equal(np.frombuffer(item.LUTData, "<u2"), table)
+
+
+def test_colour_image_has_no_outline(tmp_path, dciodvfy):
+    source = dicom(np.repeat(radiograph(bits=8)[..., None], 3, axis=2), modality="SC")
+    paths = written(tmp_path, [source])
+    assert [path.name for path in paths] == ["report.dcm", "overlay-1.dcm"]
+    assert [dciodvfy(path) for path in paths] == [[], []]
+
+
+def test_missing_tags_become_empty(tmp_path, dciodvfy):
+    source = dicom(**dict.fromkeys((*TYPE_2, "SpecificCharacterSet")), StudyInstanceUID="1.2.3")
+    for path in written(tmp_path, [source]):
+        document = dcmread(path)
+        assert all(keyword in document and not document[keyword].value for keyword in TYPE_2)
+        assert "SpecificCharacterSet" not in document
+        assert dciodvfy(path) == []
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("ISO_IR 192", "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("ISO_IR 100", "Prüfer^Åsa"),
+        ("ISO_IR 144", "Иванов^Иван"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        (None, "Prufer^Asa"),
+    ],
+)
+def test_names_and_character_sets_survive(tmp_path, charset, name):
+    save_dicom(tmp_path / "in.dcm", dicom(SpecificCharacterSet=charset, PatientName=name))
+    source = dcmread(tmp_path / "in.dcm")
+    assert str(source.PatientName) == name
+    for path in written(tmp_path, [source], name="modèle fémur"):
+        document = dcmread(path)
+        assert str(document.PatientName) == name
+        assert document.get("SpecificCharacterSet") == source.get("SpecificCharacterSet")
+
+
+def test_name_without_a_character_set_keeps_its_bytes(tmp_path):
+    data = save_dicom(tmp_path / "in.dcm", dicom(SpecificCharacterSet="ISO_IR 100")).read_bytes()
+    (tmp_path / "in.dcm").write_bytes(data.replace(b"ISO_IR 100", b"ISO_IR 6  "))
+    source = dcmread(tmp_path / "in.dcm")
+    source.SpecificCharacterSet = None
+    for path in written(tmp_path, [source]):
+        assert "Prüfer^Åsa".encode("latin-1") in path.read_bytes()
+
+
+def test_odd_values_in_a_source_do_not_stop_it(tmp_path):
+    source = dicom(PatientSex="X", PatientOrientation="", StudyDate="2024-01-02", WindowWidth=0, BodyPartExamined="?")
+    assert len(written(tmp_path, [source])) == 3
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
+@pytest.mark.parametrize("value", [None, "../../etc/passwd", "1" * 65])
+def test_source_that_cannot_be_referred_to_is_refused(tmp_path, keyword, value):
+    source = dicom()
+    setattr(source, keyword, value or "")
+    with pytest.raises(InputError, match=keyword):
+        written(tmp_path, [source])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"), [({"study": 1}, "several studies"), ({"PatientID": "other"}, "patients")]
+)
+def test_mixed_sources_are_refused(tmp_path, changes, words):
+    with pytest.raises(InputError, match=words):
+        written(tmp_path, [dicom(), dicom(number=1, **changes)])
+
+
+def test_answer_about_another_image_is_refused():
+    source, other = dicom(), dicom(radiograph(size=(80, 90)))
+    with pytest.raises(InputError, match="80 x 90"):
+        study_documents(study_of(answer(source)), [other], card())
+
+
+def test_same_answer_has_the_same_identifiers():
+    source = dicom()
+    uids = [
+        [document.SOPInstanceUID for document in study_documents(study_of(answer(source, chance)), [source], card())]
+        for chance in (0.8, 0.8, 0.7)
+    ]
+    assert uids[0] == uids[1]
+    assert not set(uids[0]) & set(uids[2])
+
+
+def find(item: Dataset, kind: str, *, deep: bool = True) -> list[Dataset]:
+    """Return the content items of a value type below an item."""
+    found = []
+    for child in item.get("ContentSequence", []):
+        found += [child] if child.ValueType == kind else []
+        found += find(child, kind) if deep else []
+    return found
