@@ -95,9 +95,9 @@ def decode(data: bytes, layout: Layout) -> npt.NDArray[Any]:
         raise _missing(layout.syntax)
     try:
         pixels, _ = decoder.as_array(data, decoding_plugin=plugin, **_options(layout))
-    except MemoryError:
+    except (MemoryError, KeyboardInterrupt):
         raise
-    except Exception as error:  # plugins raise almost anything on broken bytes
+    except BaseException as error:  # plugins raise almost anything on broken bytes, and Rust's panics are no Exception
         raise _corrupt(layout, type(error).__name__) from None
     if pixels.shape != layout.shape or pixels.dtype.kind not in "iu":
         raise _corrupt(layout, "its size is not what the header says")

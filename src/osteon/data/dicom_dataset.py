@@ -9,6 +9,8 @@ import struct
 import zlib
 from typing import Any
 
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
@@ -23,6 +25,7 @@ from osteon.data.files import Limits, Refused
 PREAMBLE = 128
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_TEXT = frozenset({"CS", "DS", "IS", "LO", "LT", "SH", "ST", "UI", "UN"})
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 _HEADER = """SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber InstanceNumber Modality
@@ -158,7 +161,25 @@ def raw(dataset: Dataset, keyword: str) -> Any:
 
 
 def _values(dataset: Dataset, keyword: str) -> list[Any]:
+    element = dataset.get_item(keyword)
+    if isinstance(element, RawDataElement) and isinstance(element.value, bytes) and _vr(element) in _TEXT:
+        return [word for word in _text(element.value).split("\\") if word.strip("\0 ")] if element.value else []
     value = raw(dataset, keyword)
     if value is None or (isinstance(value, str) and not value):
         return []
     return [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
+
+
+def _vr(element: RawDataElement) -> str:
+    try:
+        return element.VR or dictionary_VR(element.tag)
+    except KeyError:
+        return ""
+
+
+def _text(data: bytes) -> str:
+    """Decode text here: pydicom warns, and logs the value, where it breaks a rule of its kind."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

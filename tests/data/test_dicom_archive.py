@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.fileset import FileSet
+
+from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom, study_uid
+from makers.pictures import picture, save
+from osteon.data.dicom import read_dicom
+from osteon.data.dicom_archive import ArchiveLimits, FoundStudies, Instance, find_studies
+from osteon.data.images import Limits, UnreadableImageError, read_image
+
+SMALL = radiograph(0, (70, 66))
+
+
+def names(found: FoundStudies) -> list[list[str]]:
+    return [[Path(one.name).name for one in study.instances] for study in found.studies]
+
+
+def archive(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in members.items():
+            made.writestr(name, content)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two studies in disorder, a picture, a report and things that are no images."""
+    place = tmp_path / "in"
+    save_dicom(place / "b" / "IM2", pixels=SMALL, study=0, number=1)
+    save_dicom(place / "c" / "IM1.dcm", pixels=SMALL, study=0, number=0)
+    save_dicom(place / "a" / "IM3", pixels=SMALL, study=1, number=0)
+    save(place / "p.png", picture(0))
+    report = dicom(SMALL, study=0, number=8, SOPClassUID=uid.EnhancedSRStorage)
+    for keyword in ("Rows", "Columns", "PixelData"):
+        del report[keyword]
+    save_dicom(place / "report", report)
+    (place / "readme.txt").write_text("no image")
+    return place
+
+
+def test_a_folder_becomes_studies(folder: Path) -> None:
+    found = find_studies([folder])
+    assert sorted(names(found)) == [["IM1.dcm", "IM2"], ["IM3"], ["p.png"]]
+    assert {study.uid for study in found.studies} == {study_uid(0), study_uid(1), ""}
+    assert found.refusals == ()
+    for study in found.studies:
+        for one in study.instances:
+            assert read_image(one.source).pixels.shape in ((70, 66), (120, 96))
+            assert one.sop_uid == (read_dicom(one.source).sop_instance_uid if study.uid else "")
+
+
+def test_an_instance_met_twice_is_taken_once(folder: Path) -> None:
+    again = find_studies([folder / "c" / "IM1.dcm", folder, folder / "p.png"])
+    assert sorted(names(again)) == [["IM1.dcm", "IM2"], ["IM3"], ["p.png"]]
+
+
+def test_a_file_named_on_its_own_is_kept_so_that_reading_it_tells(folder: Path) -> None:
+    found = find_studies([folder / "report", folder / "readme.txt", folder / "absent.dcm"])
+    assert names(found) == [["report"], ["readme.txt"], ["absent.dcm"]]
+    reasons = []
+    for study in found.studies:
+        with pytest.raises(UnreadableImageError) as caught:
+            read_image(study.instances[0].source)
+        reasons.append(caught.value.refusal.reason)
+    assert reasons == ["no_pixels", "not_an_image", "missing"]
+
+
+def test_an_archive_becomes_studies(folder: Path, tmp_path: Path) -> None:
+    made = tmp_path / "in.zip"
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as out:
+        for file in sorted(folder.rglob("*")):
+            out.write(file, f"../../etc/{file.relative_to(folder)}")
+    found = find_studies([made])
+    assert sorted(names(found)) == [["IM1.dcm", "IM2"], ["IM3"], ["p.png"]]
+    both = next(study for study in found.studies if len(study.instances) == 2)
+    assert isinstance(both.instances[0].source, bytes)
+    assert both.instances[0].source == (folder / "c" / "IM1.dcm").read_bytes()
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["in", "in.zip"]
+
+
+def test_bombs_are_refused(tmp_path: Path) -> None:
+    good = dicom_bytes(pixels=SMALL)
+    bomb = archive(tmp_path / "a.zip", **{"good.dcm": good, "bomb.dcm": bytes(50_000_000)})
+    found = find_studies([bomb])
+    assert names(found) == [["good.dcm"]]
+    assert [(Path(item.path).name, item.reason) for item in found.refusals] == [("bomb.dcm", "too_many_bytes")]
+    assert [item.reason for item in find_studies([bomb], archive_limits=ArchiveLimits(members=1)).refusals] == [
+        "too_many_files"
+    ]
+    assert [item.reason for item in find_studies([bomb], archive_limits=ArchiveLimits(bytes=1000)).refusals] == [
+        "too_many_bytes"
+    ]
+    lying = archive(tmp_path / "b.zip", **{"x.dcm": good})
+    data = bytearray(lying.read_bytes())
+    at = data.index(b"PK\x01\x02")
+    data[at + 24 : at + 28] = (100).to_bytes(4, "little")  # says 100 bytes
+    lying.write_bytes(data)
+    assert [item.reason for item in find_studies([lying]).refusals] == ["corrupt"]
+    assert find_studies([lying]).studies == ()
+
+
+def test_damaged_and_encrypted_archives(tmp_path: Path) -> None:
+    whole = archive(tmp_path / "a.zip", **{"x.dcm": dicom_bytes(pixels=SMALL)})
+    data = bytearray(whole.read_bytes())
+    (tmp_path / "cut.zip").write_bytes(data[:300])
+    at = data.index(b"PK\x01\x02")
+    data[at + 8] |= 1
+    (tmp_path / "secret.zip").write_bytes(data)
+    found = find_studies([tmp_path / "cut.zip", tmp_path / "secret.zip"])
+    assert [item.reason for item in found.refusals] == ["corrupt", "encrypted"]
+    known = find_studies([whole]).studies[0].instances[0]
+    whole.write_bytes(b"PK\x03\x04 something else")
+    with pytest.raises(UnreadableImageError, match="changed or damaged"):
+        known.read()
+
+
+def test_a_dicomdir_is_followed_but_not_out_of_its_folder(tmp_path: Path) -> None:
+    files = FileSet()
+    for number in range(2):
+        instance = dicom(SMALL, number=number)
+        files.add(instance)
+    files.write(tmp_path / "disc")
+    save_dicom(tmp_path / "disc" / "unlisted.dcm", pixels=SMALL, study=5)
+    found = find_studies([tmp_path / "disc" / "DICOMDIR"])
+    assert [len(study.instances) for study in found.studies] == [2]
+    assert sorted(len(study.instances) for study in find_studies([tmp_path / "disc"]).studies) == [1, 2]
+    records = [Dataset() for _ in range(3)]
+    records[0].ReferencedFileID = ["..", "secret.dcm"]
+    records[1].ReferencedFileID = ["absent"]
+    records[2].ReferencedFileID = [str(tmp_path / "secret.dcm")]
+    save_dicom(tmp_path / "secret.dcm", pixels=SMALL)
+    ds = dicom(SMALL, SOPClassUID=uid.MediaStorageDirectoryStorage, DirectoryRecordSequence=records)
+    for keyword in ("Rows", "Columns", "PixelData"):
+        del ds[keyword]
+    found = find_studies([save_dicom(tmp_path / "other" / "DICOMDIR", ds)])
+    assert found.studies == ()
+    assert [item.reason for item in found.refusals] == ["outside", "missing", "outside"]
+
+
+def test_damaged_headers_and_sizes_are_refusals(tmp_path: Path) -> None:
+    data = dicom_bytes(pixels=SMALL)
+    (tmp_path / "x.dcm").write_bytes(data[:140])
+    save_dicom(tmp_path / "y.dcm", pixels=SMALL)
+    found = find_studies([tmp_path])
+    assert [item.reason for item in found.refusals] == ["corrupt"]
+    assert names(found) == [["y.dcm"]]
+    assert [item.reason for item in find_studies([tmp_path / "y.dcm"], limits=Limits(bytes=99)).refusals] == [
+        "too_many_bytes"
+    ]
+
+
+def test_without_a_study_uid_an_image_is_a_study_of_its_own(tmp_path: Path) -> None:
+    for number in range(2):
+        save_dicom(tmp_path / f"{number}.dcm", pixels=SMALL, number=number, StudyInstanceUID=None)
+    found = find_studies([tmp_path])
+    assert names(found) == [["0.dcm"], ["1.dcm"]]
+    assert isinstance(found.studies[0].instances[0], Instance)
