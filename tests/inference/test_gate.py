@@ -9,7 +9,7 @@ from makers.non_radiographs import KINDS, make
 from osteon.data.images import read_image
 from osteon.inference.gate import PixelGate, colourfulness
 from osteon.inference.gate_looks import _WORDS
-from osteon.inference.gate_pixels import POLAR, TEXTURE, small_copy
+from osteon.inference.gate_pixels import POLAR, TEXTURE, polar_statistics, small_copy, stretched, texture_statistics
 
 GATE = PixelGate()
 
@@ -120,3 +120,14 @@ def test_the_copy_is_small_and_keeps_mean_and_shape() -> None:
 
 def test_every_statistic_has_its_words() -> None:
     assert set(_WORDS) == set(POLAR + TEXTURE)
+
+
+def test_statistics_of_the_inverse_are_those_of_the_inverted_picture() -> None:
+    grey = stretched(small_copy(_limb()))
+    upright, inverted = polar_statistics(grey)
+    again, back = polar_statistics(1 - grey)
+    others = [index for index, name in enumerate(POLAR) if name != "flat_level"]  # which rounding decides among ties
+    np.testing.assert_allclose(inverted[others], again[others], atol=1e-4)
+    np.testing.assert_allclose(back[others], upright[others], atol=1e-4)
+    assert not np.allclose(upright, inverted, atol=0.1)
+    np.testing.assert_allclose(texture_statistics(1 - grey), texture_statistics(grey), atol=0.05)

@@ -77,7 +77,7 @@ def canonical_statistics(grey: Grey) -> tuple[bool, Vector]:
     Args:
         grey: From :func:`osteon.inference.gate_pixels.stretched`.
     """
-    upright, inverted = polar_statistics(grey), polar_statistics(1.0 - grey)
+    upright, inverted = polar_statistics(grey)
     is_inverted = float((upright - inverted) @ POLARITY) < 0.0
     return is_inverted, np.concatenate([inverted if is_inverted else upright, texture_statistics(grey)])
 

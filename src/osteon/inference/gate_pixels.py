@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -54,26 +56,36 @@ def stretched(copy: Grey) -> Grey:
     return np.asarray(np.clip((copy - low) / max(float(high - low), 1e-6), 0.0, 1.0), dtype=np.float32)
 
 
-def polar_statistics(grey: Grey) -> Vector:
-    """Return what tells dark from bright: background, flat parts, edges, ridges; see :data:`POLAR`.
+def polar_statistics(grey: Grey) -> tuple[Vector, Vector]:
+    """Return what tells dark from bright (background, flat parts, edges, ridges), of a picture and of its inverse.
 
     Args:
         grey: Values of 0-1, at least 8 pixels a side.
+
+    Returns:
+        Two vectors in the order of :data:`POLAR`.
     """
     slope = _slope(grey)
-    flat = slope <= np.quantile(slope, 0.3)
-    inner = grey[:-1, :-1]
-    ring = _ring(grey)
-    mean, spread = float(grey.mean()), float(grey.std()) + 1e-6
-    rest = grey - mean
-    ridges = grey - _box_mean(grey, 5)
-    squares = ridges * ridges
-    values = (
-        ring.mean(), (ring < 0.3).mean(), _corner_level(grey), np.median(grey), mean, inner[flat].mean(),
-        (inner * slope).sum() / (slope.sum() + 1e-6) - mean, (grey < 0.2).mean(), (grey > 0.8).mean(),
-        (rest * rest * rest).mean() / spread**3, (squares * ridges).mean() / (float(squares.mean()) + 1e-8) ** 1.5,
+    inner, ring, corners = grey[:-1, :-1], _ring(grey), _corners(grey)
+    flat = float(inner[slope <= np.quantile(slope, 0.3)].mean())
+    mean, median = float(grey.mean()), float(np.median(grey))
+    edge = float((inner * slope).sum() / (slope.sum() + 1e-6)) - mean
+    dark, bright = float((grey < 0.2).mean()), float((grey > 0.8).mean())
+    skewness, ridges = _skewness(grey - mean), _skewness(grey - _box_mean(grey, 5))
+    border = float(ring.mean())
+    upright = (
+        border, float((ring < 0.3).mean()), corners[1], median, mean, flat, edge, dark, bright, skewness, ridges,
     )  # fmt: skip
-    return np.array(values, dtype=np.float64)
+    inverted = (
+        1 - border, float((ring > 0.7).mean()), 1 - corners[2], 1 - median, 1 - mean, 1 - flat, -edge, bright, dark,
+        -skewness, -ridges,
+    )  # fmt: skip
+    return np.array(upright, dtype=np.float64), np.array(inverted, dtype=np.float64)
+
+
+def _skewness(rest: Grey) -> float:
+    squares = rest * rest
+    return float((squares * rest).mean()) / math.pow(float(squares.mean()) + 1e-8, 1.5)
 
 
 def texture_statistics(grey: Grey) -> Vector:
@@ -120,11 +132,10 @@ def _ring(grey: Grey) -> Grey:
     return np.concatenate([part.ravel() for part in parts])
 
 
-def _corner_level(grey: Grey) -> float:
-    """Return the second darkest of the corners' mean values."""
+def _corners(grey: Grey) -> list[float]:
+    """Return the corners' mean values, the darkest first."""
     y, x = (max(1, size // 8) for size in grey.shape)
-    corners = grey[:y, :x], grey[:y, -x:], grey[-y:, :x], grey[-y:, -x:]
-    return float(np.sort([corner.mean() for corner in corners])[1])
+    return sorted(float(corner.mean()) for corner in (grey[:y, :x], grey[:y, -x:], grey[-y:, :x], grey[-y:, -x:]))
 
 
 def _decorrelation(grey: Grey, lag: int) -> float:
