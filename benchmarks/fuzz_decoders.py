@@ -71,7 +71,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--memory", type=float, default=3.0, help="address space in GiB")
-    parser.add_argument("--slow", type=float, default=5.0, help="seconds that one file may take")
+    parser.add_argument("--slow", type=float, default=15.0, help="seconds that one file may take")
     parser.add_argument("--compressed", type=float, default=0.1, help="share of files with compressed DICOM pixels")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"))
     options = parser.parse_args()
