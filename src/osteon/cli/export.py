@@ -78,7 +78,7 @@ def export(
 def _fit_gate(embeddings: Any, regions: list[str], groups: list[str]) -> dict[str, Any]:
     from osteon.inference.gate import EmbeddingGate
 
-    return EmbeddingGate.fit(embeddings, regions, groups=groups).as_dict()
+    return EmbeddingGate.fit(embeddings, regions, groups=groups, quantile=0.997).as_dict()
 
 
 def _show(console: Console, made: Any, files: dict[str, str]) -> None:

@@ -182,7 +182,7 @@ class ModelCard(Settings):
         notes: What else its user must know.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     name: str
     target: str
     network: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def network_graph(trained: TrainedNetwork) -> NetworkGraph:
         torch.onnx.export(
             outputs,
             (squares,),
-            buffer,
+            buffer,  # type: ignore[arg-type] # the exporter in use writes to it
             input_names=["grey"],
             output_names=names,
             dynamic_axes={name: {0: "n"} for name in ("grey", *names)},
@@ -76,7 +77,8 @@ class Outputs(nn.Module):
 
     def __init__(self, trained: TrainedNetwork) -> None:
         super().__init__()
-        self.network: Network = trained.network.to(memory_format=torch.contiguous_format)
+        self.network: Network = copy.deepcopy(trained.network).to(memory_format=torch.contiguous_format)
+        _drop_idle(self.network)
         preprocess = trained.preprocess
         assert preprocess.mean is not None
         assert preprocess.sd is not None
@@ -88,6 +90,7 @@ class Outputs(nn.Module):
             self.map = "cam"
             size = trained.settings.store.size
             self.straighten = Straighten(*(_evened(grid, size) for grid in cell_grids(self.network, size, size)))
+            _drop_idle(self)
 
     def forward(self, grey: Tensor) -> tuple[Tensor, ...]:
         """Return logit (n,), embedding (n, d) and the map (n, h, w), if any, of grey values (n, 1, size, size)."""
@@ -109,6 +112,15 @@ class Outputs(nn.Module):
         bias = logit[:, None, None, None] - evidence.mean(dim=(2, 3), keepdim=True)
         cells: Tensor = self.straighten(evidence + bias)
         return torch.sigmoid(cells).squeeze(1)
+
+
+def _drop_idle(network: nn.Module) -> None:
+    """Take out steps that change nothing here: of cells that already tile the image evenly."""
+    for name, layer in network.named_children():
+        if isinstance(layer, Straighten) and all(
+            torch.equal(matrix, torch.eye(len(matrix))) for matrix in (layer.rows, layer.columns)
+        ):
+            setattr(network, name, nn.Identity())
 
 
 def _evened(grid: Grid, size: int) -> Tensor:

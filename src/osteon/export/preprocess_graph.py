@@ -1,14 +1,17 @@
-"""The preprocessing as part of an ONNX graph: grey pixels of any size and depth to the square that the network was taught on.
+"""The preprocessing as part of an ONNX graph: grey pixels of any size and depth to the square that the network sees.
 
-It repeats :mod:`osteon.transforms.preprocess` bit for bit. Pillow's bilinear filter works in whole numbers: weights of 22
-bits, rows first, each pass rounded to 8 bits. Here both passes are products of a matrix of such weights with the
-picture in float64, which holds every sum exactly. ONNX's own ``Resize`` was tried and left: with ``antialias=1``, ONNX
-Runtime is up to 11 grey levels off at the picture's rim, and OpenVINO does not antialias at all.
+It repeats :mod:`osteon.transforms.preprocess`. Pillow's bilinear filter works in whole numbers: weights of 22 bits,
+rows first, each pass rounded to 8 bits. Here both passes are products of a matrix of such weights with the picture in
+float64, which holds every sum exactly, so that all but very few pixels are the same, and those are one grey level off
+(more of them where Pillow, from version 13 on, does a picture's columns first: when its height shrinks much more).
+ONNX's own ``Resize`` was tried and left: with ``antialias=1``, ONNX Runtime is up to 11 grey levels off, and OpenVINO
+does not antialias at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,7 +33,7 @@ class GraphBuilder:
         self._prefix = prefix
         self._count = 0
 
-    def __call__(self, kind: str, *inputs: str, name: str | None = None, **attributes: object) -> str:
+    def __call__(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Add a node with one output; return the output's name."""
         self._count += 1
         output = name or f"{self._prefix}{kind.lower()}_{self._count}"

@@ -84,5 +84,5 @@ class _Reader:
 
 
 def _last_layers(model: onnx.ModelProto) -> list[str]:
-    """Return the nodes between the last feature maps and the outputs: those after which no trunk convolution comes."""
-    return [node.name for node in model.graph.node if "mapper" in node.name or "head" in node.name]
+    """Return the nodes of the map's and the classifier's heads."""
+    return [node.name for node in model.graph.node if "/mapper/" in node.name or node.name.startswith("/head/")]

@@ -71,8 +71,8 @@ class HeatMap:
         """Return closed outlines around what is at least this strong.
 
         Returns:
-            Each of shape ``(points, 2)``, x and y in continuous pixels of the original (the first pixel's centre is 0.5);
-            the first point is repeated at the end.
+            Each of shape ``(points, 2)``, x and y in continuous pixels of the original (the first pixel's centre is
+            0.5); the first point is repeated at the end.
         """
         strength = np.pad(self.on_original(), 1)
         from contourpy import contour_generator

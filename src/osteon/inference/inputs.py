@@ -1,4 +1,4 @@
-"""What a user names on the command line, as cases: files, folders, archives, tables; and which of them are one study."""
+"""What a user names on the command line, as cases: files, folders, archives, tables; and which are one study."""
 
 from __future__ import annotations
 

@@ -144,6 +144,8 @@ class Predictor:
             judged = self._pixel_gate.check(image.pixels, colourfulness=image.colourfulness)
             flags += judged.flags
             inverted = judged.inverted
+            if inverted:
+                flags += (Flag("inverted", "warn", "its greys are inverted (bone is dark); they were turned round"),)
         rejected = [flag for flag in flags if flag.severity == "reject"]
         if rejected:
             return replace(known, flags=flags, refusal=Refusal(case.name, rejected[0].code, rejected[0].detail))

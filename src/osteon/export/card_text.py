@@ -1,0 +1,193 @@
+"""A model card's sections, from the record in the model file (Mitchell et al. 2019, Model Cards)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from osteon.export.model_card import Figure, ModelCard
+
+MEANINGS = {
+    "fractured": "a break seen in the picture, as two radiologists and an orthopaedic surgeon marked it for FracAtlas",
+    "abnormal": "any finding for which a radiologist called the study abnormal (breaks, hardware, wear, lesions)",
+}
+SETS = {
+    "validation": "validation images, which chose it",
+    "test": "test images",
+    "cross_validation": "cross-validated images, each threshold chosen without its fold",
+}
+POINT_WORDS = {
+    "kappa": "highest agreement with the labels (Cohen's kappa)",
+    "youden": "highest sensitivity + specificity",
+    "sensitive": "sensitivity of at least 0.95 where chosen",
+}
+NOT_FOR = (
+    "It is not a medical device. It must not decide about a patient's care, alone or by default, nor be the reason for "
+    "not having a radiograph read.",
+    "It knows no other finding than its target: a picture it calls negative may show a tumour, an infection, a "
+    "dislocation or a foreign body.",
+    "It was not tried on regions, devices or populations that are not named here. Chest, skull, spine and children's "
+    "growing bones are not known to it unless they are listed below.",
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: names of columns, and rows of text."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the card: a heading, paragraphs, and a table or none."""
+
+    name: str
+    heading: str
+    paragraphs: tuple[str, ...] = ()
+    table: Table | None = None
+
+
+def sections(card: ModelCard) -> list[Section]:
+    """Return the card's sections in their order; those without content are left out."""
+    made = [
+        _purpose(card),
+        Section("limits", "What it must not be used for", NOT_FOR),
+        _data(card),
+        _metrics(card),
+        _points(card),
+        _calibration(card),
+        _conformal(card),
+        _file(card),
+    ]
+    return [section for section in made if section.paragraphs or section.table]
+
+
+def markdown(card: ModelCard) -> str:
+    """Return the card as a Markdown text."""
+    lines = [f"# {card.name}", ""]
+    for section in sections(card):
+        lines += [f"## {section.heading}", ""]
+        for paragraph in section.paragraphs:
+            lines += [paragraph, ""]
+        if section.table is not None:
+            lines += [*_markdown_table(section.table), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown_table(table: Table) -> list[str]:
+    rows = [table.columns, tuple("---" for _ in table.columns), *table.rows]
+    lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return [table.caption, "", *lines] if table.caption else lines
+
+
+def _purpose(card: ModelCard) -> Section:
+    meaning = MEANINGS.get(card.target, "as the data set's labels mean it")
+    point = card.operating_points[0]
+    text = (
+        f"A radiograph of a bone in, the calibrated probability that it is **{card.target}** out: {meaning}. "
+        f'With it come a call (from {point.threshold:.3f} on it is positive), a verdict that may be "uncertain: '
+        f'have it read", and a map of where the network saw it.'
+    )
+    return Section("purpose", "What it is for", (text, *card.notes))
+
+
+def _data(card: ModelCard) -> Section:
+    data = card.data
+    lines = [f"Taught on {data.images:,} images of {data.name}, {data.positives:,} of them {card.target}."]
+    if data.licence or data.attribution:
+        lines.append(f"Licence of the data: {data.licence or 'not stated'}. {data.attribution}".strip())
+    rows = tuple((name, f"{count:,}") for name, count in sorted(data.regions.items(), key=lambda item: -item[1]))
+    return Section("data", "What it was taught on", tuple(lines), Table(("region", "images"), rows) if rows else None)
+
+
+def _metrics(card: ModelCard) -> Section:
+    if not card.metrics:
+        return Section("metrics", "")
+    names = ("auc", "kappa", "sensitivity", "specificity", "precision", "npv")
+    titles = ("AUC", "kappa", "sensitivity", "specificity", "precision", "NPV")
+    rows = tuple(
+        (group, str(values["auc"].n), *(_text(values.get(name)) for name in names))
+        for group, values in card.metrics.items()
+    )
+    kind = "test" if "test" in card.operating_points[0].measured else "cross_validation"
+    text = (
+        f"On {SETS[kind]}; groups of images that may be of one patient, and near-identical images, never stood on both "
+        "sides. Brackets: 95 % intervals that mind these groups. Always calling an image negative has AUC 0.5 and "
+        "kappa 0."
+    )
+    return Section("metrics", "How well it does", (text,), Table(("images", "n", *titles), rows))
+
+
+def _points(card: ModelCard) -> Section:
+    rows = tuple(
+        (
+            point.name,
+            POINT_WORDS.get(point.name, ""),
+            f"{point.threshold:.4f}",
+            SETS.get(kind, kind),
+            _text(values.get("sensitivity")),
+            _text(values.get("specificity")),
+        )
+        for point in card.operating_points
+        for kind, values in point.measured.items()
+    )
+    text = f"Chosen on {card.operating_points[0].chosen_on}; the first is the default."
+    columns = ("name", "rule", "threshold", "measured on", "sensitivity", "specificity")
+    return Section("points", "Operating points", (text,), Table(columns, rows) if rows else None)
+
+
+def _calibration(card: ModelCard) -> Section:
+    of = card.calibration
+    text = f"Temperature {of.temperature:.3f}, fitted on {of.n:,} {of.fitted_on}."
+    rows = tuple(
+        (kind, *(_text(values.get(name)) for name in ("ece", "brier", "log_loss")))
+        for kind, values in of.measured.items()
+    )
+    caption = "On images that took no part in the fit; isotonic regression is there to compare with."
+    columns = ("probabilities", "calibration error", "Brier score", "log loss")
+    return Section("calibration", "Calibration", (text,), Table(columns, rows, caption) if rows else None)
+
+
+def _conformal(card: ModelCard) -> Section:
+    of = card.conformal
+    if of is None:
+        return Section("conformal", "")
+    rows = tuple(
+        (
+            f"{float(rate):g}" + (" (default)" if float(rate) == of.default else ""),
+            *(
+                _text(values.get(name))
+                for name in ("coverage", "coverage_positive", "coverage_negative", "uncertain", "error_of_answers")
+            ),
+        )
+        for rate, values in of.measured.items()
+    )
+    own = [name for name in of.quantiles if name != "all"]
+    text = (
+        "Split-conformal sets, class by class: of each class, about one image in ten (at the default error rate of "
+        f"{of.default:g}) may be missed by its set; an image whose set does not hold one class alone is answered with "
+        f'"uncertain". Quantiles from {of.fitted_on}'
+        + (f", of their own for {', '.join(own)}." if own else ", the same for every region.")
+    )
+    columns = ("error rate", "coverage", "of positives", "of negatives", "uncertain", "error of the answers")
+    return Section("conformal", "When it says that it does not know", (text,), Table(columns, rows) if rows else None)
+
+
+def _file(card: ModelCard) -> Section:
+    maps = {"learnt": "learnt from outlines", "cam": "class-activation map", None: "none"}
+    side = card.input.size
+    rows: list[tuple[str, str]] = [
+        ("network", card.network),
+        ("precision", card.precision),
+        ("input", f"grey pixels, brought to {side} × {side} ({card.input.fit})"),
+        ("map", maps[card.outputs.map]),
+        ("SHA-256 of the graph", card.weights_sha256),
+        *((name, version) for name, version in card.software.items()),
+    ]
+    return Section("file", "The file", (), Table(("what", "value"), tuple(rows)))
+
+
+def _text(figure: Figure | None) -> str:
+    return "–" if figure is None else figure.text()

@@ -1,0 +1,94 @@
+"""What comes out of the file is what comes out of torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from makers.model_files import HYBRID, SMALL_CNN, tiny_network, write_tiny_model
+from osteon.config import ModelSettings
+from osteon.export.model_file import read_model_file
+from osteon.inference.runtime import OnnxRuntime
+from osteon.models.explain_maps import cam
+from osteon.transforms.augment import standardise
+from osteon.transforms.preprocess import fit_grey
+
+PAPER = ModelSettings(name="paper_cnn", options=SMALL_CNN, weights="none")
+LINEAR = ModelSettings(name="paper_cnn", options={**SMALL_CNN, "pools": [1]}, weights="none")
+
+
+def _pictures(count: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shapes = rng.integers(20, 160, (count, 2))
+    return [rng.integers(0, 256, tuple(shape)).astype(np.uint8) for shape in shapes]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        HYBRID,
+        ModelSettings(name="hybrid", options={**HYBRID.options, "head": "both"}, weights="none"),
+        PAPER,
+        ModelSettings(name="shallow_cnn", weights="none"),
+        ModelSettings(name="dense_net", weights="none"),
+        ModelSettings(name="timm/tf_efficientnet_lite0", weights="none"),
+        ModelSettings(name="timm/resnet18", options={"pooling": "average_max"}, weights="none"),
+    ],
+    ids=lambda model: f"{model.name}-{model.options.get('head', model.options.get('pooling', ''))}",
+)
+def test_the_files_logit_and_probability_are_torchs(model: ModelSettings, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    card = write_tiny_model(path, model)
+    trained = tiny_network(model)
+    runtime = OnnxRuntime(read_model_file(path))
+    pictures = _pictures(6)
+    squares = np.stack([fit_grey(picture, 64, "pad") for picture in pictures])
+    want = trained.probabilities(squares)
+    scores = [runtime.run_pixels(picture) for picture in pictures]
+    logits = np.array([score.logit[0] for score in scores])
+    assert 1 / (1 + np.exp(-logits)) == pytest.approx(want, abs=1e-4)
+    calibrated = 1 / (1 + np.exp(-logits / 1.5))
+    assert np.array([score.probability[0] for score in scores]) == pytest.approx(calibrated, abs=1e-5)
+    assert np.ptp(logits) > 0
+    assert scores[0].embedding.shape == (1, card.outputs.embedding)
+    assert (scores[0].map is None) == (card.outputs.map is None)
+
+
+def test_batches_of_squares_give_the_same(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "image.onnx")
+    write_tiny_model(tmp_path / "squares.onnx", layout="squares")
+    squares = np.stack([fit_grey(picture, 64, "pad") for picture in _pictures(5)])
+    one, batch = (OnnxRuntime(read_model_file(tmp_path / f"{name}.onnx")).run(squares) for name in ("image", "squares"))
+    assert one.logit == pytest.approx(batch.logit, abs=1e-5)
+    assert one.map is not None
+    assert batch.map is not None
+    assert one.map == pytest.approx(batch.map, abs=1e-5)
+    assert batch.map.shape[0] == 5
+
+
+def test_the_learnt_map_is_the_networks_own(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "model.onnx")
+    squares = np.stack([fit_grey(picture, 64, "pad") for picture in _pictures(3)])
+    got = OnnxRuntime(read_model_file(tmp_path / "model.onnx")).run(squares).map
+    assert got is not None
+    assert got == pytest.approx(tiny_network().localise(squares), abs=1e-4)
+    assert got.std() > 0
+
+
+def test_a_class_activation_map_adds_up_to_the_logit(tmp_path: Path) -> None:
+    model = ModelSettings(name="timm/tf_efficientnet_lite0", weights="none")
+    card = write_tiny_model(tmp_path / "model.onnx", model, size=96)
+    assert card.outputs.map == "cam"
+    trained = tiny_network(model, size=96)
+    square = fit_grey(_pictures(1)[0], 96, "pad")[None]
+    scores = OnnxRuntime(read_model_file(tmp_path / "model.onnx")).run(square)
+    assert scores.map is not None
+    places = np.log(scores.map / (1 - scores.map))
+    assert places.mean() == pytest.approx(scores.logit[0], abs=1e-3)
+    with torch.inference_mode():
+        images = standardise(torch.from_numpy(square).unsqueeze(1), trained.preprocess)
+        evidence = cam(trained.network, trained.network.features(images))[0].numpy()
+    assert np.corrcoef(evidence.ravel(), places.ravel())[0, 1] > 0.99999
