@@ -48,7 +48,7 @@ def predict(
     pooling: Annotated[str, typer.Option(help="Views to one probability: mean, max or noisy_or.")] = "mean",
     tta: Annotated[
         list[str] | None,
-        typer.Option("--tta", metavar="VIEW", help="Average over further views, e.g. horizontal_flip or rotate=5."),
+        typer.Option("--tta", metavar="VIEW", help="Average over further views, e.g. horizontal_flip or rotate:5."),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write a table too.", show_default=False)] = None,
     heatmaps: Annotated[

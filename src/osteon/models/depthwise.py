@@ -1,8 +1,8 @@
 """Depthwise convolutions whose gradients are worked out in float32, where bfloat16 is much slower on a CPU.
 
-oneDNN multiplies matrices of bfloat16 fast, but goes back through a depthwise convolution of bfloat16 step by step: of a
-training step of EfficientNet-Lite0 that was two thirds. Forward in bfloat16 and backward in float32 makes the whole step
-1.8 times as fast (``docs/experiments.md``), and its gradients a little more exact.
+oneDNN multiplies matrices of bfloat16 fast, but goes back through a depthwise convolution of bfloat16 slowly: of a
+training step of EfficientNet-Lite0, convolutions' gradients were two thirds. Forward in bfloat16 and backward in
+float32 makes the whole step 1.8 times as fast (``docs/experiments.md``), and its gradients a little more exact.
 """
 
 from __future__ import annotations

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from osteon.export.evidence import RATES, Evidence, fit_rows, kappa_threshold, measure, subsets
+from osteon.statistics.metrics import confusion
+from osteon.statistics.temperature import scaled
+
+
+def _table(n: int = 900, seed: int = 0, parts: tuple[str, ...] = ("fold-0", "fold-1", "fold-2")) -> pd.DataFrame:
+    """Logits twice as large as they should be, of images in groups of three."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(-1.0, 2.0, n)
+    label = (rng.random(n) < scaled(truth, 1.0)).astype(int)
+    return pd.DataFrame(
+        {
+            "image_id": [f"i{k:04d}" for k in range(n)],
+            "region": np.where(np.arange(n) % 3 == 0, "hand", np.where(np.arange(n) % 7 == 0, "hand|leg", "leg")),
+            "view": "frontal",
+            "label": label,
+            "group": np.arange(n) // 3,
+            "logit": 2 * truth,
+            "part": np.array(parts)[(np.arange(n) // 3) % len(parts)],
+            "hardware": (np.arange(n) % 50 == 0).astype(int),
+        }
+    )
+
+
+def test_the_fit_finds_the_temperature_and_thresholds_that_do_what_they_say() -> None:
+    rows = _table(6000)
+    fitted = fit_rows(rows)
+    assert fitted.temperature == pytest.approx(2.0, rel=0.08)
+    p = scaled(rows["logit"], fitted.temperature)
+    assert confusion(rows["label"], p, fitted.thresholds["sensitive"]).sensitivity >= 0.95
+    kappas = [confusion(rows["label"], p, value).kappa for value in np.linspace(0.01, 0.99, 99)]
+    assert confusion(rows["label"], p, fitted.thresholds["kappa"]).kappa >= max(kappas)
+    assert set(fitted.quantiles) == {"all", "hand", "leg", "hand|leg"} - {"hand|leg"}
+    assert fitted.sizes["hand"][0] + fitted.sizes["hand"][1] == (rows["region"] == "hand").sum()
+
+
+def test_kappas_threshold_is_midway_and_survives_ties() -> None:
+    labels = np.array([0, 0, 0, 1, 1.0])
+    assert kappa_threshold(labels, np.array([0.1, 0.2, 0.2, 0.6, 0.8])) == pytest.approx(0.4)
+    assert kappa_threshold(labels, np.array([0.5, 0.5, 0.5, 0.5, 0.5])) == pytest.approx(0.25)
+
+
+def test_each_fold_is_measured_by_what_the_others_fitted() -> None:
+    table = _table()
+    evidence = Evidence("cross_validation", table)
+    assert evidence.fitted.all()
+    for fit, test in evidence.rounds():
+        assert not (fit & test).any()
+        assert not set(table.loc[fit, "group"]) & set(table.loc[test, "group"])
+    measured = measure(evidence)
+    assert measured is not None
+    assert len(measured.table) == len(table)
+    temperatures = {}
+    for fit, test in evidence.rounds():
+        temperature = fit_rows(table[fit]).temperature
+        temperatures[table.loc[test, "part"].iloc[0]] = temperature
+    assert len(set(temperatures.values())) == 3
+    own = measured.table["part"].map(temperatures).to_numpy(dtype=float)
+    want = 1 / (1 + np.exp(-measured.table["logit"].to_numpy() / own))
+    assert measured.table["probability"].to_numpy() == pytest.approx(want)
+
+
+def test_labels_of_a_fold_do_not_touch_its_own_calls() -> None:
+    table = _table()
+    flipped = table.copy()
+    one = flipped["part"] == "fold-1"
+    flipped.loc[one, "label"] = 1 - flipped.loc[one, "label"]
+    before, after = (measure(Evidence("cross_validation", rows)) for rows in (table, flipped))
+    assert before is not None
+    assert after is not None
+    same = before.table["part"] == "fold-1"
+    for column in ("probability", "call_kappa", "call_sensitive", "isotonic"):
+        assert (before.table.loc[same, column] == after.table.loc[same, column]).all()
+    assert (before.table.loc[~same, "probability"] != after.table.loc[~same, "probability"]).any()
+
+
+def test_calibration_helps_and_coverage_is_as_promised() -> None:
+    measured = measure(Evidence("cross_validation", _table(6000)))
+    assert measured is not None
+    errors = {kind: values["ece"].value for kind, values in measured.calibration().items()}
+    assert errors["after"] < 0.5 * errors["before"]
+    for rate in RATES:
+        figures = measured.sets[rate].figures(measured.table["label"])
+        assert figures["coverage"].value == pytest.approx(1 - rate, abs=0.02)
+        assert figures["coverage_positive"].value == pytest.approx(1 - rate, abs=0.03)
+    uncertain = [measured.sets[rate].uncertain.mean() for rate in RATES[:4]]
+    assert uncertain == sorted(uncertain, reverse=True)
+
+
+def test_a_run_fits_on_validation_and_measures_on_test() -> None:
+    table = _table(parts=("valid", "test"))
+    evidence = Evidence("run", table)
+    measured = measure(evidence)
+    assert measured is not None
+    assert set(measured.table["part"]) == {"test"}
+    assert (table["part"][evidence.fitted] == "valid").all()
+    assert measure(Evidence("run", table[table["part"] == "valid"])) is None
+    auc = measured.metrics("kappa")["auc"]
+    assert auc.low < auc.value < auc.high
+    assert auc.n == (table["part"] == "test").sum()
+
+
+def test_subsets_are_regions_views_and_images_without_hardware() -> None:
+    table = _table(100)
+    found = subsets(table)
+    assert set(found) == {"region: hand", "region: leg", "view: frontal", "without hardware"}
+    assert found["region: hand"].sum() == table["region"].str.contains("hand").sum()
+    assert found["without hardware"].sum() == 98

@@ -1,0 +1,178 @@
+"""From a run folder to a model file, as a user does it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from makers.model_files import HYBRID
+from makers.tiny import SMALL, write_class_folders
+from osteon.config import RunSettings, load_settings
+from osteon.errors import InputError, SettingsError
+from osteon.evaluation.predictions import read_predictions
+from osteon.export.card_page import write_card
+from osteon.export.export import export_run
+from osteon.export.model_file import read_model_file
+from osteon.export.reduce import to_fp16, to_int8
+from osteon.inference.predictor import Predictor
+from osteon.run import RunFolder
+from osteon.training.network import load_network
+from osteon.training.pipeline import train
+
+UNVALIDATED = {"split.valid": 0, "training.select": "last"}
+
+
+def _settings(data: Path, **changes: object) -> RunSettings:
+    return load_settings(None, {"data.path": data, **SMALL, "store.size": 32, **changes})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_class_folders(tmp_path_factory.mktemp("classes") / "data", n=160)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    settings = _settings(data, **{"split.valid": 0.3, "split.test": 0.3})
+    return train(settings, tmp_path_factory.mktemp("run") / "run", audit=False).folder
+
+
+def test_the_file_answers_as_the_run_predicted(run: RunFolder, tmp_path: Path) -> None:
+    made = export_run(run.path, tmp_path / "model.onnx")
+    predictions = read_predictions(run.predictions).set_index("image_id")
+    predictor = Predictor(made.path, gate=False, runtime="onnxruntime")
+    data = Path(run.settings().data.path or "")
+    assert len(predictions) == 96
+    for name, row in predictions.iterrows():
+        answer = predictor.predict(data / str(name))
+        assert answer.logit is not None
+        assert 1 / (1 + np.exp(-answer.logit)) == pytest.approx(row["probability"], abs=1e-4)
+
+
+def test_the_card_says_what_was_chosen_and_what_came_of_it(run: RunFolder, tmp_path: Path) -> None:
+    made = export_run(run.path, tmp_path / "model.onnx", name="bars", point="sensitive")
+    card = read_model_file(made.path).card
+    assert card == made.card
+    assert (card.name, card.target, card.network) == ("bars", "abnormal", "paper_cnn")
+    assert [point.name for point in card.operating_points] == ["sensitive", "kappa", "youden"]
+    assert set(card.operating_points[0].measured) == {"validation", "test"}
+    assert card.operating_points[0].measured["validation"]["sensitivity"].value >= 0.95
+    assert card.calibration.n == 48
+    assert set(card.calibration.measured) == {"before", "after", "isotonic"}
+    assert card.conformal is not None
+    assert set(card.conformal.measured) == {f"{rate:g}" for rate in card.conformal.error_rates}
+    assert card.metrics["all images"]["auc"].n == 48
+    assert card.data.images == 64
+    assert "torch" in card.software
+    files = write_card(made)
+    text = files["card"].read_text()
+    for words in ("What it must not be used for", "not a medical device", "Operating points", card.weights_sha256):
+        assert words in text
+    page = files["page"].read_text()
+    assert page.count("<svg") + page.count("data:image/svg+xml") >= 3
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_folds_calibrate_a_network_that_was_taught_on_everything(data: Path, tmp_path: Path) -> None:
+    for fold in range(2):
+        settings = _settings(data, **UNVALIDATED, **{"split.folds": 2, "split.fold": fold, "training.epochs": 2})
+        train(settings, tmp_path / "folds" / f"fold-{fold}", audit=False)
+    settings = _settings(data, **UNVALIDATED, **{"split.test": 0, "training.epochs": 1})
+    everything = train(settings, tmp_path / "all", audit=False).folder
+    with pytest.raises(InputError, match="no predictions"):
+        export_run(everything.path, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+    made = export_run(everything.path, tmp_path / "model.onnx", calibration=tmp_path / "folds")
+    assert made.card.calibration.n == 160
+    assert made.card.data.images == 160
+    assert made.card.operating_points[0].chosen_on == "cross-validated images"
+    assert set(made.card.operating_points[0].measured) == {"cross_validation"}
+    assert made.card.metrics["all images"]["auc"].n == 160
+    with pytest.raises(InputError, match="no folds"):
+        export_run(everything.path, tmp_path / "model.onnx", calibration=tmp_path / "all")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_smaller_files_say_what_they_lost(run: RunFolder, tmp_path: Path, precision: str) -> None:
+    full = export_run(run.path, tmp_path / "fp32.onnx")
+    made = export_run(run.path, tmp_path / "small.onnx", precision=precision, force=True)  # type: ignore[arg-type]
+    assert made.reduced is not None
+    assert made.reduced.images == 48
+    assert made.reduced.held_out
+    assert made.reduced.agreement > 0.9
+    assert made.card.precision == precision
+    assert made.reduced.text() in made.card.notes
+    graphs = [onnx.load(item.path).graph for item in (full, made)]
+    if precision == "fp16":
+        assert {tensor.data_type for tensor in graphs[1].initializer} >= {onnx.TensorProto.FLOAT16}
+        sizes = [sum(len(tensor.raw_data) for tensor in graph.initializer) for graph in graphs]
+        assert sizes[1] < 0.6 * sizes[0]
+    else:
+        assert any(node.op_type == "QuantizeLinear" for node in graphs[1].node)
+    image = next(Path(run.settings().data.path or "").glob("*/*.png"))
+    answers = [Predictor(item.path, gate=False, runtime="onnxruntime").predict(image) for item in (full, made)]
+    assert answers[0].probability == pytest.approx(answers[1].probability, abs=0.05)
+
+
+def test_a_precision_that_loses_too_much_is_refused(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ruined(model: onnx.ModelProto, squares: np.ndarray) -> onnx.ModelProto:
+        changed = to_fp16(model)
+        at = next(place for place, node in enumerate(changed.graph.node) if "logit" in node.output)
+        changed.graph.node[at].output[0] = "lost"
+        changed.graph.node.insert(at + 1, onnx.helper.make_node("Neg", ["lost"], ["logit"]))
+        return changed
+
+    monkeypatch.setattr("osteon.export.export.to_int8", ruined)
+    with pytest.raises(SettingsError, match=r"int8 loses [01]\.\d+ of AUC"):
+        export_run(run.path, tmp_path / "model.onnx", precision="int8")
+    assert not (tmp_path / "model.onnx").exists()
+    assert export_run(run.path, tmp_path / "model.onnx", precision="int8", force=True).path.is_file()
+
+
+def test_quantising_keeps_a_hybrids_map(tmp_path: Path) -> None:
+    from makers.model_files import tiny_network
+    from osteon.export.network_graph import network_graph
+
+    graph = network_graph(tiny_network(HYBRID))
+    squares = np.random.default_rng(0).integers(0, 256, (8, 64, 64)).astype(np.uint8)
+    small = to_int8(graph.model, squares)
+    import onnxruntime
+
+    feed = {"grey": squares[:, None].astype(np.float32)}
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    a, b = (
+        onnxruntime.InferenceSession(model.SerializeToString(), options).run(["logit", "map"], feed)
+        for model in (graph.model, small)
+    )
+    assert a[1].shape == b[1].shape
+    assert np.abs(a[1] - b[1]).max() < 0.05
+
+
+def test_other_methods_and_unknown_points_are_refused(run: RunFolder, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="operating point 'best'"):
+        export_run(run.path, tmp_path / "model.onnx", point="best")
+    settings = _settings(data, **{"method.name": "logistic", "model.options": {}})
+    other = train(settings, tmp_path / "logistic", audit=False).folder
+    with pytest.raises(InputError, match="only networks"):
+        export_run(other.path, tmp_path / "model.onnx")
+
+
+def test_the_gate_is_fitted_by_whoever_is_asked_to(run: RunFolder, tmp_path: Path) -> None:
+    seen: dict[str, int] = {}
+
+    def fit(embeddings: np.ndarray, regions: list[str], groups: list[str]) -> dict[str, object]:
+        seen.update(images=len(embeddings), regions=len(regions), groups=len(set(groups)))
+        return {"made": "up"}
+
+    made = export_run(run.path, tmp_path / "model.onnx", fit_gate=fit)
+    assert made.card.gate == {"made": "up"}
+    assert seen["images"] == seen["regions"] == 160
+    assert json.loads(made.card.to_json())["gate"] == {"made": "up"}
+    assert load_network(run).settings.store.size == 32

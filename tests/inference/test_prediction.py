@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from osteon.errors import Refusal
+from osteon.inference.prediction import Prediction, Verdict, pool_study, verdict_words
+
+
+def _view(probability: float | None, verdict: Verdict) -> Prediction:
+    refusal = Refusal("x", "missing", "file not found") if probability is None else None
+    return Prediction("x", "s", probability=probability, verdict=verdict, threshold=0.4, refusal=refusal)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "study"),
+    [
+        (["negative", "positive", "uncertain"], "positive"),
+        (["negative", "negative"], "negative"),
+        (["negative", "uncertain"], "uncertain"),
+        (["positive", "refused"], "positive"),
+        (["negative", "refused"], "uncertain"),
+        (["refused", "refused"], "refused"),
+    ],
+)
+def test_one_positive_view_makes_a_study_positive(verdicts: list[Verdict], study: str) -> None:
+    views = [_view(None if verdict == "refused" else 0.5, verdict) for verdict in verdicts]
+    assert pool_study("s", views).verdict == study
+
+
+def test_probabilities_are_pooled_over_the_views_that_have_one() -> None:
+    views = [_view(0.2, "negative"), _view(None, "refused"), _view(0.5, "uncertain")]
+    assert pool_study("s", views).probability == pytest.approx(0.35)
+    assert pool_study("s", views).positive is False
+    assert pool_study("s", views, "max").probability == 0.5
+    assert pool_study("s", views, "max").positive is True
+    assert pool_study("s", views, "noisy_or").probability == pytest.approx(0.6)
+    nothing = pool_study("s", [_view(None, "refused")])
+    assert (nothing.probability, nothing.positive) == (None, None)
+
+
+def test_words_for_readers() -> None:
+    assert verdict_words("positive", "fractured") == "likely fractured"
+    assert verdict_words("negative", "abnormal") == "likely normal"
+    assert verdict_words("negative", "fractured") == "likely not fractured"
+    assert verdict_words("uncertain", "fractured") == "uncertain: have it read"
+    assert verdict_words("refused", "fractured") == "no answer"

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from makers.model_files import tiny_network, write_tiny_model
+from osteon.data.flags import Flag
+from osteon.errors import InputError, SettingsError
+from osteon.inference import predictor as module
+from osteon.inference.case import Case
+from osteon.inference.prediction import Prediction
+from osteon.inference.predictor import Predictor
+from osteon.inference.views import parse_views
+from osteon.transforms.preprocess import fit_grey
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    write_tiny_model(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(model: Path) -> Predictor:
+    return Predictor(model, gate=False, runtime="onnxruntime")
+
+
+def _pixels(seed: int = 0, shape: tuple[int, int] = (90, 70)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def _write(path: Path, seed: int = 0) -> Path:
+    Image.fromarray(_pixels(seed)).save(path)
+    return path
+
+
+def test_a_file_its_bytes_and_its_pixels_get_the_same_answer(predictor: Predictor, tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.png")
+    answers = [predictor.predict(source) for source in (path, str(path), path.read_bytes(), _pixels())]
+    assert len({answer.probability for answer in answers}) == 1
+    trained = tiny_network()
+    want = trained.probabilities(fit_grey(_pixels(), 64, "pad")[None])[0]
+    first = answers[0]
+    assert first.logit is not None
+    assert 1 / (1 + np.exp(-first.logit)) == pytest.approx(want, abs=1e-4)
+    assert first.probability == pytest.approx(1 / (1 + np.exp(-first.logit / 1.5)), abs=1e-5)
+    assert (first.height, first.width, first.name, first.study) == (90, 70, str(path), str(path))
+    assert answers[3].name == "<array>"
+
+
+def test_deep_pixels_are_taken(predictor: Predictor) -> None:
+    deep = _pixels().astype(np.uint16) * 16 + 7
+    assert predictor.predict(deep).probability == pytest.approx(predictor.predict(_pixels()).probability, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((3, 4, 3), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)]
+)
+def test_arrays_that_are_no_grey_picture_are_refused(predictor: Predictor, pixels: np.ndarray) -> None:
+    with pytest.raises(InputError, match="grey pixels"):
+        predictor.predict(pixels)
+
+
+@pytest.mark.parametrize(
+    ("probability", "rate", "verdict"),
+    [
+        (0.75, 0.1, "positive"),
+        (0.5, 0.1, "uncertain"),
+        (0.25, 0.1, "negative"),
+        (0.25, 0.05, "uncertain"),
+        (0.19, 0.05, "negative"),
+        (0.5, 0.2, "uncertain"),
+        (0.35, 0.2, "negative"),
+        (0.65, 0.2, "positive"),
+    ],
+)
+def test_the_verdict_is_the_class_alone_in_its_set(model: Path, probability: float, rate: float, verdict: str) -> None:
+    asked = Predictor(model, gate=False, runtime="onnxruntime", error_rate=rate)
+    assert asked._verdict(probability, "", ()) == verdict
+    assert asked._verdict(probability, "", (Flag("odd", "abstain", "it is odd"),)) == "uncertain"
+    assert asked._verdict(probability, "", (Flag("odd", "warn", "it is odd"),)) == verdict
+
+
+def test_a_region_with_quantiles_of_its_own_is_judged_by_them(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    both = {"negatives": 99, "positives": 99, "negative": [0.9], "positive": [0.9]}
+    strict = {"negatives": 99, "positives": 99, "negative": [0.1], "positive": [0.1]}
+    conformal = {
+        "error_rates": [0.1],
+        "default": 0.1,
+        "quantiles": {"all": both, "hand": strict},
+        "fitted_on": "validation images",
+    }
+    write_tiny_model(path, conformal=conformal)
+    asked = Predictor(path, gate=False, runtime="onnxruntime")
+    assert asked._verdict(0.95, "hand", ()) == "positive"
+    assert asked._verdict(0.85, "hand", ()) == "uncertain"  # in neither set
+    assert asked._verdict(0.85, "foot", ()) == "uncertain"  # in both
+    assert asked._verdict(0.95, "", ()) == "positive"
+
+
+def test_operating_points_and_rates_are_the_models(model: Path) -> None:
+    sensitive = Predictor(model, gate=False, runtime="onnxruntime", operating_point="sensitive")
+    answer = sensitive.predict(_pixels())
+    assert answer.threshold == 0.2
+    assert answer.positive is True
+    with pytest.raises(SettingsError, match=r"error rate of 0\.07"):
+        Predictor(model, gate=False, error_rate=0.07)
+    with pytest.raises(SettingsError, match="fractured, not abnormal"):
+        Predictor(model, gate=False, target="abnormal")
+    with pytest.raises(SettingsError, match="no runtime 'torch'"):
+        Predictor(model, gate=False, runtime="torch")  # type: ignore[arg-type]
+
+
+def test_without_conformal_sets_the_verdict_is_the_call(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "model.onnx", conformal=None)
+    asked = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime")
+    assert [asked._verdict(value, "", ()) for value in (0.49, 0.5)] == ["negative", "positive"]
+    assert asked.predict(_pixels()).error_rate is None
+
+
+def test_order_is_kept_and_a_bad_file_stops_nothing(predictor: Predictor, tmp_path: Path) -> None:
+    paths = [_write(tmp_path / f"{index}.png", seed=index) for index in range(12)]
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    paths[5:5] = [tmp_path / "bad.png", tmp_path / "missing.png"]
+    answers = list(predictor.predict_each(paths, workers=3))
+    assert [answer.name for answer in answers] == [str(path) for path in paths]
+    assert [answer.verdict == "refused" for answer in answers] == [index in (5, 6) for index in range(14)]
+    assert answers[6].refusal is not None
+    assert answers[6].refusal.reason == "missing"
+    alone = [predictor.predict(path).probability for path in paths]
+    assert [answer.probability for answer in answers] == alone
+
+
+def test_several_threads_work_at_once_and_only_a_little_ahead(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    meeting = threading.Barrier(2, timeout=20)
+
+    def decode(case: Case) -> object:
+        if case.name in ("0", "1"):
+            meeting.wait()  # both are worked on at the same time, or this times out
+        return original(case)
+
+    def cases() -> object:
+        for index in range(100):
+            taken.append(index)
+            yield Case(_pixels(index), str(index))
+
+    original = module.decode
+    monkeypatch.setattr(module, "decode", decode)
+    answers = predictor.predict_each(cases(), workers=2)  # type: ignore[arg-type]
+    assert next(answers).name == "0"
+    assert len(taken) < 10
+    answers.close()  # type: ignore[attr-defined]
+
+
+def test_a_fault_of_ours_costs_one_answer(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = module.decode
+
+    def decode(case: Case) -> object:
+        if case.name == "1":
+            raise RuntimeError("boom")
+        return original(case)
+
+    monkeypatch.setattr(module, "decode", decode)
+    answers = list(predictor.predict_each([Case(_pixels(i), str(i)) for i in range(3)], workers=1))
+    assert [answer.verdict == "refused" for answer in answers] == [False, True, False]
+    assert answers[1].refusal is not None
+    assert answers[1].refusal.reason == "fault"
+
+
+def test_the_heat_map_lies_on_the_original(predictor: Predictor) -> None:
+    answer = predictor.predict(_pixels(shape=(90, 70)), heat_map=True)
+    assert answer.heat_map is not None
+    assert answer.heat_map.on_original().shape == (90, 70)
+    assert answer.heat_map.kind == "learnt"
+    assert predictor.predict(_pixels()).heat_map is None
+
+
+def test_views_are_averaged_as_logits(predictor: Predictor) -> None:
+    views = parse_views(["horizontal_flip", "rotate:10"])
+    square = fit_grey(_pixels(), 64, "pad")
+    logits = [predictor.predict(view.apply(square)).logit for view in views]
+    plain = predictor.predict(_pixels()).logit
+    answer = predictor.predict(_pixels(), views=views)
+    assert plain is not None
+    assert answer.logit == pytest.approx((plain + sum(value or 0 for value in logits)) / 3, abs=1e-5)
+    assert answer.probability == pytest.approx(1 / (1 + np.exp(-(answer.logit or 0) / 1.5)), abs=1e-6)
+
+
+def test_the_gate_holds_back_what_is_no_radiograph(model: Path) -> None:
+    gated = Predictor(model, runtime="onnxruntime")
+    blank = gated.predict(np.full((300, 300), 90, np.uint8))
+    assert blank.verdict == "refused"
+    assert blank.probability is None
+    assert blank.refusal is not None
+    assert blank.refusal.reason == "blank"
+    assert Predictor(model, runtime="onnxruntime", gate=False).predict(np.full((300, 300), 90, np.uint8)).probability
+
+
+def test_inverted_radiographs_are_turned_round_and_said_to_be(model: Path, fracatlas: Path) -> None:
+    gated = Predictor(model, runtime="onnxruntime")
+    path = sorted((fracatlas / "images" / "Non_fractured").glob("*.jpg"))[10]
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L"))
+    upright, inverted = gated.predict(pixels), gated.predict(255 - pixels)
+    assert inverted.probability == pytest.approx(upright.probability, abs=1e-6)
+    assert [flag.code for flag in inverted.flags] == ["inverted"]
+    assert "inverted" not in [flag.code for flag in upright.flags]
+
+
+def test_openvino_agrees_where_it_is_installed(model: Path, predictor: Predictor) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    other = Predictor(model, gate=False, runtime="openvino")
+    assert Predictor(model, gate=False).runtime.name == "openvino"
+    for seed in range(4):
+        a, b = (asked.predict(_pixels(seed), heat_map=True) for asked in (predictor, other))
+        assert a.probability == pytest.approx(b.probability, abs=0.02)  # bfloat16 where the processor has it
+        assert a.heat_map is not None
+        assert b.heat_map is not None
+        assert np.abs(a.heat_map.cells - b.heat_map.cells).max() < 0.02
+
+
+def test_an_answer_is_plain_data(predictor: Predictor) -> None:
+    values = predictor.predict(_pixels()).as_dict()
+    assert values["verdict"] == "uncertain"
+    assert values["flags"] == []
+    assert values["refusal"] is None
+    assert isinstance(values["probability"], float)
+    assert isinstance(predictor.predict(_pixels()), Prediction)
