@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from makers.dicom import save_dicom
+from makers.model_files import write_tiny_model
+from osteon.cli.app import main
+from osteon.inference.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    write_tiny_model(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six pictures in two folders."""
+    for index in range(6):
+        pixels = np.random.default_rng(index).integers(0, 256, (80, 60)).astype(np.uint8)
+        path = tmp_path / "in" / f"study{index % 2}" / f"case_{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return tmp_path / "in"
+
+
+def _predict(model: Path, *arguments: object) -> int:
+    fixed = ["--model", str(model), "--no-gate", "--runtime", "onnxruntime"]
+    return main(["predict", *map(str, arguments), *fixed])
+
+
+def _json(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    values = json.loads(capsys.readouterr().out)
+    assert isinstance(values, dict)
+    return values
+
+
+def test_a_folder_as_table_csv_and_heat_maps(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, maps = tmp_path / "out" / "answers.csv", tmp_path / "maps"
+    assert _predict(model, folder, "--csv", table, "--heatmaps", maps) == 0
+    shown = capsys.readouterr().out
+    assert "tiny on onnxruntime" in shown
+    assert "Not a medical device" in shown
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["name"]).name for row in rows] == [f"case_{k}.png" for k in (0, 2, 4, 1, 3, 5)]
+    predictor = Predictor(model, gate=False, runtime="onnxruntime")
+    for row in rows:
+        answer = predictor.predict(row["name"])
+        assert float(row["probability"]) == pytest.approx(answer.probability, abs=1e-6)
+        assert row["verdict"] == answer.verdict
+    pictures = sorted(maps.iterdir())
+    assert [path.name for path in pictures] == [f"case_{k}.png" for k in range(6)]
+    with Image.open(pictures[0]) as picture:
+        assert (picture.mode, picture.size) == ("RGB", (60, 80))
+
+
+@pytest.mark.parametrize(("how", "studies"), [("none", 6), ("folder", 2), ("name", 2)])
+def test_views_of_a_study_are_joined(
+    model: Path, folder: Path, how: str, studies: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _predict(model, folder, "--study-by", how, "--json") == 0
+    values = _json(capsys)
+    found = values["studies"]
+    assert isinstance(found, list)
+    assert len(found) == studies
+    images = {item["name"]: item for item in values["images"]}  # type: ignore[attr-defined]
+    for study in found:
+        mean = np.mean([images[name]["probability"] for name in study["views"]])
+        assert study["probability"] == pytest.approx(mean)
+
+
+def test_a_table_names_images_and_studies(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "cohort.csv"
+    rows = ["path,accession,region"]
+    rows += [f"in/study{k % 2}/case_{k}.png,{'A' if k < 4 else 'B'},hand" for k in range(6)]
+    table.write_text("\n".join(rows))
+    assert _predict(model, table, "--study-by", "column:accession", "--json") == 0
+    values = _json(capsys)
+    assert [study["study"] for study in values["studies"]] == ["A", "B"]  # type: ignore[attr-defined]
+    assert {image["region"] for image in values["images"]} == {"hand"}  # type: ignore[attr-defined]
+    assert _predict(model, table, "--study-by", "column:patient") == 2
+    assert "lacks the column patient" in capsys.readouterr().err
+
+
+def test_dicom_brings_its_own_study_and_region(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "one.dcm"
+    save_dicom(path)
+    assert _predict(model, path, "--heatmaps", tmp_path / "maps", "--json") == 0
+    (image,) = _json(capsys)["images"]  # type: ignore[misc]
+    assert image["study"].startswith(("1.", "2."))
+    assert image["probability"] is not None
+    assert (tmp_path / "maps" / "one.png").is_file()
+
+
+def test_bad_files_are_named_and_the_rest_goes_on(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "study0" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nxx")
+    assert _predict(model, folder, folder / "none.jpg", "--json") == 3
+    captured = capsys.readouterr()
+    images = json.loads(captured.out)["images"]
+    refused = {Path(item["name"]).name: item["refusal"]["reason"] for item in images if item["refusal"]}
+    assert set(refused) == {"broken.png", "none.jpg"}
+    assert refused["none.jpg"] == "missing"
+    assert sum(item["probability"] is not None for item in images) == 6
+    assert "none.jpg: file not found" in captured.err
+
+
+def test_nothing_to_read(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert _predict(model, tmp_path / "empty") == 3
+    assert "no image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--target", "abnormal"], "fractured, not abnormal"),
+        (["--point", "best"], "no operating point 'best'"),
+        (["--error-rate", "0.33"], "error rate of 0.33"),
+        (["--study-by", "moon"], "no way 'moon'"),
+        (["--tta", "sideways"], "no view 'sideways'"),
+        (["--pooling", "median"], "no pooling 'median'"),
+    ],
+)
+def test_wrong_settings(
+    model: Path, folder: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _predict(model, folder, *arguments) in (2, 3)
+    assert words in capsys.readouterr().err
+
+
+def test_a_broken_model_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"rubbish")
+    assert main(["predict", str(folder), "--model", str(path)]) == 3
+    assert "not an ONNX file" in capsys.readouterr().err
+    assert main(["predict", str(folder), "--model", str(tmp_path / "none.onnx")]) == 3
+    assert "model file not found" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_was_finished(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = Predictor.predict_each
+
+    def interrupted(self: Predictor, *args: object, **options: object) -> Iterator[object]:
+        for number, answer in enumerate(original(self, *args, **options)):  # type: ignore[arg-type]
+            if number == 3:
+                raise KeyboardInterrupt
+            yield answer
+
+    monkeypatch.setattr(Predictor, "predict_each", interrupted)
+    table, maps = tmp_path / "answers.csv", tmp_path / "maps"
+    assert _predict(model, folder, "--csv", table, "--heatmaps", maps) == 3
+    assert len(table.read_text().splitlines()) == 4
+    assert len(list(maps.iterdir())) == 3
+    assert "stopped after 3 images" in capsys.readouterr().err
+
+
+def test_a_full_disk_while_heat_maps_are_written(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = []
+    original = Image.Image.save
+
+    def save(self: Image.Image, *args: object, **options: object) -> None:
+        if len(saved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saved.append(1)
+        original(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    table, maps = tmp_path / "answers.csv", tmp_path / "maps"
+    assert _predict(model, folder, "--csv", table, "--heatmaps", maps) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert len(list(maps.iterdir())) == 2
+    assert len(table.read_text().splitlines()) == 3
+
+
+def test_maps_need_a_folder(model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("x")
+    assert _predict(model, folder, "--heatmaps", tmp_path / "taken") == 2
+    assert "taken" in capsys.readouterr().err
+
+
+def test_neither_torch_nor_pandas_is_loaded(model: Path, folder: Path) -> None:
+    code = (
+        "import sys; from osteon.cli.app import main; "
+        f"code = main(['predict', {str(folder / 'study0' / 'case_0.png')!r}, '--model', {str(model)!r}, "
+        "'--runtime', 'onnxruntime', '--no-gate']); "
+        "heavy = {'torch', 'pandas', 'scipy', 'matplotlib', 'pydicom'} & set(sys.modules); "
+        "assert not heavy, heavy; sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
