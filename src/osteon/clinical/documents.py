@@ -18,6 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from osteon.clinical.device import IMPLEMENTATION_CLASS, Maker
 from osteon.clinical.identity import check_sources, new_uid
+from osteon.data.images import UnreadableImageError
 from osteon.errors import InputError, require
 from osteon.export.model_card import ModelCard
 from osteon.inference.prediction import Prediction, StudyPrediction
@@ -36,8 +37,8 @@ def study_documents(study: StudyPrediction, sources: Sequence[Dataset | None], c
 
     Args:
         study: The answer; views with a heat map get an overlay and an outline.
-        sources: The images' data sets, pixels included, in the order of ``study.views``; None for an image that is no
-            DICOM file: the report mentions it in words.
+        sources: The images' data sets in the order of ``study.views``, with their pixels or read from a file that is
+            still there; None for an image that is no DICOM file: the report mentions it in words.
         card: What the model says of itself.
 
     Returns:
@@ -106,7 +107,10 @@ def _overlays(
         if source is None or view.heat_map is None or view.probability is None:
             continue
         series, instance = new_uid(key, "SC"), new_uid(key, "SC", number)
-        yield secondary_capture(view, view.heat_map, source, maker, series, instance, number)
+        try:
+            yield secondary_capture(view, view.heat_map, source, maker, series, instance, number)
+        except UnreadableImageError as error:
+            log.warning("An image has no overlay: %s", error.what)
         series, instance = new_uid(key, "PR"), new_uid(key, "PR", number)
         state = presentation_state(view, view.heat_map, source, maker, series, instance, number)
         if state is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from highdicom.color import CIELabColor
@@ -48,9 +49,14 @@ _PAPER, _INK = (16, 16, 16), (235, 235, 235)
 def grey_pixels(source: Dataset) -> Pixels:
     """Return a source's pixels as a screen shows them, shape ``(rows, columns)``, 8 bits.
 
+    A data set that was read without its pixels has them in the file that it was read from.
+
     Raises:
         UnreadableImageError: They cannot be decoded.
     """
+    filename = getattr(source, "filename", None)
+    if "PixelData" not in source and isinstance(filename, str | Path):
+        return read_dicom(Path(filename)).image.eight_bit()
     file = BytesIO()
     dcmwrite(file, source, enforce_file_format=True)
     return read_dicom(file.getvalue()).image.eight_bit()

@@ -1,0 +1,175 @@
+"""DICOMweb (PS3.18): a study fetched by WADO-RS, documents sent by STOW-RS."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from osteon.clinical.durable import write_durably
+from osteon.clinical.identity import is_uid
+from osteon.clinical.multipart import Multipart, boundary_of, parts
+from osteon.clinical.sender import UnreachableError
+from osteon.data.files import LIMITS, Limits
+from osteon.errors import InputError, SettingsError
+
+log = logging.getLogger(__name__)
+
+ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+JSON = "application/dicom+json"
+MOST_INSTANCES = 1000
+_FAILED, _REASON = "00081198", "00081197"
+_UNREACHABLE = (408, 425, 429, 500, 502, 503, 504, 507)
+
+
+@dataclass(frozen=True)
+class DicomWeb:
+    """A DICOMweb service.
+
+    Attributes:
+        url: Its root, e.g. ``https://pacs.example.org/dicom-web``.
+        token: Shown as a bearer token; None: none.
+        user: Name and password for basic authentication; None: none.
+        tls: Which certificates to trust; None: the system's.
+        seconds: How long to wait for an answer.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    user: tuple[str, str] | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        parsed = urlsplit(self.url)
+        if parsed.scheme not in ("http", "https") or not parsed.hostname:
+            raise SettingsError(f"{self.url!r} is no URL of a DICOMweb service", hint="https://HOST/PATH")
+        if parsed.username or parsed.password:
+            raise SettingsError("a password does not belong in the URL, where logs show it", where=parsed.hostname)
+
+    @property
+    def name(self) -> str:
+        """The service's root."""
+        return self.url.rstrip("/")
+
+    def fetch_study(self, study_uid: str, folder: str | Path, limits: Limits = LIMITS) -> list[Path]:
+        """Fetch all instances of a study (WADO-RS, Retrieve Study), in the transfer syntaxes that they are kept in.
+
+        Args:
+            study_uid: Of the study.
+            folder: Where to; files are named by the hash of their content.
+            limits: Bytes of one instance.
+
+        Returns:
+            The files, in the order they came.
+
+        Raises:
+            InputError: There is no such study, or the answer is not what the standard says.
+            SettingsError: The service does not let us in.
+            UnreachableError: The service cannot be reached.
+        """
+        if not is_uid(study_uid):
+            raise InputError("is no unique identifier of a study", where=study_uid)
+        found: list[Path] = []
+        with self._client() as client, _reaching(self.name):
+            request = client.stream("GET", f"{self.name}/studies/{study_uid}", headers={"Accept": ACCEPT})
+            with request as response:
+                _check(response, study_uid)
+                for data in parts(response.iter_bytes(), boundary_of(_kind(response)), limits.bytes):
+                    found.append(_keep(data, Path(folder)))
+                    if len(found) > MOST_INSTANCES:
+                        raise InputError(f"the study has more than {MOST_INSTANCES} instances", where=study_uid)
+        return found
+
+    def deliver(self, paths: Sequence[Path]) -> Iterator[bool]:
+        """Send documents (STOW-RS, Store Instances), one request each; see ``sender.Destination``.
+
+        Raises:
+            UnreachableError: The service cannot be reached, is busy, or does not let us in.
+        """
+        with self._client() as client:
+            for path in paths:
+                yield self._store(client, path)
+
+    def _store(self, client: httpx.Client, path: Path) -> bool:
+        body = Multipart([path])
+        headers = {"Content-Type": body.content_type, "Accept": JSON}
+        with _reaching(self.name):
+            response = client.post(f"{self.name}/studies", content=iter(body), headers=headers)
+        if response.status_code in _UNREACHABLE:
+            raise UnreachableError(f"{self.name} is busy or broken (status {response.status_code})")
+        if response.status_code in (401, 403):
+            raise UnreachableError(f"{self.name} does not let us in (status {response.status_code})")
+        failures = _failures(response)
+        if response.status_code not in (200, 202) or failures:
+            reasons = f"status {response.status_code}{failures}"
+            log.error("%s rejected a document: %s", self.name, reasons)
+            return False
+        return True
+
+    def _client(self) -> httpx.Client:
+        headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        verify: ssl.SSLContext | bool = True if self.tls is None else self.tls
+        return httpx.Client(
+            headers=headers,
+            auth=self.user,
+            verify=verify,
+            timeout=self.seconds,
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+
+class _reaching:  # noqa: N801 - used as a context manager, in the manner of contextlib
+    """Turns what goes wrong on the way into :class:`UnreachableError`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, httpx.HTTPError):
+            words = "gave no answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
+            raise UnreachableError(f"{self._name} {words}") from None
+
+
+def _check(response: httpx.Response, study_uid: str) -> None:
+    code = response.status_code
+    if code in (404, 410):
+        raise InputError("the service has no such study", where=study_uid)
+    if code in (401, 403):
+        raise SettingsError(f"the service does not let us in (status {code})", hint="Check the token or the password")
+    if code in _UNREACHABLE:
+        raise UnreachableError(f"the service is busy or broken (status {code})")
+    if code not in (200, 206):
+        raise InputError(f"the service answers with status {code}", where=study_uid)
+
+
+def _kind(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", ""))
+
+
+def _keep(data: bytes, folder: Path) -> Path:
+    path = folder / f"{hashlib.sha256(data).hexdigest()}.dcm"
+    write_durably(path, data)
+    return path
+
+
+def _failures(response: httpx.Response) -> str:
+    """Return the reasons of the Failed SOP Sequence (PS3.18 10.5.3); empty where there are none."""
+    try:
+        values: Any = response.json()
+        items = (values[0] if isinstance(values, list) else values)[_FAILED]["Value"]
+        codes = [item.get(_REASON, {}).get("Value", ["unknown"])[0] for item in items]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return ""
+    return "".join(f", reason {code:#06x}" if isinstance(code, int) else f", reason {code}" for code in codes)

@@ -1,0 +1,241 @@
+"""The sending side: documents to a destination, again and again until it has them, without ever holding up the rest."""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydicom import dcmread
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.association import Association
+
+from osteon.clinical.device import IMPLEMENTATION_CLASS
+from osteon.clinical.queue import Document, StudyQueue
+from osteon.clinical.receiver import check_title
+from osteon.errors import OsteonError, SettingsError
+
+log = logging.getLogger(__name__)
+
+DOCUMENT_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.88.33",  # Comprehensive SR
+    "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Softcopy Presentation State
+)
+SHORTEST_WAIT, LONGEST_WAIT = 2.0, 300.0
+"""Seconds until a destination is tried again, after the first failure and at most."""
+_WARNINGS = (0xB000, 0xB006, 0xB007)
+
+
+class UnreachableError(OsteonError):
+    """A destination cannot be reached, or hung up."""
+
+    exit_code = 3
+
+
+class Destination(Protocol):
+    """Where documents go."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    def deliver(self, paths: Sequence[Path]) -> Iterator[bool]:
+        """Send files in their order; give for each whether it was taken.
+
+        Raises:
+            UnreachableError: The destination is not there; those not given yet were not sent.
+        """
+
+
+@dataclass(frozen=True)
+class DicomDestination:
+    """An application entity that takes documents by C-STORE.
+
+    Attributes:
+        ae_title: Its title.
+        host: Its address.
+        port: Its port.
+        calling: Our title.
+        tls: What TLS needs; None: in the clear.
+        seconds: How long to wait for an answer.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+    calling: str = "OSTEON"
+    tls: ssl.SSLContext | None = None
+    seconds: float = 30.0
+
+    @classmethod
+    def parse(cls, text: str, calling: str, tls: ssl.SSLContext | None = None) -> DicomDestination:
+        """Read ``TITLE@HOST:PORT``.
+
+        Raises:
+            SettingsError: It is not of that form.
+        """
+        title, _, place = text.rpartition("@")
+        host, _, port = place.rpartition(":")
+        if not title or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise SettingsError(f"{text!r} is no destination", hint="TITLE@HOST:PORT, or the URL of a DICOMweb service")
+        check_title(title)
+        return cls(title, host.strip("[]"), int(port), calling, tls)
+
+    @property
+    def name(self) -> str:
+        """Title and place."""
+        return f"{self.ae_title}@{self.host}:{self.port}"
+
+    def deliver(self, paths: Sequence[Path]) -> Iterator[bool]:
+        """Send files over one association; see :class:`Destination`."""
+        association = self._associate()
+        try:
+            for path in paths:
+                yield self._store(association, path)
+        finally:
+            if association.is_established:
+                association.release()
+
+    def echo(self) -> None:
+        """Ask whether it is there (C-ECHO).
+
+        Raises:
+            UnreachableError: It is not, or does not let us in.
+        """
+        association = self._associate()
+        association.release()
+
+    def _associate(self) -> Association:
+        entity = AE(ae_title=self.calling)
+        entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS)
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = self.seconds
+        for sop_class in DOCUMENT_CLASSES:
+            entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        tls_args = None if self.tls is None else (self.tls, self.host)
+        association = entity.associate(self.host, self.port, ae_title=self.ae_title, tls_args=tls_args)
+        if not association.is_established:
+            why = "does not let us in" if association.is_rejected else "cannot be reached"
+            raise UnreachableError(f"{self.name} {why}")
+        return association
+
+    def _store(self, association: Association, path: Path) -> bool:
+        if not association.is_established:
+            raise UnreachableError(f"{self.name} hung up")
+        document = dcmread(path)
+        try:
+            status = association.send_c_store(document)
+        except ValueError as error:  # no presentation context was accepted for its class
+            log.error("%s takes no object of class %s", self.name, document.SOPClassUID.name)
+            log.debug("%s", error)
+            return False
+        if "Status" not in status:
+            raise UnreachableError(f"{self.name} gave no answer")
+        code = int(status.Status)
+        if code & 0xFF00 == 0xA700:
+            raise UnreachableError(f"{self.name} is out of resources")
+        if code and code not in _WARNINGS:
+            log.error("%s rejected a document with status 0x%04X", self.name, code)
+        return code == 0 or code in _WARNINGS
+
+
+class Sender:
+    """Sends what is in the queue, in a thread of its own.
+
+    After a failure it waits, twice as long each time up to :data:`LONGEST_WAIT`, give or take a quarter, so that many
+    nodes do not come back at once. A destination that cannot be reached is tried for ever; a document that it rejects
+    ten times is set aside.
+
+    Args:
+        queue: Where documents wait.
+        destination: Where they go.
+        shortest: Seconds until the second try.
+        longest: Seconds between tries, at most.
+    """
+
+    def __init__(
+        self,
+        queue: StudyQueue,
+        destination: Destination,
+        shortest: float = SHORTEST_WAIT,
+        longest: float = LONGEST_WAIT,
+    ) -> None:
+        self._queue, self._destination = queue, destination
+        self._shortest, self._longest = shortest, longest
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="osteon-sender", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there is something to send; a wait after a failure is not cut short."""
+        self._wake.set()
+
+    def close(self, seconds: float = 5.0) -> None:
+        """End, after the document being sent."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                busy = self._send_some()
+            except Exception:
+                log.exception("A fault while documents were sent")
+                busy, self._failures = True, self._failures + 1
+            if self._failures:
+                self._stop.wait(self.pause(self._failures))
+            elif not busy:
+                self._wake.wait(1.0)
+
+    def pause(self, failures: int) -> float:
+        """Return how many seconds to wait after so many failures in a row."""
+        wait = min(self._longest, self._shortest * 2.0 ** min(failures - 1, 30))
+        return wait * random.uniform(0.75, 1.25)
+
+    def _send_some(self) -> bool:
+        """Send the documents of one study; return whether there was something to send."""
+        documents = self._queue.unsent()
+        if not documents:
+            return False
+        batch = [document for document in documents if document.study == documents[0].study]
+        present = [document for document in batch if document.path.is_file()]
+        for document in batch:
+            if document not in present:
+                log.error("A document is gone from the queue's folder")
+                self._queue.rejected(document)
+        if not present:
+            return True
+        try:
+            taken = self._note(present, self._destination.deliver([document.path for document in present]))
+        except UnreachableError as error:
+            self._failures += 1
+            log.warning("%s; trying again (%d)", error, self._failures)
+            return True
+        self._failures = 0 if taken else self._failures + 1
+        return True
+
+    def _note(self, documents: Iterable[Document], outcomes: Iterator[bool]) -> bool:
+        """Note what became of each document; return whether all were taken."""
+        taken = True
+        for document, fine in zip(documents, outcomes, strict=True):
+            if fine:
+                self._queue.sent(document)
+            else:
+                taken = False
+                if self._queue.rejected(document):
+                    log.error("A document was set aside: %s keeps rejecting it", self._destination.name)
+            if self._stop.is_set():
+                break
+        return taken

@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import errno
+import ssl
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread, uid
+from pynetdicom import AE
+
+from makers.dicom import SYNTAXES, dicom, radiograph, save_dicom
+from makers.pacs import Archive, free_port, note_of, program, send, until
+from osteon.clinical import durable
+from osteon.clinical.node import DicomNode, NodeSettings
+from osteon.clinical.receiver import Address, check_title
+from osteon.clinical.sender import DicomDestination, UnreachableError
+from osteon.errors import InputError, SettingsError
+
+SMALL = radiograph(size=(8, 8))
+
+
+def settings(**changes: object) -> NodeSettings:
+    address = {key: changes.pop(key) for key in list(changes) if key in Address.__slots__}
+    values = {"quiet": 0.3, "first_retry": 0.1, "last_retry": 0.3, "min_free": 0} | changes
+    return NodeSettings(address=Address(**{"port": 0} | address), **values)
+
+
+def destination(archive: Archive) -> DicomDestination:
+    return DicomDestination("ARCHIVE", "127.0.0.1", archive.port, seconds=5)
+
+
+@pytest.fixture
+def archive():
+    made = Archive()
+    yield made
+    made.close()
+
+
+def test_study_goes_in_and_its_documents_come_out(tmp_path, archive):
+    images = [dicom(SMALL, study=study, number=number) for study in range(2) for number in range(3)]
+    with DicomNode(tmp_path, note_of, destination(archive), settings()) as node:
+        assert send(images, node.port) == [0] * 6
+        until(lambda: node.queue.counts()["documents_sent"] == 2)
+        assert node.queue.counts()["studies_done"] == 2
+    said = {note.StudyInstanceUID: note.TextComments.split("\r\n") for note in archive.received}
+    for study in range(2):
+        mine = [image.SOPInstanceUID for image in images[3 * study : 3 * study + 3]]
+        assert said[images[3 * study].StudyInstanceUID] == mine
+
+
+def test_echo(tmp_path):
+    with DicomNode(tmp_path, note_of, None, settings()) as node:
+        DicomDestination("OSTEON", "127.0.0.1", node.port).echo()
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_every_transfer_syntax_is_kept_as_it_came(tmp_path, syntax):
+    bits = 8 if syntax in (uid.JPEGBaseline8Bit,) else 12
+    image = dicom(radiograph(size=(64, 64), bits=bits), syntax=syntax)
+    with DicomNode(tmp_path, note_of, None, settings(quiet=60.0)) as node:
+        assert send([image], node.port) == [0]
+    (path,) = (tmp_path / "images").glob("*/*.dcm")
+    kept = dcmread(path)
+    assert kept.file_meta.TransferSyntaxUID == syntax
+    assert kept.PixelData == image.PixelData
+    assert kept.PatientName == image.PatientName
+
+
+def test_same_instance_twice_is_answered_once(tmp_path, archive):
+    image = dicom(SMALL)
+    with DicomNode(tmp_path, note_of, destination(archive), settings()) as node:
+        assert send([image, image], node.port) == [0, 0]
+        until(lambda: node.queue.counts()["documents_sent"] == 1)
+        assert send([image], node.port) == [0]
+        time.sleep(0.6)
+        assert node.queue.counts()["instances"] == 1
+    assert len(archive.received) == 1
+
+
+def test_late_image_has_the_whole_study_answered_again(tmp_path, archive):
+    with DicomNode(tmp_path, note_of, destination(archive), settings()) as node:
+        send([dicom(SMALL)], node.port)
+        until(lambda: len(archive.received) == 1)
+        send([dicom(SMALL, number=1)], node.port)
+        until(lambda: len(archive.received) == 2)
+    assert len(archive.received[1].TextComments.split("\r\n")) == 2
+
+
+def test_study_that_never_completes_is_answered_as_it_is(tmp_path):
+    with DicomNode(tmp_path, note_of, None, settings(quiet=0.6, longest=1.0)) as node:
+        for number in range(40):
+            send([dicom(SMALL, number=number)], node.port)
+            if node.queue.counts()["documents_waiting"]:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("never answered")
+
+
+def test_what_is_no_radiograph_is_acknowledged_and_left_out(tmp_path):
+    report = note_of([save_dicom(tmp_path / "x.dcm", dicom(SMALL))])[0]
+    ours = dicom(SMALL, modality="SC", Manufacturer="Osteon", ManufacturerModelName="Osteon radiograph classifier")
+    with DicomNode(tmp_path / "queue", note_of, None, settings()) as node:
+        assert send([report, ours], node.port) == [0, 0]
+        assert node.queue.counts()["instances"] == 0
+
+
+@pytest.mark.parametrize("value", ["../../../etc/cron.d/x", "", "1." + "2" * 70])
+def test_uids_that_are_none_are_refused(tmp_path, value):
+    image = dicom(SMALL)
+    image.StudyInstanceUID = value
+    with DicomNode(tmp_path, note_of, None, settings()) as node:
+        assert send([image], node.port) == [0xC000]
+        assert node.queue.counts()["instances"] == 0
+
+
+def test_names_on_disk_are_hashes(tmp_path):
+    with DicomNode(tmp_path, note_of, None, settings()) as node:
+        image = dicom(SMALL)
+        send([image], node.port)
+        until(lambda: node.queue.counts()["studies_done"])
+    names = [path.name for path in tmp_path.rglob("*.dcm")]
+    assert len(names) == 2
+    assert all(len(name) == 68 and image.SOPInstanceUID not in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "called", "calling", "accepted"),
+    [
+        ({"calling": ("GOOD",)}, "OSTEON", "GOOD", True),
+        ({"calling": ("GOOD",)}, "OSTEON", "BAD", False),
+        ({}, "OTHER", "GOOD", False),
+        ({"networks": ("127.0.0.0/8",)}, "OSTEON", "GOOD", True),
+        ({"networks": ("10.0.0.0/8", "::1")}, "OSTEON", "GOOD", False),
+    ],
+)
+def test_only_those_who_may_are_let_in(tmp_path, changes, called, calling, accepted):
+    with DicomNode(tmp_path, note_of, None, settings(**changes)) as node:
+        assert send([dicom(SMALL)], node.port, called, calling) == [0 if accepted else None]
+        assert node.queue.counts()["instances"] == int(accepted)
+
+
+def test_open_to_the_network_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="anybody"):
+        DicomNode(tmp_path, note_of, None, settings(host="0.0.0.0"))
+
+
+@pytest.mark.parametrize("title", ["", "   ", "A" * 17, "A\\B", "Ä"])
+def test_titles_that_are_none(title):
+    with pytest.raises(SettingsError):
+        check_title(title)
+
+
+@pytest.mark.parametrize("text", ["ORTHANC", "A@host", "A@host:x", "@h:1", "A@h:70000"])
+def test_destinations_that_are_none(text):
+    with pytest.raises(SettingsError):
+        DicomDestination.parse(text, "OSTEON")
+
+
+def test_port_taken(tmp_path):
+    with DicomNode(tmp_path / "a", note_of, None, settings()) as node:
+        with pytest.raises(SettingsError, match="is taken"):
+            DicomNode(tmp_path / "b", note_of, None, settings(port=node.port))
+        with DicomNode(tmp_path / "b", note_of, None, settings()):
+            pass
+
+
+def test_two_nodes_on_one_queue(tmp_path):
+    with DicomNode(tmp_path, note_of, None, settings()), pytest.raises(SettingsError, match="another node"):
+        DicomNode(tmp_path, note_of, None, settings())
+    DicomNode(tmp_path, note_of, None, settings()).close()
+
+
+def test_damaged_queue(tmp_path):
+    (tmp_path / "queue.sqlite").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(InputError, match="cannot be read"):
+        DicomNode(tmp_path, note_of, None, settings())
+
+
+def test_full_disk_is_out_of_resources_and_keeps_what_was_acknowledged(tmp_path, monkeypatch):
+    with DicomNode(tmp_path, note_of, None, settings(quiet=1.0)) as node:
+        assert send([dicom(SMALL)], node.port) == [0]
+        real = durable.os.fsync
+
+        def full(handle: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(durable.os, "fsync", full)
+        assert send([dicom(SMALL, number=1)], node.port) == [0xA700]
+        monkeypatch.setattr(durable.os, "fsync", real)
+        assert send([dicom(SMALL, number=1)], node.port) == [0]
+        until(lambda: node.queue.counts()["studies_done"])
+        assert node.queue.counts()["instances"] == 2
+        assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_room_is_kept_free(tmp_path):
+    with DicomNode(tmp_path, note_of, None, settings(min_free=1 << 60)) as node:
+        assert send([dicom(SMALL)], node.port) == [0xA700]
+
+
+def test_dead_destination_never_holds_up_receiving(tmp_path):
+    port = free_port()
+    target = DicomDestination("ARCHIVE", "127.0.0.1", port, seconds=5)
+    with DicomNode(tmp_path, note_of, target, settings(first_retry=0.3, last_retry=1.0)) as node:
+        start = time.monotonic()
+        for study in range(5):
+            assert send([dicom(SMALL, study=study)], node.port) == [0]
+        assert time.monotonic() - start < 20
+        until(lambda: node.queue.counts()["documents_waiting"] == 5)
+        archive = Archive(port)
+        try:
+            until(lambda: node.queue.counts()["documents_sent"] == 5)
+        finally:
+            archive.close()
+    assert len({note.StudyInstanceUID for note in archive.received}) == 5
+
+
+def test_unreachable_destination_has_a_clear_error():
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        DicomDestination("ARCHIVE", "127.0.0.1", free_port(), seconds=5).echo()
+
+
+def test_rejected_documents_are_set_aside_and_can_be_tried_again(tmp_path, archive):
+    archive.status = 0xA900
+    with DicomNode(tmp_path, note_of, destination(archive), settings(first_retry=0.01, last_retry=0.02)) as node:
+        send([dicom(SMALL)], node.port)
+        until(lambda: node.queue.counts()["documents_rejected"] == 1)
+        archive.status = 0
+        assert node.queue.retry_failed() == 1
+        until(lambda: node.queue.counts()["documents_sent"] == 1)
+
+
+def test_study_that_cannot_be_answered_is_set_aside(tmp_path):
+    calls = []
+
+    def broken(files):
+        calls.append(len(files))
+        raise RuntimeError("a bug")
+
+    with DicomNode(tmp_path, broken, None, settings(quiet=0.05)) as node:
+        send([dicom(SMALL)], node.port)
+        until(lambda: node.queue.counts()["studies_failed"] == 1)
+        assert len(calls) == 5
+        assert node.queue.failures()[0][1] == "a fault of ours: RuntimeError"
+
+
+def test_files_are_forgotten_once_sent_but_not_that_they_were_here(tmp_path, archive):
+    image = dicom(SMALL)
+    with DicomNode(tmp_path, note_of, destination(archive), settings(keep=0.0)) as node:
+        send([image], node.port)
+        until(lambda: node.queue.counts()["documents_sent"] == 1 and not list(tmp_path.rglob("*.dcm")))
+        assert send([image], node.port) == [0]
+        time.sleep(0.6)
+        assert node.queue.counts()["documents_sent"] == 1
+    assert len(archive.received) == 1
+
+
+def test_storescu_of_dcmtk(tmp_path):
+    storescu = program("storescu", "dcmtk")
+    path = save_dicom(tmp_path / "image.dcm", dicom(SMALL))
+    with DicomNode(tmp_path / "queue", note_of, None, settings()) as node:
+        command = [storescu, "-aec", "OSTEON", "127.0.0.1", str(node.port), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        until(lambda: node.queue.counts()["studies_done"] == 1)
+
+
+def test_tls(tmp_path):
+    certificate, key = _certificate(tmp_path)
+    about = {"certificate": certificate, "key": key, "authority": certificate}
+    with DicomNode(tmp_path / "queue", note_of, None, settings(**about)) as node:
+        context = ssl.create_default_context(cafile=str(certificate))
+        context.load_cert_chain(certificate, key)
+        DicomDestination("OSTEON", "localhost", node.port, tls=context, seconds=5).echo()
+        stranger = ssl.create_default_context(cafile=str(certificate))
+        with pytest.raises(UnreachableError):
+            DicomDestination("OSTEON", "localhost", node.port, tls=stranger, seconds=5).echo()
+        entity = AE()
+        entity.add_requested_context("1.2.840.10008.1.1")
+        entity.acse_timeout = entity.network_timeout = 2
+        assert not entity.associate("127.0.0.1", node.port, ae_title="OSTEON").is_established
+
+
+def test_tls_settings_are_checked(tmp_path):
+    with pytest.raises(SettingsError, match="both"):
+        settings(certificate=tmp_path / "a").address.check()
+    bad = settings(certificate=tmp_path / "a", key=tmp_path / "b")
+    with pytest.raises(SettingsError, match="certificate"):
+        DicomNode(tmp_path / "queue", note_of, None, bad)
+
+
+def test_four_senders_at_once(tmp_path):
+    statuses: list[int | None] = []
+
+    def sender(first: int) -> None:
+        statuses.extend(send([dicom(SMALL, study=first, number=number) for number in range(10)], node.port))
+
+    with DicomNode(tmp_path, note_of, None, settings(quiet=1.0)) as node:
+        threads = [threading.Thread(target=sender, args=(first,)) for first in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        until(lambda: node.queue.counts()["studies_done"] == 4)
+        assert node.queue.counts()["documents_waiting"] == 4
+    assert statuses == [0] * 40
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    openssl = program("openssl", "openssl")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return certificate, key
