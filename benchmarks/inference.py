@@ -129,7 +129,7 @@ def _eager(options: argparse.Namespace) -> dict[str, float]:
     )
     network = create(model, PreprocessSettings(), StoreSettings(size=card.input.size)).eval()
     assert isinstance(network, LocalisingNetwork)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     images = torch.zeros(1, 3, card.input.size, card.input.size).contiguous(memory_format=torch.channels_last)
 
     def ask() -> None:

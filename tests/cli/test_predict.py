@@ -211,3 +211,18 @@ def test_neither_torch_nor_pandas_is_loaded(model: Path, folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_dicom_documents_are_written_for_dicom_studies(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pydicom import dcmread
+
+    source = save_dicom(tmp_path / "one.dcm")
+    out = tmp_path / "documents"
+    assert _predict(model, source, folder / "study0", "--dicom-out", out) == 0
+    files = sorted(path.name for path in out.rglob("*.dcm"))
+    assert files == ["outline-1.dcm", "overlay-1.dcm", "report.dcm"]
+    study = dcmread(source).StudyInstanceUID
+    assert {dcmread(path).StudyInstanceUID for path in out.rglob("*.dcm")} == {study}
+    assert capsys.readouterr().out.count("wrote") == 3

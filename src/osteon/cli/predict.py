@@ -54,6 +54,10 @@ def predict(
     heatmaps: Annotated[
         Path | None, typer.Option(help="Folder for pictures with the map laid over.", show_default=False)
     ] = None,
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a DICOM report, overlay and outline of each DICOM study.", show_default=False),
+    ] = None,
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Images at a time.", show_default="one a core", min=1)] = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,
@@ -80,17 +84,21 @@ def predict(
     )
     found = gather(inputs, study_by=study_by, region=region)
     writer = _Heatmaps(heatmaps) if heatmaps else None
-    answers = _Answers(console, csv, writer)
+    answers = _Answers(console, csv, writer, keep_maps=dicom_out is not None)
     views = parse_views(tta) if tta else ()
     console.note(f"{predictor.card.name} on {predictor.runtime.name}: {predictor.card.target} or not")
     with console.progress(), answers:
         from osteon.progress import track
 
-        each = predictor.predict_each(found.cases, heat_map=writer is not None, views=views, workers=workers)
+        mapped = writer is not None or dicom_out is not None
+        each = predictor.predict_each(found.cases, heat_map=mapped, views=views, workers=workers)
         for case, answer in zip(found.cases, track(each, "Reading", total=len(found.cases)), strict=True):
             answers.add(answer, case)
-    answers.show(predictor, _studies(answers.kept, pooling), study_by)
+    studies = _studies(answers.kept, pooling)
+    answers.show(predictor, studies)
     refusals = [*found.refusals, *answers.refusals]
+    if dicom_out is not None:
+        refusals += _write_documents(console, studies, found.cases, predictor, dicom_out)
     console.refusals(refusals)
     console.finish(refusals)
 
@@ -107,15 +115,42 @@ def _studies(answers: Sequence[Prediction], pooling: str) -> list[StudyPredictio
     return [pool_study(study, of, pooling) for study, of in views.items()]  # type: ignore[arg-type]
 
 
+def _write_documents(
+    console: Console,
+    studies: Sequence[StudyPrediction],
+    cases: Sequence[Case],
+    predictor: Predictor,
+    folder: Path,
+) -> list[Refusal]:
+    """Write the DICOM documents of every study that has a DICOM image; return what could not be documented."""
+    from osteon.clinical.documents import write_documents
+    from osteon.clinical.sources import dataset_of
+    from osteon.errors import InputError, Refusal
+
+    by_name = {case.name: case for case in cases}
+    refused = []
+    for study in studies:
+        sources = [dataset_of(by_name[view.name].source) for view in study.views]
+        if not any(source is not None for source in sources):
+            continue
+        try:
+            for path in write_documents(study, sources, predictor.card, folder):
+                console.note(f"wrote {path}")
+        except InputError as error:
+            refused.append(Refusal(study.study, "no_documents", error.what))
+    return refused
+
+
 class _Answers:
     """Keeps answers, and writes them as they come, so that an interrupted run keeps what was finished."""
 
-    def __init__(self, console: Console, table: Path | None, heatmaps: _Heatmaps | None) -> None:
+    def __init__(self, console: Console, table: Path | None, heatmaps: _Heatmaps | None, *, keep_maps: bool) -> None:
         self.kept: list[Prediction] = []
         self.refusals: list[Refusal] = []
         self._console = console
         self._path = table
         self._heatmaps = heatmaps
+        self._keep_maps = keep_maps
 
     def __enter__(self) -> _Answers:
         return self
@@ -131,11 +166,11 @@ class _Answers:
 
         if self._heatmaps is not None:
             self._heatmaps.write(answer, case)
-        self.kept.append(replace(answer, heat_map=None))
+        self.kept.append(answer if self._keep_maps else replace(answer, heat_map=None))
         if answer.refusal is not None:
             self.refusals.append(answer.refusal)
 
-    def show(self, predictor: Predictor, studies: Sequence[StudyPrediction], study_by: str) -> None:
+    def show(self, predictor: Predictor, studies: Sequence[StudyPrediction]) -> None:
         from osteon.inference.prediction import NOT_A_DEVICE, verdict_words
 
         target = predictor.card.target
