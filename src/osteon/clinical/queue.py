@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from osteon.clinical.durable import FolderLock, write_durably
 from osteon.clinical.queue_tables import MOST_ATTEMPTS, open_tables
@@ -105,6 +106,12 @@ class StudyQueue:
             self._waiting[study] = _Waiting(now, now)
         for (study,) in self._rows.execute("SELECT DISTINCT study FROM instance WHERE kept = 1"):
             self._finished[study] = now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close it and let another node in."""

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from osteon.clinical.multipart import Multipart, boundary_of, parts
+from osteon.errors import InputError
+
+BODY = b"--edge\r\nContent-Type: application/dicom\r\n\r\nfirst\r\n--edge\r\n\r\n\r\n--edge--\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_parts_are_found_however_they_are_cut(tmp_path, size):
+    contents = [b"", b"\r\n--almost", bytes(range(256)) * 5, b"--\r\n"]
+    paths = []
+    for number, content in enumerate(contents):
+        paths.append(tmp_path / f"{number}")
+        paths[-1].write_bytes(content)
+    body = Multipart(paths)
+    data = b"".join(body)
+    chunks = (data[at : at + size] for at in range(0, len(data), size))
+    assert list(parts(chunks, boundary_of(body.content_type), 10_000)) == contents
+
+
+def test_body_cut_off():
+    with pytest.raises(InputError, match="ends early"):
+        list(parts([BODY[:50]], b"edge", 1000))
+
+
+def test_part_without_headers():
+    with pytest.raises(InputError, match="no headers"):
+        list(parts([b"--edge\r\nwhatever\r\n--edge--"], b"edge", 1000))
+
+
+def test_part_beyond_the_bound_is_not_read_to_its_end():
+    def endless():
+        yield b"--edge\r\n\r\n"
+        while True:
+            yield bytes(10_000)
+
+    with pytest.raises(InputError, match="larger than"):
+        list(parts(endless(), b"edge", 100_000))
+
+
+@pytest.mark.parametrize("kind", ["", "text/html", "multipart/related; type=x"])
+def test_answers_of_another_kind(kind):
+    with pytest.raises(InputError):
+        boundary_of(kind)
+
+
+@pytest.mark.parametrize("kind", ['multipart/related; boundary="a b"; type=x', "Multipart/Related; boundary=a b"])
+def test_boundaries(kind):
+    assert boundary_of(kind) == b"a b"

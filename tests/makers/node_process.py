@@ -1,0 +1,35 @@
+"""A node as a process of its own, to be killed: ``python node_process.py QUEUE PORT ARCHIVE_PORT JOURNAL``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from makers.pacs import note_of
+from pydicom.dataset import Dataset
+
+from osteon.clinical.node import DicomNode, NodeSettings
+from osteon.clinical.receiver import Address
+from osteon.clinical.sender import DicomDestination
+
+
+def main() -> None:
+    folder, port, archive, journal = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+
+    def answer(files: Sequence[Path]) -> list[Dataset]:
+        time.sleep(0.01)
+        with journal.open("a") as lines:
+            lines.write(f"{len(files)}\n")
+        return note_of(files)
+
+    settings = NodeSettings(address=Address(port=port), quiet=2.0, first_retry=0.1, last_retry=0.5, min_free=0)
+    target = DicomDestination("ARCHIVE", "127.0.0.1", archive, seconds=10)
+    with DicomNode(folder, answer, target, settings) as node:
+        print("ready", flush=True)
+        node.wait()
+
+
+if __name__ == "__main__":
+    main()
