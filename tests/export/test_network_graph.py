@@ -10,6 +10,7 @@ import torch
 
 from makers.model_files import HYBRID, SMALL_CNN, tiny_network, write_tiny_model
 from osteon.config import ModelSettings
+from osteon.data.images import read_image
 from osteon.export.model_file import read_model_file
 from osteon.inference.runtime import OnnxRuntime
 from osteon.models.explain_maps import cam
@@ -92,3 +93,20 @@ def test_a_class_activation_map_adds_up_to_the_logit(tmp_path: Path) -> None:
         images = standardise(torch.from_numpy(square).unsqueeze(1), trained.preprocess)
         evidence = cam(trained.network, trained.network.features(images))[0].numpy()
     assert np.corrcoef(evidence.ravel(), places.ravel())[0, 1] > 0.99999
+
+
+@pytest.mark.slow
+def test_two_hundred_real_radiographs_of_mixed_sizes(fracatlas: Path, tmp_path: Path) -> None:
+    options = {"trunk": "timm/tf_efficientnet_lite0", "head": "both"}
+    model = ModelSettings(name="hybrid", options=options, weights="default")
+    write_tiny_model(tmp_path / "model.onnx", model, size=128)
+    trained = tiny_network(model, size=128)
+    runtime = OnnxRuntime(read_model_file(tmp_path / "model.onnx"))
+    files = sorted((fracatlas / "images").glob("*/*.jpg"))[::16][:200]
+    assert len(files) == 200
+    pictures = [read_image(file).eight_bit() for file in files]
+    assert len({picture.shape for picture in pictures}) > 5
+    want = trained.probabilities(np.stack([fit_grey(picture, 128, "pad") for picture in pictures]))
+    got = np.array([1 / (1 + np.exp(-runtime.run_pixels(picture).logit[0])) for picture in pictures])
+    assert np.abs(got - want).max() < 1e-4
+    assert np.ptp(want) > 0.05

@@ -86,7 +86,7 @@ def _purpose(card: ModelCard) -> Section:
     meaning = MEANINGS.get(card.target, "as the data set's labels mean it")
     point = card.operating_points[0]
     text = (
-        f"A radiograph of a bone in, the calibrated probability that it is **{card.target}** out: {meaning}. "
+        f"It takes a radiograph of a bone and gives the calibrated probability that it is **{card.target}**: {meaning}. "
         f'With it come a call (from {point.threshold:.3f} on it is positive), a verdict that may be "uncertain: '
         f'have it read", and a map of where the network saw it.'
     )

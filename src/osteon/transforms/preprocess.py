@@ -4,8 +4,7 @@ The rule is precise so that an exported graph can repeat it. ``pad`` keeps the a
 the shorter ``max(1, floor(short * size / long + 1/2))`` in whole-number arithmetic; the picture stands in the middle,
 where an odd rest leaves its extra row or column of zeros at the bottom or right. ``squeeze`` (the paper's plain
 resize) makes both sides ``size``. Grey values come from Pillow's bilinear filter, which widens its triangle when it
-shrinks a picture (antialiasing) and samples at pixel centres: ONNX ``Resize`` with ``mode=linear, antialias=1,
-coordinate_transformation_mode=half_pixel`` and the same target sizes agrees to one grey level.
+shrinks a picture (antialiasing) and samples at pixel centres; :mod:`osteon.export.preprocess_graph` repeats it in ONNX.
 """
 
 from __future__ import annotations

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from makers.dicom import save_dicom
+from osteon.errors import InputError, SettingsError
+from osteon.inference.case import decode
+from osteon.inference.inputs import gather
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for name in ("a/wrist_1.png", "a/wrist_2.png", "b/hand-lateral.jpg", "b/hand-frontal.jpg", "b/notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        if path.suffix == ".txt":
+            path.write_text("x")
+        else:
+            Image.fromarray(np.full((20, 30), 90, np.uint8)).save(path)
+    return tmp_path
+
+
+def test_files_are_taken_in_their_order_and_folders_at_any_depth(pictures: Path) -> None:
+    names = [Path(case.name).name for case in gather([pictures / "b" / "hand-lateral.jpg", pictures / "a"]).cases]
+    assert names == ["hand-lateral.jpg", "wrist_1.png", "wrist_2.png"]
+    assert len(gather([pictures]).cases) == 4
+
+
+@pytest.mark.parametrize(("how", "count"), [("none", 4), ("folder", 2), ("name", 2)])
+def test_studies_by_folder_or_name(pictures: Path, how: str, count: int) -> None:
+    cases = gather([pictures], study_by=how).cases
+    assert len({case.study or case.name for case in cases}) == count
+
+
+def test_dicom_keeps_its_own_study_in_folders_and_archives(pictures: Path) -> None:
+    save_dicom(pictures / "d" / "one.dcm", StudyInstanceUID="1.2.3")
+    save_dicom(pictures / "d" / "two.dcm", StudyInstanceUID="1.2.3")
+    with zipfile.ZipFile(pictures / "study.zip", "w") as archive:
+        archive.write(pictures / "d" / "one.dcm", "deep/one.dcm")
+    found = gather([pictures / "d"], study_by="folder").cases
+    assert {case.study for case in found} == {"1.2.3"}
+    (member,) = gather([pictures / "study.zip"]).cases
+    assert member.name.endswith("study.zip/deep/one.dcm")
+    assert np.array_equal(decode(member).image.pixels, decode(found[0]).image.pixels)
+
+
+def test_a_region_is_given_to_all_that_have_none(pictures: Path) -> None:
+    table = pictures / "t.csv"
+    table.write_text("path,region\na/wrist_1.png,wrist\na/wrist_2.png,\n")
+    assert [case.region for case in gather([table], region="hand").cases] == ["wrist", "hand"]
+
+
+def test_what_cannot_be_gathered(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no way 'colour'"):
+        gather([pictures], study_by="colour")
+    table = pictures / "t.csv"
+    table.write_text("file\nx.png\n")
+    with pytest.raises(SettingsError, match="lacks the column path"):
+        gather([table])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="no image"):
+        gather([empty])
