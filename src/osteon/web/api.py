@@ -17,6 +17,7 @@ from osteon._version import __version__
 from osteon.export.model_card import ModelCard
 from osteon.inference.predictor import Predictor
 from osteon.web.answers import Answer, make_answer
+from osteon.web.documents import PDF, ZIP, documents_response, pdf_response
 from osteon.web.forms import Fields, read_fields, request_body
 from osteon.web.jobs import Workroom
 from osteon.web.limits import ServiceLimits
@@ -110,6 +111,7 @@ def make_router(service: Service) -> APIRouter:
 
     guarded: dict[str, Any] = {"dependencies": [Depends(guard)]}
     _add_predict(router, service)
+    _add_documents(router, service)
 
     @router.get("/v1/model", responses=documented(401, 403), tags=["model"], **guarded)
     def model() -> ModelCard:
@@ -166,6 +168,27 @@ def _add_predict(router: APIRouter, service: Service) -> None:
             return Response(found.model_dump_json(), media_type="application/json")
 
         return await service.work(request, make)
+
+
+def _add_documents(router: APIRouter, service: Service) -> None:
+    statuses = documented(400, 401, 403, 408, 413, 415, 422, 500, 503, 504)
+    about = request_body(service.limits.files) | {"security": [{"HTTPBearer": []}, {}]}
+
+    def contents(kind: str) -> dict[int | str, dict[str, Any]]:
+        return {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}} | statuses
+
+    @router.post("/v1/report", response_class=Response, responses=contents(PDF), openapi_extra=about, tags=["answers"])
+    async def report(request: Request) -> Response:
+        """Answer as ``/v1/predict`` does, as a report to print (PDF)."""
+        request_id: str = request.state.request_id
+        return await service.work(request, lambda reading, _: pdf_response(reading, service.predictor, request_id))
+
+    @router.post(
+        "/v1/documents", response_class=Response, responses=contents(ZIP), openapi_extra=about, tags=["answers"]
+    )
+    async def documents(request: Request) -> Response:
+        """Answer as ``/v1/predict`` does, as DICOM documents: structured reports and overlays, in a ZIP archive."""
+        return await service.work(request, lambda reading, _: documents_response(reading, service.predictor.card))
 
 
 def _health(service: Service, status: str) -> Health:

@@ -16,6 +16,7 @@ from osteon.inference.predictor import Predictor
 from osteon.web.api import Service, make_router
 from osteon.web.envelope import Envelope
 from osteon.web.limits import ServiceLimits
+from osteon.web.page import make_page, static_files
 from osteon.web.problems import Problem
 from osteon.web.security import Doorkeeper
 
@@ -56,6 +57,8 @@ def make_app(
     )
     app.state.service = service
     app.include_router(make_router(service))
+    app.include_router(make_page(predictor, service.limits))
+    app.mount("/static", static_files())
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -36,6 +36,10 @@ class Upload:
 
 class _InMemoryParser(MultiPartParser):
     spool_max_size = 0  # of a spooled file: never rolled over to disk
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True  # the closing boundary was seen: no part was cut off
 
 
 async def read_upload(request: Request, limits: ServiceLimits) -> Upload:
@@ -78,7 +82,11 @@ async def _parsed(request: Request, limits: ServiceLimits) -> FormData:
         request.headers, stream, max_files=limits.files, max_fields=MOST_FIELDS, max_part_size=_FIELD_BYTES
     )
     try:
-        return await parser.parse()
+        form = await parser.parse()
+        if not parser.ended:
+            await form.close()
+            raise MultiPartException("The form ends before its closing boundary")
+        return form
     except MultiPartException as error:
         if "too many" in error.message.lower() or "maximum size" in error.message:
             raise Problem(413, "too_many_parts", error.message, f"At most {limits.files} files a request") from None
@@ -88,16 +96,20 @@ async def _parsed(request: Request, limits: ServiceLimits) -> FormData:
 async def _bounded(request: Request, limits: ServiceLimits) -> AsyncGenerator[bytes, None]:
     """Yield a body's chunks, and stop it where it is too large: before the first one, where its length is declared."""
     declared = request.headers.get("content-length", "")
-    received = int(declared) if declared.isdigit() else 0
-    if received <= limits.request_bytes:
-        received = 0
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > limits.request_bytes:
-                break
+    too_large = declared.isdigit() and int(declared) > limits.request_bytes
+    received, more = 0, True
+    while more and not too_large:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        received += len(chunk)
+        too_large = received > limits.request_bytes
+        if not too_large:
             yield chunk
-    if received > limits.request_bytes:
-        await drain(request)
+    if too_large:
+        if more:
+            await drain(request)
         raise Problem(
             413,
             "request_too_large",

@@ -1,0 +1,142 @@
+"""A reading as a report to print: verdicts in words, the pictures with their maps, and what the model can do."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import FigureCanvasPdf, PdfPages
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from osteon._version import __version__
+from osteon.export.model_card import OperatingPoint
+from osteon.inference.heat_map import HeatMap
+from osteon.inference.prediction import NOT_A_DEVICE, Prediction, verdict_words
+from osteon.inference.predictor import Predictor
+from osteon.web.reading import Reading, Study, View
+
+A4 = (8.27, 11.69)
+SIDE = 1000
+"""Longest side of a picture in the report, in pixels."""
+
+_PLACES = ((0.08, 0.56), (0.53, 0.56), (0.08, 0.15), (0.53, 0.15))
+_SIZE = (0.39, 0.32)
+_LOCK = threading.Lock()  # matplotlib's caches of fonts are shared by its figures
+
+
+def write_pdf(reading: Reading, predictor: Predictor, request_id: str) -> bytes:
+    """Return the report: for each study its verdict, and its views four a page.
+
+    Args:
+        reading: What the files came to.
+        predictor: Who answered.
+        request_id: Stands on each page.
+    """
+    out = io.BytesIO()
+    target = predictor.card.target
+    foot = _foot(predictor, request_id)
+    with _LOCK, PdfPages(out, metadata={"Title": "Osteon report", "Subject": NOT_A_DEVICE}) as pages:
+        for number, study in enumerate(reading.studies, start=1):
+            for first in range(0, len(study.views), len(_PLACES)):
+                shown = study.views[first : first + len(_PLACES)]
+                pages.savefig(_page(number, study, shown, target, foot))
+    return out.getvalue()
+
+
+def _page(number: int, study: Study, views: Sequence[View], target: str, foot: str) -> Figure:
+    figure = Figure(figsize=A4)
+    FigureCanvasPdf(figure)
+    found = study.prediction
+    _write(figure, 0.08, 0.955, f"Is it {target}? Study {number}: {verdict_words(found.verdict, target)}", 15)
+    _write(figure, 0.08, 0.93, _study_words(study, target), 10)
+    _write(figure, 0.08, 0.905, NOT_A_DEVICE, 10, weight="bold")
+    for (left, bottom), view in zip(_PLACES, views, strict=False):
+        axes = figure.add_axes((left, bottom, *_SIZE))
+        _draw(axes, view)
+        _write(figure, left, bottom - 0.01, _view_words(view, target), 8)
+    _write(figure, 0.08, 0.065, foot, 7)
+    return figure
+
+
+def _draw(axes: Axes, view: View) -> None:
+    axes.set_axis_off()
+    axes.set_anchor("SW")
+    grey = view.grey
+    if grey is None:
+        axes.text(0.5, 0.5, "There is no picture to show", ha="center", va="center")
+        return
+    height, width = grey.shape
+    small = _reduced(grey)
+    extent = (0, width, height, 0)
+    axes.imshow(small, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
+    if view.prediction.heat_map is not None:
+        axes.imshow(_layer(view.prediction.heat_map, small.shape), extent=extent, interpolation="bilinear")
+        for line in view.prediction.heat_map.outlines():
+            axes.plot(line[:, 0], line[:, 1], color="#00c8c8", linewidth=1)
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+
+
+def _layer(found: HeatMap, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return a map's colours over the original, as opaque as they are strong; shape ``(*shape, 4)``, in 0-1."""
+    from osteon.inference.heat_map import OPACITY, coloured
+
+    strength = np.asarray(Image.fromarray(found.on_original()).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+    strength = np.clip(strength, 0, 1)
+    return np.concatenate([coloured(strength) / 255, OPACITY * strength[..., None]], axis=-1)
+
+
+def _reduced(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    picture = Image.fromarray(grey)
+    picture.thumbnail((SIDE, SIDE))
+    return np.asarray(picture)
+
+
+def _study_words(study: Study, target: str) -> str:
+    found = study.prediction
+    if found.probability is None:
+        return "No view could be answered for."
+    answered = sum(view.probability is not None for view in found.views)
+    pooled = f", {found.pooling} of {answered} views" if answered > 1 else ""
+    return f"Probability of {target}: {found.probability:.3f}{pooled}"
+
+
+def _view_words(view: View, target: str) -> str:
+    found: Prediction = view.prediction
+    lines = [f"View {view.file.number}: {verdict_words(found.verdict, target)}"]
+    if found.probability is not None:
+        lines.append(f"Probability {found.probability:.3f}, threshold {found.threshold:.3f}")
+    if found.refusal is not None:
+        lines.append(f"No answer: {found.refusal.detail}")
+    lines += [flag.detail for flag in found.flags if found.refusal is None or flag.detail != found.refusal.detail]
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, 58)[:3])
+
+
+def _foot(predictor: Predictor, request_id: str) -> str:
+    card = predictor.card
+    lines = [
+        f"Model {card.name}, weights {card.weights_sha256[:16]}, Osteon {__version__}; taught on {card.data.name}.",
+        *(_measured(predictor.operating_point)),
+        f"Request {request_id}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. The answer of a machine; a person who may do "
+        "so has to read the images.",
+    ]
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, 130))
+
+
+def _measured(point: OperatingPoint) -> list[str]:
+    return [
+        f"At the threshold {point.threshold:.3f} on {images.replace('_', ' ')} images: "
+        + ", ".join(f"{name} {figures[name].text()}" for name in ("sensitivity", "specificity") if name in figures)
+        for images, figures in point.measured.items()
+    ]
+
+
+def _write(figure: Figure, left: float, top: float, words: str, size: float, weight: str = "normal") -> None:
+    figure.text(left, top, words, size=size, va="top", weight=weight, parse_math=False)

@@ -1,0 +1,217 @@
+"""The HTTP API: what it answers, what it refuses, and how it says so."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from pydicom import dcmread
+
+from makers.dicom import dicom_bytes, study_uid
+from makers.pictures import picture
+from makers.web_service import png, upload
+from osteon.inference.heat_map import OUTLINE_LEVEL
+from osteon.inference.prediction import NOT_A_DEVICE, verdict_words
+from osteon.inference.predictor import Predictor
+
+
+def predicted(client: TestClient, *contents: bytes, **fields: str) -> dict[str, Any]:
+    response = client.post("/v1/predict", files=upload(*contents), data=fields)
+    assert response.status_code == 200, response.text
+    values: dict[str, Any] = response.json()
+    assert response.headers["X-Request-ID"] == values["request_id"]
+    return values
+
+
+def test_the_answer_is_that_of_the_predictor(client: TestClient, predictor: Predictor) -> None:
+    answer = predicted(client, png(seed=4))
+    expected = predictor.predict(picture(4), heat_map=True)
+    (study,) = answer["studies"]
+    (view,) = study["views"]
+    assert view["probability"] == study["probability"] == pytest.approx(expected.probability)
+    assert (view["height"], view["width"]) == (120, 96)
+    assert view["words"] == verdict_words(expected.verdict, "fractured")
+    assert view["threshold"] == 0.5
+    assert view["error_rate"] == 0.1
+    assert answer["notice"] == NOT_A_DEVICE
+    assert answer["target"] == "fractured"
+    assert re.fullmatch("[0-9a-f]{64}", answer["model"]["weights_sha256"])
+
+
+def test_the_map_comes_in_pixels_of_the_original(client: TestClient, predictor: Predictor) -> None:
+    found = predicted(client, png(seed=4))["studies"][0]["views"][0]["heat_map"]
+    expected = predictor.predict(picture(4), heat_map=True).heat_map
+    assert expected is not None
+    assert found["level"] == OUTLINE_LEVEL
+    np.testing.assert_allclose(found["cells"], expected.cells, atol=1e-4)
+    assert found["peak"] == list(expected.peak())
+    assert len(found["outlines"]) == len(expected.outlines()) > 0
+    for line, wanted in zip(found["outlines"], expected.outlines(), strict=True):
+        np.testing.assert_allclose(line, wanted, atol=0.006)
+    strongest = found["boxes"][0]
+    assert strongest["x"] <= found["peak"][0] <= strongest["x"] + strongest["width"]
+    assert predicted(client, png(), heat_map="false")["studies"][0]["views"][0]["heat_map"] is None
+
+
+def test_decoded_greys_come_back_if_asked_for(client: TestClient) -> None:
+    pixels = np.zeros((60, 40), dtype=np.uint16)
+    pixels[10:20] = 4095
+    source = dicom_bytes(pixels=pixels, PhotometricInterpretation="MONOCHROME1")
+    view = predicted(client, source, pictures="true")["studies"][0]["views"][0]
+    head, _, data = view["picture"].partition(",")
+    assert head == "data:image/png;base64"
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert shown.shape == (60, 40)
+    assert shown[15].max() == 0
+    assert shown[30].min() >= 254
+    assert predicted(client, png())["studies"][0]["views"][0]["picture"] is None
+
+
+def test_views_become_one_study_or_each_its_own(client: TestClient) -> None:
+    one = predicted(client, png(seed=1), png(seed=2))
+    each = predicted(client, png(seed=1), png(seed=2), study="each")
+    most = predicted(client, png(seed=1), png(seed=2), pooling="max")
+    probabilities = [study["probability"] for study in each["studies"]]
+    assert len(probabilities) == 2
+    assert [view["file"] for view in one["studies"][0]["views"]] == [1, 2]
+    assert one["studies"][0]["probability"] == pytest.approx(np.mean(probabilities))
+    assert most["studies"][0]["probability"] == pytest.approx(max(probabilities))
+
+
+def test_files_of_two_dicom_studies_are_never_joined(client: TestClient) -> None:
+    answer = predicted(client, dicom_bytes(study=0), dicom_bytes(study=1), dicom_bytes(study=0, number=1))
+    assert [[view["file"] for view in study["views"]] for study in answer["studies"]] == [[1, 3], [2]]
+    assert "2 DICOM studies" in answer["warnings"][0]
+    assert study_uid(0) not in str(answer)
+
+
+def test_a_bad_file_costs_its_own_answer_only(client: TestClient) -> None:
+    answer = predicted(client, b"no image", png(), b"", study="each")
+    refusals = [study["views"][0]["refusal"] for study in answer["studies"]]
+    assert refusals[0]["reason"] == "not_an_image"
+    assert refusals[1] is None
+    assert refusals[2]["reason"] == "zero_bytes"
+    assert [study["verdict"] for study in answer["studies"]][::2] == ["refused", "refused"]
+    assert answer["studies"][0]["probability"] is None
+
+
+def test_a_header_that_speaks_against_an_answer_is_heeded(client: TestClient) -> None:
+    (study,) = predicted(client, dicom_bytes(Modality="CT"))["studies"]
+    (view,) = study["views"]
+    assert view["verdict"] == "refused"
+    assert view["probability"] is None
+    assert view["refusal"]["reason"] in [flag["code"] for flag in view["flags"] if flag["severity"] == "reject"]
+    assert (view["height"], view["width"]) == (120, 96)
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(client_of: Callable[..., TestClient]) -> None:
+    client = client_of(megapixels=0.01)
+    (study,) = predicted(client, png(size=(120, 96)))["studies"]
+    assert study["views"][0]["refusal"]["reason"] == "too_many_pixels"
+
+
+@pytest.mark.parametrize(
+    ("send", "status", "code"),
+    [
+        ({}, 415, "not_a_form"),
+        ({"data": {"study": "one"}}, 415, "not_a_form"),
+        ({"files": {"other": b"x"}}, 422, "wrong_kind"),
+        ({"files": {"files": (None, "text")}}, 422, "wrong_kind"),
+        ({"files": {"study": (None, "one")}}, 422, "no_files"),
+        ({"files": upload(b"x"), "data": {"colour": "red"}}, 422, "unknown_field"),
+        ({"files": upload(b"x"), "data": {"study": "all"}}, 422, "wrong_field"),
+        ({"files": upload(b"x"), "data": {"region": "../etc"}}, 422, "wrong_field"),
+        ({"files": upload(b"x"), "data": {"study": ["one", "one"]}}, 422, "given_twice"),
+        ({"files": upload(*[b"x"] * 17)}, 413, "too_many_parts"),
+        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "malformed_form"),
+        ({"content": b"--a\r\nbroken", "headers": {"Content-Type": "multipart/form-data; boundary=a"}}, 400, None),
+    ],
+)
+def test_wrong_requests_are_told_what_is_wrong(
+    client: TestClient, send: dict[str, Any], status: int, code: str | None
+) -> None:
+    response = client.post("/v1/predict", **send)
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert code is None or body["error"] == code
+    assert body["what"]
+    assert body["request_id"] == response.headers["X-Request-ID"]
+
+
+def test_sizes_are_bounded(client_of: Callable[..., TestClient]) -> None:
+    client = client_of(file_megabytes=0.01, request_megabytes=0.03)
+    assert client.post("/v1/predict", files=upload(bytes(20_000))).json()["error"] == "file_too_large"
+    response = client.post("/v1/predict", files=upload(*[bytes(9000)] * 4))
+    assert (response.status_code, response.json()["error"]) == (413, "request_too_large")
+
+    def unknown_length() -> Any:
+        yield b"--a\r\n"
+        for _ in range(10):
+            yield bytes(9000)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=a", "Transfer-Encoding": "chunked"}
+    response = client.post("/v1/predict", content=unknown_length(), headers=headers)
+    assert response.status_code in (400, 413)
+
+
+def test_the_model_card_is_given(client: TestClient, predictor: Predictor) -> None:
+    card = client.get("/v1/model").json()
+    assert card == predictor.card.model_dump(mode="json")
+    assert card["operating_points"][0]["measured"]["validation"]["sensitivity"]["low"] == 0.85
+
+
+def test_metrics_count_views_and_refusals_and_hold_no_names(client: TestClient) -> None:
+    predicted(client, png(), b"broken", dicom_bytes())
+    client.get("/nowhere/secret-name")
+    text = client.get("/metrics").text
+    assert 'osteon_views_total{verdict="refused"} 1.0' in text
+    assert 'osteon_refusals_total{reason="not_an_image"} 1.0' in text
+    assert 'osteon_http_requests_total{method="POST",route="/v1/predict",status="200"} 1.0' in text
+    assert 'route="other",status="404"' in text
+    assert "osteon_requests_taken 0.0" in text
+    assert "secret" not in text
+
+
+def test_health_and_readiness(client: TestClient) -> None:
+    assert client.get("/health").json()["status"] == "ok"
+    assert client.get("/ready").json() == {"status": "ready", "places": 9, "taken": 0}
+
+
+def test_the_report_is_a_pdf_that_names_no_file(client: TestClient) -> None:
+    response = client.post("/v1/report", files=upload(*[png(seed=seed) for seed in range(5)], b"broken"))
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/pdf"
+    assert response.content.startswith(b"%PDF-")
+    assert response.content.count(b"/Type /Page ") == 2  # four views a page
+    assert b"secret" not in response.content
+
+
+def test_dicom_documents_are_in_the_study_of_their_images(client: TestClient) -> None:
+    response = client.post("/v1/documents", files=upload(dicom_bytes(study=3), png()))
+    assert response.status_code == 200, response.text
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        report = dcmread(io.BytesIO(archive.read("study-1/01-report.dcm")))
+        assert any("overlay" in name for name in archive.namelist())
+    assert report.Modality == "SR"
+    assert report.StudyInstanceUID == study_uid(3)
+    assert report.VerificationFlag == "UNVERIFIED"
+    refused = client.post("/v1/documents", files=upload(png()))
+    assert (refused.status_code, refused.json()["error"]) == (422, "no_dicom")
+
+
+def test_openapi_describes_the_form_and_every_status(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    predict = schema["paths"]["/v1/predict"]["post"]
+    form = predict["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["properties"]["files"]["maxItems"] == 16
+    assert form["properties"]["study"]["enum"] == ["one", "each"]
+    assert form["additionalProperties"] is False
+    assert {"200", "401", "413", "422", "503", "504"} <= set(predict["responses"])

@@ -1,0 +1,89 @@
+"""Bounded work: turned away when full, over when its time is, and its place kept until it has truly ended."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from osteon.web.jobs import Workroom
+from osteon.web.problems import Problem
+
+
+def test_work_is_done_in_another_thread_and_the_place_given_back() -> None:
+    room = Workroom(1, 0)
+
+    async def ask() -> str:
+        with room.admit() as place:
+            return await place.run(lambda: threading.current_thread().name, 5)
+
+    assert asyncio.run(ask()).startswith("osteon-web")
+    assert room.taken == 0
+    room.close()
+
+
+def test_who_finds_no_place_is_turned_away_with_the_time_to_wait() -> None:
+    room = Workroom(1, 1)
+    with room.admit(), room.admit():
+        assert room.full
+        with pytest.raises(Problem) as caught:
+            room.admit()
+    assert caught.value.status == 503
+    assert int(caught.value.headers["Retry-After"]) >= 1
+    assert not room.full
+    room.close()
+
+
+def test_a_place_is_kept_until_late_work_has_ended() -> None:
+    room = Workroom(1, 0)
+    go_on = threading.Event()
+
+    async def ask() -> None:
+        with room.admit() as place:
+            await place.run(lambda: go_on.wait(10), 0.05)
+
+    with pytest.raises(Problem) as caught:
+        asyncio.run(ask())
+    assert caught.value.status == 504
+    assert room.full
+    go_on.set()
+    room._pool.shutdown(wait=True)
+    assert room.taken == 0
+
+
+def test_work_that_waits_is_dropped_when_its_client_hangs_up() -> None:
+    room = Workroom(1, 1)
+    go_on = threading.Event()
+    done: list[str] = []
+
+    async def hang_up() -> None:
+        await asyncio.sleep(0.05)
+
+    async def ask() -> None:
+        with room.admit() as first, room.admit() as second:
+            slow = asyncio.create_task(first.run(lambda: go_on.wait(10), 10))
+            await asyncio.sleep(0.02)
+            with pytest.raises(Problem, match="hung up"):
+                await second.run(lambda: done.append("second"), 10, hang_up())
+            assert room.taken == 1
+            go_on.set()
+            assert await slow
+
+    asyncio.run(ask())
+    room._pool.shutdown(wait=True)
+    assert done == []
+    assert room.taken == 0
+
+
+def test_an_error_of_the_work_reaches_who_asked() -> None:
+    room = Workroom(1, 0)
+
+    async def ask() -> None:
+        with room.admit() as place:
+            await place.run(lambda: 1 / 0, 5)
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(ask())
+    assert room.taken == 0
+    room.close()

@@ -1,0 +1,312 @@
+"""The page in a real browser: what a reader does, by mouse and by keys alone."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from makers.dicom import dicom_bytes, radiograph
+from makers.pictures import picture
+from makers.web_service import png, running
+from osteon.inference.predictor import Predictor
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
+expect = playwright.expect
+WAIT = 20_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(predictor: Predictor) -> Iterator[str]:
+    with running(predictor) as url:
+        yield url
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Open the page; any message on the console, failed request, or request elsewhere fails the test."""
+    seen: list[str] = []
+    contexts = []
+
+    def make(url: str = address, tolerated: str = "$^", **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True, **options)
+        context.set_default_timeout(WAIT)
+        contexts.append(context)
+        page = context.new_page()
+
+        def note(words: str) -> None:
+            if not re.search(tolerated, words):
+                seen.append(words)
+
+        page.on("console", lambda message: note(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: note(f"error: {error}"))
+        page.on("requestfailed", lambda request: note(f"failed: {request.url}"))
+        page.on("request", lambda request: None if own(request.url, url) else note(f"elsewhere: {request.url}"))
+        page.goto(url)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert seen == []
+
+
+def own(requested: str, url: str) -> bool:
+    return requested.startswith((url, "data:", "blob:"))
+
+
+def file(name: str, content: bytes) -> dict[str, Any]:
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+
+
+def send(page: Any, *files: dict[str, Any]) -> None:
+    page.set_input_files("#files", list(files))
+    expect(page.locator("#status")).to_have_text(re.compile("^Done"), timeout=WAIT)
+
+
+def shot(locator: Any) -> np.ndarray:
+    """Return what the screen shows of a canvas, as grey values."""
+    return np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("L")).astype(float)
+
+
+def centre(pixels: np.ndarray) -> np.ndarray:
+    height, width = pixels.shape
+    return pixels[height // 3 : 2 * height // 3, width * 2 // 5 : width * 3 // 5]
+
+
+def test_a_png_gets_an_answer_in_words_with_its_number(open_page: Callable[..., Any], predictor: Predictor) -> None:
+    page = open_page()
+    assert "Research use only. Not a medical device." in page.inner_text("header")
+    assert "0.900 (0.850–0.950)" in page.inner_text("table")
+    send(page, file("wrist.png", png()))
+    expected = predictor.predict(picture(0)).probability
+    assert expected is not None
+    text = page.inner_text("article")
+    assert "uncertain: have it read" in text
+    assert f"{expected:.3f}" in text
+    assert "wrist.png" in text
+    assert f"probability {expected:.3f}" in page.inner_text("#status")
+    assert page.get_attribute("#status", "role") == "status"
+
+
+def test_a_monochrome1_file_is_shown_as_a_screen_shows_it(open_page: Callable[..., Any]) -> None:
+    pixels = np.full((100, 80), 4095, dtype=np.uint16)
+    pixels[30:70, 20:60] = 300  # stored dark: shown bright
+    page = open_page()
+    send(page, file("hand.dcm", dicom_bytes(pixels=pixels, PhotometricInterpretation="MONOCHROME1")))
+    page.uncheck("#heat")
+    page.uncheck("#outline")
+    shown = shot(page.locator("canvas"))
+    assert centre(shown).mean() > 200
+    assert shown[: len(shown) // 8, shown.shape[1] * 2 // 5 : shown.shape[1] * 3 // 5].mean() < 40
+    assert "DICOM, hand, 80 × 100" in page.inner_text("figure")
+
+
+def test_two_views_are_one_study_or_two(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    send(page, file("a.png", png(seed=1)), file("b.png", png(seed=2)))
+    assert page.locator("article").count() == 1
+    assert page.locator("article canvas").count() == 2
+    assert "mean of 2 views" in page.inner_text("article")
+    boxes = [page.locator("canvas").nth(number).bounding_box() for number in (0, 1)]
+    assert boxes[0]["y"] == boxes[1]["y"]  # side by side
+    page.uncheck("#together")
+    expect(page.locator("article")).to_have_count(2, timeout=WAIT)
+
+
+def test_a_broken_file_is_refused_beside_a_good_one(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    send(page, file("good.png", png()), file("bad.png", b"\x89PNG\r\n\x1a\nnothing"))
+    views = page.locator("figure").all_inner_texts()
+    assert "Probability" in views[0]
+    assert "No answer" in views[1]
+    assert page.locator("canvas").count() == 1
+
+
+def test_a_photograph_is_not_answered_for(
+    browser: Any, gated: Predictor, open_page: Callable[..., Any], rng: np.random.Generator
+) -> None:
+    coarse = Image.fromarray(rng.integers(0, 255, (9, 12, 3), dtype=np.uint8))
+    photograph = np.asarray(coarse.resize((400, 300), Image.Resampling.BICUBIC))
+    with running(gated) as url:
+        page = open_page(url)
+        send(page, file("holiday.png", png(photograph)))
+        text = page.inner_text("article")
+        assert "no answer" in text
+        assert "colour" in text
+        assert "Probability" not in text
+
+
+def test_dragging_changes_the_window_and_the_pixels(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    send(page, file("a.png", png(seed=3)))
+    page.uncheck("#heat")
+    page.uncheck("#outline")
+    canvas = page.locator("canvas")
+    before = shot(canvas)
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y + 80, steps=4)
+    page.mouse.up()
+    expect(page.locator("output")).to_contain_text("L 168")
+    after = shot(canvas)
+    assert centre(before).mean() - centre(after).mean() > 20  # a higher level is darker
+    page.mouse.dblclick(x, y)
+    expect(page.locator("output")).to_contain_text("L 128")
+    assert np.abs(shot(canvas) - before).max() <= 1
+
+
+def test_the_wheel_zooms_about_the_pointer_and_shift_drag_pans(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    send(page, file("a.png", png(seed=3)))
+    canvas = page.locator("canvas")
+    before = shot(canvas)
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.wheel(0, -400)
+    expect(page.locator("output")).to_contain_text("272 %")
+    assert np.abs(shot(canvas) - before).mean() > 3
+    page.keyboard.press("r")
+    expect(page.locator("output")).to_contain_text("100 %")
+    page.keyboard.down("Shift")
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2, steps=3)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.wait_for_timeout(100)
+    moved = shot(canvas)
+    assert np.abs(moved[:, 60:] - before[:, :-60]).mean() < 3
+
+
+def test_the_slider_changes_the_overlay_and_boxes_switch_it_off(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    send(page, file("a.png", png(seed=3)))
+    canvas = page.locator("canvas")
+
+    def colour() -> float:
+        pixels = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(float)
+        return float((pixels.max(axis=2) - pixels.min(axis=2)).mean())
+
+    page.uncheck("#outline")
+    usual = colour()
+    page.fill("#opacity", "100")
+    page.wait_for_timeout(100)
+    strong = colour()
+    page.uncheck("#heat")
+    page.wait_for_timeout(100)
+    assert strong > 1.5 * usual > 3
+    assert colour() < 0.01
+    page.check("#outline")
+    page.wait_for_timeout(100)
+    assert colour() > 0.5
+
+
+def test_keys_alone_do_everything(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    page = open_page()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Tab")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    (tmp_path / "a.png").write_bytes(png(seed=3))
+    chooser.value.set_files(tmp_path / "a.png")
+    expect(page.locator("#status")).to_have_text(re.compile("^Done"), timeout=WAIT)
+    for _ in range(30):
+        if page.evaluate("document.activeElement.tagName") == "CANVAS":
+            break
+        page.keyboard.press("Tab")
+    for key in ("h", "o"):
+        page.keyboard.press(key)
+    assert not page.is_checked("#heat")
+    assert not page.is_checked("#outline")
+    canvas, output = page.locator("canvas"), page.locator("output")
+    page.wait_for_timeout(100)
+    before = shot(canvas)
+    page.keyboard.press("i")
+    page.wait_for_timeout(100)
+    assert np.abs(centre(shot(canvas)) - (255 - centre(before))).max() <= 2
+    page.keyboard.press("Shift+ArrowRight")
+    expect(output).to_contain_text("W 263")
+    page.keyboard.press("Shift+ArrowUp")
+    expect(output).to_contain_text("L 120")
+    page.keyboard.press("+")
+    expect(output).to_contain_text("125 %")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("]")
+    assert page.input_value("#opacity") == "50"
+    page.keyboard.press("r")
+    expect(output).to_contain_text("W 255 L 128 100 %")
+    assert np.abs(shot(canvas) - before).max() <= 1
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # zoom out
+    expect(output).to_contain_text("80 %")
+
+
+def test_reports_and_pictures_are_saved(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    send(page, file("a.dcm", dicom_bytes(pixels=radiograph(1))))
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as PNG, view 1").click()
+    with Image.open(saved.value.path()) as image:
+        assert image.width == 96
+        assert image.height > 120  # words below the picture
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="PDF report").click()
+    assert Path(saved.value.path()).read_bytes().startswith(b"%PDF")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="DICOM report").click()
+    assert Path(saved.value.path()).read_bytes().startswith(b"PK")
+
+
+def test_a_token_is_asked_for_and_kept_for_the_tab(predictor: Predictor, open_page: Callable[..., Any]) -> None:
+    token = "correct-horse-battery"
+    with running(predictor, token=token) as url:
+        page = open_page(url, tolerated="401")
+        page.set_input_files("#files", [file("a.png", png())])
+        page.get_by_role("textbox", name="Token").fill(token)
+        page.keyboard.press("Enter")
+        expect(page.locator("#status")).to_have_text(re.compile("^Done"), timeout=WAIT)
+        page.set_input_files("#files", [file("b.png", png(seed=1))])
+        expect(page.locator("figure")).to_contain_text("b.png", timeout=WAIT)
+
+
+def test_too_many_files_are_told_before_they_are_sent(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    page.set_input_files("#files", [file(f"{number}.png", png()) for number in range(17)])
+    expect(page.locator("#trouble")).to_have_text("17 files; at most 16 can be read at a time.")
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_nothing_stands_in_the_way_of_readers_with_impairments(
+    open_page: Callable[..., Any], scheme: str, width: int
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = open_page(color_scheme=scheme, bypass_csp=True)
+    page.set_viewport_size({"width": width, "height": 800})
+    send(page, file("a.png", png()), file("b.png", b"broken"))
+    found = axe.run(page).response["violations"]
+    grave = [f"{item['id']}: {item['nodes'][0]['html']}" for item in found if item["impact"] in ("serious", "critical")]
+    assert grave == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # no scrolling sideways

@@ -1,0 +1,238 @@
+"""Tokens, headers, foreign pages, and what never reaches log or disk."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from makers.dicom import dicom_bytes
+from makers.web_service import png, running, upload
+from osteon.errors import SettingsError
+from osteon.inference.predictor import Predictor
+from osteon.web import reading
+from osteon.web.security import Doorkeeper, host_name, is_loopback
+from osteon.web.serving import Place
+
+TOKEN = "correct-horse-battery"
+
+
+@pytest.mark.parametrize(
+    "header", [None, "Bearer wrong-horse-battery", TOKEN, f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}x"]
+)
+def test_without_the_token_nothing_is_answered(client_of: Callable[..., TestClient], header: str | None) -> None:
+    client = client_of(token=TOKEN)
+    headers = {} if header is None else {"Authorization": header}
+    for response in (
+        client.post("/v1/predict", files=upload(png()), headers=headers),
+        client.post("/v1/report", files=upload(png()), headers=headers),
+        client.post("/v1/documents", files=upload(png()), headers=headers),
+        client.get("/v1/model", headers=headers),
+        client.get("/metrics", headers=headers),
+    ):
+        assert response.status_code == 401
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+        assert TOKEN not in response.text
+    assert client.get("/health", headers=headers).status_code == 200
+
+
+def test_with_the_token_it_is_answered(client_of: Callable[..., TestClient]) -> None:
+    client = client_of(token=TOKEN)
+    headers = {"Authorization": f"bearer {TOKEN}"}
+    assert client.post("/v1/predict", files=upload(png()), headers=headers).status_code == 200
+    assert client.get("/metrics", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["short", "", "with blank in the token", "übermäßig-langes-token"])
+def test_weak_tokens_are_refused(token: str) -> None:
+    with pytest.raises(SettingsError):
+        Doorkeeper(token)
+
+
+@pytest.mark.parametrize("path", ["/", "/static/main.js", "/v1/model", "/health", "/nowhere", "/openapi.json"])
+def test_every_answer_bears_the_security_headers(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == ("no-cache" if path.startswith("/static") else "no-store")
+    assert "server" not in headers
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_holds_no_inline_script(client: TestClient) -> None:
+    html = client.get("/").text
+    assert "http://" not in html
+    assert "https://" not in html
+    assert '<script type="module" src=' in html
+    assert "style=" not in html
+    assert " on" + "click" not in html
+    for name in ("main.js", "client.js", "viewer.js", "picture.js", "answers.js", "page.css"):
+        response = client.get(f"/static/{name}")
+        assert response.status_code == 200
+        assert response.headers["Content-Type"].startswith("text/css" if name.endswith("css") else "text/javascript")
+        assert "https://" not in response.text
+        assert "innerHTML" not in response.text
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+def test_pages_of_other_sites_are_turned_away(client: TestClient, headers: dict[str, str]) -> None:
+    response = client.post("/v1/predict", files=upload(png()), headers=headers)
+    assert (response.status_code, response.json()["error"]) == (403, "foreign_page")
+    own = {"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"}
+    assert client.post("/v1/predict", files=upload(png()), headers=own).status_code == 200
+
+
+def test_other_names_of_this_machine_are_turned_away() -> None:
+    door = Doorkeeper(None, Place(host="127.0.0.1").names)
+    door.check_host("localhost:8000")
+    door.check_host("[::1]:8000")
+    with pytest.raises(Exception, match="does not answer"):
+        door.check_host("evil.example:8000")
+    assert host_name("[broken") == ""
+
+
+@pytest.mark.parametrize(("host", "own"), [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True),
+                                           ("0.0.0.0", False), ("::", False), ("192.168.1.5", False), ("clinic", False),
+                                           ("", False)])  # fmt: skip
+def test_only_the_loopback_needs_no_token(host: str, own: bool) -> None:
+    assert is_loopback(host) is own
+    if own:
+        Place(host).check()
+    else:
+        with pytest.raises(SettingsError, match="token"):
+            Place(host).check()
+        Place(host, token=TOKEN).check()
+    with pytest.raises(SettingsError, match="token"):
+        Place("127.0.0.1", hosts=("clinic.example",)).check()
+
+
+def test_a_fault_is_told_without_what_was_in_the_file(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Doe^Jane")
+
+    monkeypatch.setattr(reading, "decode", fail)
+    with caplog.at_level(logging.INFO):
+        response = client.post("/v1/predict", files=upload(png()))
+    assert (response.status_code, response.json()["error"]) == (500, "fault")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "RuntimeError" in caplog.text
+    assert response.json()["request_id"] in caplog.text
+    assert "Doe" not in caplog.text + response.text
+
+
+def test_uploads_never_reach_the_disk(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "TemporaryFile", _forbidden)
+    large = png() + bytes(5_000_000)
+    with running(predictor) as url:
+        response = httpx.post(f"{url}v1/predict", files=upload(large, large), timeout=30)
+    assert response.status_code == 200
+    assert response.json()["studies"][0]["probability"] is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+def _forbidden(*_: object, **__: object) -> None:
+    raise AssertionError("a temporary file was made")
+
+
+def test_the_log_holds_neither_names_nor_file_names(model: Path, tmp_path: Path) -> None:
+    """A patient's name and number, a file's name and a query are sent; none comes out of a process that tells all."""
+    code = (
+        "import sys; from osteon.inference.predictor import Predictor; from osteon.web.serving import Place, serve\n"
+        "import logging; logging.basicConfig(level=logging.DEBUG)\n"
+        "serve(Predictor(sys.argv[1], gate=False), Place(port=0), ready=lambda url: print(url, flush=True))"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(model)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        odd = dicom_bytes(PatientName="Doe^Jane", PatientID="P-4711", StudyDate="not a date: Doe^Jane")
+        with httpx.Client(base_url=url, timeout=30) as client:
+            response = client.post("/v1/predict?patient=P-4711", files=upload(odd, odd[:2000], b"Doe^Jane"))
+            client.get("/P-4711")
+        assert response.status_code == 200
+        assert not {"Doe", "4711", "secret"} & set(response.text.replace('"', " ").split())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+    assert response.headers["X-Request-ID"] in log
+    assert not [word for word in ("Doe", "4711", "secret", "127.0.0.1") if word in log]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_beyond_its_capacity_the_service_says_so_and_recovers(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    real = reading.decode
+
+    def slow(*arguments: object) -> object:
+        go_on.wait(20)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reading, "decode", slow)
+    with running(predictor, workers=1, waiting=1) as url, httpx.Client(base_url=url, timeout=30) as client:
+        statuses: list[int] = []
+
+        def ask() -> None:
+            statuses.append(httpx.post(f"{url}v1/predict", files=upload(png()), timeout=30).status_code)
+
+        askers = [threading.Thread(target=ask) for _ in range(2)]
+        for asker in askers:
+            asker.start()
+        until = time.monotonic() + 10
+        while client.get("/ready").status_code != 503 and time.monotonic() < until:
+            time.sleep(0.01)
+        turned_away = client.post("/v1/predict", files=upload(png() + bytes(3_000_000)))
+        assert turned_away.status_code == 503
+        assert int(turned_away.headers["Retry-After"]) >= 1
+        assert client.get("/health").status_code == 200
+        go_on.set()
+        for asker in askers:
+            asker.join(20)
+        assert statuses == [200, 200]
+        assert client.get("/ready").status_code == 200
+
+
+def test_slow_work_and_slow_uploads_are_given_up(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(reading, "decode", lambda *_: go_on.wait(20))
+
+    def crawl() -> object:
+        yield b"--a\r\n"
+        time.sleep(1.5)
+        yield b"x"
+
+    with running(predictor, seconds=0.3, upload_seconds=0.5) as url, httpx.Client(base_url=url, timeout=30) as client:
+        late = client.post("/v1/predict", files=upload(png()))
+        assert (late.status_code, late.json()["error"]) == (504, "timeout")
+        headers = {"Content-Type": "multipart/form-data; boundary=a"}
+        slow = client.post("/v1/predict", content=crawl(), headers=headers)
+        assert (slow.status_code, slow.json()["error"]) == (408, "slow_upload")
+        go_on.set()
