@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom
-from makers.pacs import free_port, orthanc, program, until
 from pydicom import dcmread
 
+from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom
+from makers.pacs import free_port, orthanc, program, until
 from osteon.clinical.answering import StudyAnswerer
 from osteon.clinical.dicomweb import DicomWeb
 from osteon.clinical.documents import study_documents, write_documents
@@ -23,7 +23,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 def predictor(tmp_path):
     pytest.importorskip("torch")
     from makers.model_files import write_tiny_model
-
     from osteon.inference.predictor import Predictor
 
     write_tiny_model(tmp_path / "model.onnx")

@@ -9,7 +9,21 @@ from typing import Any
 import typer
 
 from osteon._version import __version__
-from osteon.cli import data, demo, doctor, ensemble, evaluate, explain, export, models, predict, serve, study, train
+from osteon.cli import (
+    data,
+    demo,
+    dicom_node,
+    doctor,
+    ensemble,
+    evaluate,
+    explain,
+    export,
+    models,
+    predict,
+    serve,
+    study,
+    train,
+)
 from osteon.errors import OsteonError
 
 app = typer.Typer(
@@ -32,6 +46,7 @@ app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.add_typer(study.app, name="study")
 app.command("serve")(serve.serve)
+app.command("dicom-node")(dicom_node.dicom_node)
 app.command("doctor")(doctor.doctor)
 
 INTERRUPTED = 130

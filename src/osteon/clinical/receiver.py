@@ -80,9 +80,7 @@ class Address:
         self.allowed()
         if (self.certificate is None) != (self.key is None):
             raise SettingsError("TLS needs both a certificate and its key", where="--tls-certificate, --tls-key")
-        if self.authority is not None and self.certificate is None:
-            raise SettingsError("callers' certificates are checked with TLS only", where="--tls-authority")
-        if self.host not in LOOPBACK and not (self.calling or self.networks or self.authority):
+        if self.host not in LOOPBACK and not (self.calling or self.networks or (self.authority and self.certificate)):
             raise SettingsError(
                 "the node would take images from anybody on the network",
                 where=f"--host {self.host}",

@@ -1,0 +1,199 @@
+"""``osteon dicom-node``: takes studies from an archive and gives it reports and overlays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from osteon.cli.console import JSON_OPTION, Console, set_logging
+from osteon.errors import OsteonError, SettingsError, require
+
+if TYPE_CHECKING:
+    import ssl
+
+    from osteon.clinical.node import NodeSettings
+    from osteon.clinical.receiver import Address
+    from osteon.clinical.sender import Destination
+    from osteon.inference.predictor import Predictor
+
+TOKEN = "OSTEON_DICOMWEB_TOKEN"
+USER = "OSTEON_DICOMWEB_USER"
+
+
+def dicom_node(
+    queue: Annotated[
+        Path, typer.Option(help="Folder of the queue; it holds patients' images until they are answered and sent.")
+    ] = Path("osteon-queue"),
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Where documents go: TITLE@HOST:PORT, or the https:// URL of a DICOMweb service.", show_default=False
+        ),
+    ] = None,
+    ae_title: Annotated[str, typer.Option(help="The node's own AE title.")] = "OSTEON",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 11112,
+    allow_ae: Annotated[list[str] | None, typer.Option(help="AE title that may send; may be given again.")] = None,
+    allow_address: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network that may connect, e.g. 10.1.0.0/16; may be given again."),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Certificate chain in PEM: the node takes TLS only.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key in PEM.")] = None,
+    tls_authority: Annotated[
+        Path | None, typer.Option(help="Certificates in PEM: callers and a TLS destination must be signed by one.")
+    ] = None,
+    to_tls: Annotated[bool, typer.Option(help="Reach a TITLE@HOST:PORT destination by TLS.")] = False,
+    model: Annotated[Path | None, typer.Option(help="Model file.", show_default="the one that comes along")] = None,
+    operating_point: Annotated[str | None, typer.Option(help="The model's threshold by name.")] = None,
+    pooling: Annotated[str, typer.Option(help="Views to one probability: mean, max or noisy_or.")] = "mean",
+    workers: Annotated[int | None, typer.Option(min=1, help="Images at a time.", show_default="one a core")] = None,
+    gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,
+    quiet: Annotated[float, typer.Option(min=0.1, help="Seconds without a new image: the study is complete.")] = 5.0,
+    longest: Annotated[float, typer.Option(min=1, help="Seconds until a study is answered as it is.")] = 300.0,
+    keep_hours: Annotated[float, typer.Option(min=0, help="Hours that files of finished studies are kept.")] = 24.0,
+    min_free: Annotated[float, typer.Option(min=0, help="MB of the disk that stay free.")] = 500.0,
+    retry_failed: Annotated[bool, typer.Option(help="Try again what was set aside.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each study.")] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Take studies by DICOM and send reports and overlays. Research use only, not a medical device.
+
+    Example: osteon dicom-node --port 11112 --to ORTHANC@127.0.0.1:4242
+    """
+    require("pynetdicom", extra="dicom", feature="osteon dicom-node")
+    require("highdicom", extra="dicom", feature="osteon dicom-node")
+    from osteon.clinical.answering import StudyAnswerer
+    from osteon.clinical.node import DicomNode, NodeSettings
+    from osteon.clinical.receiver import Address
+
+    address = Address(
+        ae_title,
+        host,
+        port,
+        tuple(allow_ae or ()),
+        tuple(allow_address or ()),
+        tls_certificate,
+        tls_key,
+        tls_authority,
+    )
+    address.check()
+    settings = NodeSettings(address, quiet, longest, keep_hours * 3600, int(min_free * 1e6))
+    how = _pooling(pooling)
+    console = Console(as_json=as_json)
+    set_logging(verbose=verbose)
+    target = None if to is None else destination(to, settings, by_tls=to_tls)
+    predictor = _predictor(model, operating_point, gate=gate)
+    with DicomNode(queue, StudyAnswerer(predictor, how, workers), target, settings) as node, _until_ended():
+        again = node.queue.retry_failed() if retry_failed else 0
+        _say_ready(console, predictor, settings, node.port, target, again)
+        node.wait()
+
+
+def destination(text: str, settings: NodeSettings, *, by_tls: bool = False) -> Destination:
+    """Return where documents go.
+
+    Raises:
+        SettingsError: The text names no destination, or TLS cannot be set up.
+    """
+    from osteon.clinical.dicomweb import DicomWeb
+    from osteon.clinical.sender import DicomDestination
+
+    tls = _client_tls(settings.address) if by_tls or text.startswith("https://") else None
+    if "://" not in text:
+        return DicomDestination.parse(text, settings.address.ae_title, tls)
+    name, colon, password = os.environ.get(USER, "").partition(":")
+    return DicomWeb(text, os.environ.get(TOKEN) or None, (name, password) if colon else None, tls)
+
+
+def _client_tls(address: Address) -> ssl.SSLContext:
+    """Return what is needed to reach the destination by TLS: whom to trust, and our certificate if there is one."""
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=None if address.authority is None else str(address.authority))
+        if address.certificate is not None:
+            context.load_cert_chain(address.certificate, address.key)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(f"the certificate or key cannot be used: {error}", where=address.certificate) from None
+    return context
+
+
+def _pooling(name: str) -> Any:
+    from typing import get_args
+
+    from osteon.inference.prediction import StudyPooling
+
+    if name not in get_args(StudyPooling):
+        known = ", ".join(get_args(StudyPooling))
+        raise SettingsError(f"there is no way {name!r} to pool views", where="--pooling", hint=f"Known: {known}")
+    return name
+
+
+def _predictor(model: Path | None, operating_point: str | None, *, gate: bool) -> Predictor:
+    from osteon.inference.predictor import Predictor
+
+    return Predictor(model, operating_point=operating_point, gate=gate)
+
+
+def _say_ready(
+    console: Console,
+    predictor: Predictor,
+    settings: NodeSettings,
+    port: int,
+    target: Destination | None,
+    again: int,
+) -> None:
+    """Tell where the node listens; and whether its destination is there, which it need not be."""
+    from osteon.inference.prediction import NOT_A_DEVICE
+
+    address = settings.address
+    ready = {
+        "ae_title": address.ae_title,
+        "host": address.host,
+        "port": port,
+        "destination": None if target is None else target.name,
+        "model": predictor.card.name,
+        "retried": again,
+    }
+    console.emit(ready)
+    place = f"{address.ae_title}@{address.host}:{port}"
+    where = "documents stay in the queue's folder" if target is None else f"documents go to {target.name}"
+    if not console.as_json:
+        console.note(f"Listening as {place}, {where} (model {predictor.card.name}; Ctrl+C ends). {NOT_A_DEVICE}")
+    sys.stdout.flush()
+    if target is not None:
+        _warn_if_away(console, target)
+
+
+def _warn_if_away(console: Console, target: Destination) -> None:
+    echo = getattr(target, "echo", None)
+    try:
+        if echo is not None:
+            echo()
+    except OsteonError as error:
+        console.warn(f"{error.what}; documents are kept and sent once it is there")
+
+
+@contextmanager
+def _until_ended() -> Iterator[None]:
+    """End what is inside quietly at Ctrl+C or a termination signal."""
+
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

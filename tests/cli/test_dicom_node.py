@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from makers.dicom import dicom, radiograph
+from makers.pacs import Archive, free_port, send, until
+from osteon.cli.app import main
+
+
+@pytest.fixture
+def model(tmp_path):
+    pytest.importorskip("torch")
+    from makers.model_files import write_tiny_model
+
+    write_tiny_model(tmp_path / "model.onnx")
+    return str(tmp_path / "model.onnx")
+
+
+def start(*arguments: str) -> tuple[subprocess.Popen[str], dict]:
+    command = [sys.executable, "-m", "osteon", "dicom-node", "--json", "--port", "0", "--min-free", "0", *arguments]
+    node = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    assert node.stdout is not None
+    lines = []
+    while not lines or lines[-1] != "}\n":
+        lines.append(node.stdout.readline())
+        assert lines[-1], node.communicate()[1]
+    return node, json.loads("".join(lines))
+
+
+@pytest.mark.slow
+def test_a_study_comes_in_and_its_documents_go_out(tmp_path, model):
+    archive = Archive()
+    target = f"ARCHIVE@127.0.0.1:{archive.port}"
+    queue = str(tmp_path / "queue")
+    node, ready = start("--queue", queue, "--to", target, "--model", model, "--no-gate", "--quiet", "0.5")
+    try:
+        assert ready["ae_title"] == "OSTEON"
+        assert ready["destination"] == target
+        assert send([dicom(radiograph(size=(120, 96)))], ready["port"]) == [0]
+        until(lambda: len(archive.received) == 3, 60)
+    finally:
+        node.send_signal(signal.SIGTERM)
+        out, err = node.communicate(timeout=60)
+        archive.close()
+    assert node.returncode == 0, err
+    assert out == ""
+    assert sorted(document.Modality for document in archive.received) == ["OT", "PR", "SR"]
+    assert "Prüfer" not in err
+
+
+@pytest.mark.slow
+def test_destination_that_is_away_is_a_warning(tmp_path, model):
+    node, _ = start("--queue", str(tmp_path / "queue"), "--to", f"AWAY@127.0.0.1:{free_port()}", "--model", model)
+    assert node.stderr is not None
+    lines = [node.stderr.readline()]
+    while "cannot be reached; documents are kept" not in lines[-1]:
+        lines.append(node.stderr.readline())
+        assert lines[-1], lines
+    node.send_signal(signal.SIGINT)
+    _, err = node.communicate(timeout=60)
+    assert node.returncode == 0
+    assert "Traceback" not in "".join(lines) + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--to", "nonsense"], "no destination"),
+        (["--to", "ftp://host"], "no URL"),
+        (["--host", "0.0.0.0"], "anybody"),
+        (["--ae-title", "TOO LONG FOR A TITLE"], "not an AE title"),
+        (["--allow-address", "10.0.0.300"], "10.0.0.300"),
+        (["--pooling", "median"], "median"),
+        (["--tls-certificate", "x.pem"], "both"),
+    ],
+)
+def test_wrong_settings(tmp_path, capsys, arguments, words):
+    assert main(["dicom-node", "--queue", str(tmp_path / "q"), *arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "q").exists()
+
+
+def test_missing_model(tmp_path, capsys):
+    assert main(["dicom-node", "--queue", str(tmp_path / "q"), "--model", str(tmp_path / "none.onnx")]) == 3
+    assert "none.onnx" in capsys.readouterr().err
+
+
+def test_port_taken(tmp_path, capsys, model):
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        place.listen()
+        port = str(place.getsockname()[1])
+        assert main(["dicom-node", "--queue", str(tmp_path / "q"), "--model", model, "--port", port]) == 2
+    assert "is taken" in capsys.readouterr().err
