@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydicom import dcmread
 
 from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom
 from makers.pacs import free_port, orthanc, program, until
+from osteon.cli.app import main
 from osteon.clinical.answering import StudyAnswerer
 from osteon.clinical.dicomweb import DicomWeb
 from osteon.clinical.documents import study_documents, write_documents
@@ -87,6 +90,24 @@ def test_dicomweb(tmp_path):
         service.fetch_study("1.2.3", tmp_path / "none")
     with pytest.raises(UnreachableError):
         list(service.deliver(files))
+
+
+def test_dicomweb_command(tmp_path, predictor, capsys):
+    program("Orthanc", "orthanc orthanc-dicomweb")
+    image = dicom(radiograph(size=(120, 96)))
+    with orthanc(tmp_path, free_port()) as archive:
+        archive.ask("/instances", dicom_bytes(image))
+        model = str(predictor.file.path)
+        command = ["dicomweb", archive.dicomweb, image.StudyInstanceUID, "1.2.3", "--model", model, "--no-gate"]
+        assert main([*command, "--send", "--out", str(tmp_path / "out"), "--json"]) == 3
+        said = json.loads(capsys.readouterr().out)
+        assert said["studies"] == [{"study": image.StudyInstanceUID, "images": 1, "documents": 3, "stored": 3}]
+        assert said["refused"][0]["what"] == "the service has no such study"
+        assert [kind for _, kind in archive.modalities()] == ["DX", "OT", "PR", "SR"]
+        written = sorted(path.name for path in (tmp_path / "out" / image.StudyInstanceUID).iterdir())
+        assert written == ["outline-1.dcm", "overlay-1.dcm", "report.dcm"]
+    assert main(command) == 3
+    assert "cannot be reached" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("url", ["ftp://host", "host:80/x", "https://user:secret@host/x"])

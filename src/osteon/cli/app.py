@@ -13,6 +13,7 @@ from osteon.cli import (
     data,
     demo,
     dicom_node,
+    dicomweb,
     doctor,
     ensemble,
     evaluate,
@@ -47,6 +48,7 @@ app.command("explain")(explain.explain)
 app.add_typer(study.app, name="study")
 app.command("serve")(serve.serve)
 app.command("dicom-node")(dicom_node.dicom_node)
+app.command("dicomweb")(dicomweb.dicomweb)
 app.command("doctor")(doctor.doctor)
 
 INTERRUPTED = 130

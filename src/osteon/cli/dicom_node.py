@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from osteon.clinical.receiver import Address
     from osteon.clinical.sender import Destination
     from osteon.inference.predictor import Predictor
-
-TOKEN = "OSTEON_DICOMWEB_TOKEN"
-USER = "OSTEON_DICOMWEB_USER"
 
 
 def dicom_node(
@@ -105,14 +101,13 @@ def destination(text: str, settings: NodeSettings, *, by_tls: bool = False) -> D
     Raises:
         SettingsError: The text names no destination, or TLS cannot be set up.
     """
-    from osteon.clinical.dicomweb import DicomWeb
+    from osteon.cli.dicomweb import service
     from osteon.clinical.sender import DicomDestination
 
     tls = _client_tls(settings.address) if by_tls or text.startswith("https://") else None
     if "://" not in text:
         return DicomDestination.parse(text, settings.address.ae_title, tls)
-    name, colon, password = os.environ.get(USER, "").partition(":")
-    return DicomWeb(text, os.environ.get(TOKEN) or None, (name, password) if colon else None, tls)
+    return service(text, tls=tls)
 
 
 def _client_tls(address: Address) -> ssl.SSLContext:

@@ -9,7 +9,7 @@ Needs the extra ``dicom``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -86,8 +86,17 @@ def write_documents(
     Raises:
         SettingsError: There is no room or no right to write.
     """
+    return save_documents(study_documents(study, sources, card), folder)
+
+
+def save_documents(documents: Iterable[Dataset], folder: str | Path) -> list[Path]:
+    """Write documents as :func:`write_documents` does.
+
+    Raises:
+        SettingsError: There is no room or no right to write.
+    """
     written = []
-    for document in study_documents(study, sources, card):
+    for document in documents:
         name = _NAMES[str(document.SOPClassUID)]
         numbered = name if name == "report" else f"{name}-{document.InstanceNumber}"
         target = Path(folder) / str(document.StudyInstanceUID) / f"{numbered}.dcm"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.uid import (
@@ -44,6 +45,14 @@ class Received:
     study_uid: str
     instance_uid: str
     wanted: bool
+
+
+def is_wanted(path: Path) -> bool:
+    """Whether a file is an image to be answered for; one that cannot be read is none."""
+    try:
+        return examine(path.read_bytes()).wanted
+    except Refused:
+        return False
 
 
 def examine(data: bytes) -> Received:

@@ -1,0 +1,86 @@
+"""``osteon dicomweb``: one study from an archive, and its documents back to it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from osteon.cli.console import JSON_OPTION, Console
+from osteon.errors import InputError, require
+
+if TYPE_CHECKING:
+    from osteon.clinical.dicomweb import DicomWeb
+
+TOKEN = "OSTEON_DICOMWEB_TOKEN"
+USER = "OSTEON_DICOMWEB_USER"
+
+
+def dicomweb(
+    url: Annotated[str, typer.Argument(help="Root of the service, e.g. https://pacs.example.org/dicom-web.")],
+    studies: Annotated[list[str], typer.Argument(help="Study instance UIDs.", show_default=False)],
+    send: Annotated[bool, typer.Option("--send", help="Send report and overlays back to the service.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write them to this folder.", show_default=False)] = None,
+    model: Annotated[Path | None, typer.Option(help="Model file.", show_default="the one that comes along")] = None,
+    operating_point: Annotated[str | None, typer.Option(help="The model's threshold by name.")] = None,
+    gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Fetch studies by WADO-RS, answer for them, and store the documents by STOW-RS. Research use only.
+
+    A token is read from the environment variable OSTEON_DICOMWEB_TOKEN, or NAME:PASSWORD from OSTEON_DICOMWEB_USER.
+
+    Example: osteon dicomweb http://127.0.0.1:8042/dicom-web 1.2.826.0.1.3680043.10.1561.1.1 --send
+    """
+    require("highdicom", extra="dicom", feature="osteon dicomweb")
+    from osteon.clinical.answering import StudyAnswerer
+    from osteon.inference.predictor import Predictor
+
+    console = Console(as_json=as_json)
+    connection = service(url)
+    answer = StudyAnswerer(Predictor(model, operating_point=operating_point, gate=gate))
+    done, refused = [], []
+    for study in studies:
+        try:
+            done.append(_one(connection, study, answer, send=send, out=out))
+        except InputError as error:
+            console.warn(str(error))
+            refused.append({"study": study, **error.as_dict()})
+    console.table(
+        "Documents",
+        ["study", "images", "documents", "stored"],
+        [[str(value) for value in row.values()] for row in done],
+    )
+    console.emit({"studies": done, "refused": refused})
+    if refused or any(send and row["stored"] < row["documents"] for row in done):
+        raise typer.Exit(3)
+
+
+def service(url: str, **options: Any) -> DicomWeb:
+    """Return the service at a URL, with the token or password that the environment holds.
+
+    Raises:
+        SettingsError: It is no URL of a service.
+    """
+    from osteon.clinical.dicomweb import DicomWeb
+
+    name, colon, password = os.environ.get(USER, "").partition(":")
+    return DicomWeb(url, os.environ.get(TOKEN) or None, (name, password) if colon else None, **options)
+
+
+def _one(connection: DicomWeb, study: str, answer: Any, *, send: bool, out: Path | None) -> dict[str, Any]:
+    """Answer for one study; its images leave the disk when that is done."""
+    from osteon.clinical.documents import save_documents
+    from osteon.clinical.routing import is_wanted
+
+    with tempfile.TemporaryDirectory(prefix="osteon-") as folder:
+        images = [path for path in connection.fetch_study(study, folder) if is_wanted(path)]
+        if not images:
+            raise InputError("the study holds no radiograph", where=study)
+        documents = answer(images)
+        files = save_documents(documents, out or Path(folder) / "documents")
+        stored = sum(connection.deliver(files)) if send else 0
+    return {"study": study, "images": len(images), "documents": len(files), "stored": stored}
