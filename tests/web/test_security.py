@@ -47,6 +47,12 @@ def test_without_the_token_nothing_is_answered(client_of: Callable[..., TestClie
     assert client.get("/health", headers=headers).status_code == 200
 
 
+def test_the_description_names_the_token_where_one_is_wanted(client_of: Callable[..., TestClient]) -> None:
+    paths = client_of(token=TOKEN).get("/openapi.json").json()["paths"]
+    assert paths["/v1/predict"]["post"]["security"] == paths["/v1/model"]["get"]["security"] == [{"HTTPBearer": []}]
+    assert "security" not in paths["/health"]["get"]
+
+
 def test_with_the_token_it_is_answered(client_of: Callable[..., TestClient]) -> None:
     client = client_of(token=TOKEN)
     headers = {"Authorization": f"bearer {TOKEN}"}

@@ -6,15 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Security
 from fastapi.responses import Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
 from osteon._version import __version__
-from osteon.export.model_card import ModelCard
+from osteon.export.model_card import ALL, ModelCard
 from osteon.inference.predictor import Predictor
 from osteon.web.answers import Answer, make_answer
 from osteon.web.documents import PDF, ZIP, documents_response, pdf_response
@@ -54,6 +54,18 @@ class Service:
         labels = {"name": card.name, "target": card.target, "weights_sha256": card.weights_sha256}
         self.metrics = Metrics(self.room, labels | {"osteon": __version__})
 
+    @property
+    def regions(self) -> list[str]:
+        """Body regions that the model has met."""
+        card = self.predictor.card
+        answered = card.conformal.quantiles if card.conformal else {}
+        return sorted({*card.data.regions, *answered} - {ALL})
+
+    def form(self) -> dict[str, Any]:
+        """Return OpenAPI's description of a request with files."""
+        secured: dict[str, Any] = {"security": [{"HTTPBearer": []}]} if self.door.wants_token else {}
+        return request_body(self.limits.files, self.regions) | secured
+
     async def work(self, request: Request, make: Callable[[Reading, Fields], Response]) -> Response:
         """Take a request in, answer for its files in a thread, and make a response of that there.
 
@@ -73,7 +85,7 @@ class Service:
             raise
         with place:
             upload = await read_upload(request, self.limits)
-            fields = read_fields(upload.fields)
+            fields = read_fields(upload.fields, self.regions)
             contents = upload.files
             del upload
 
@@ -105,11 +117,12 @@ def make_router(service: Service) -> APIRouter:
     """Return the routes of a service."""
     router = APIRouter()
 
-    def guard(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None) -> None:
+    def guard(request: Request) -> None:
         service.door.check_origin(request)
         service.door.check_token(request)
 
-    guarded: dict[str, Any] = {"dependencies": [Depends(guard)]}
+    described = [Security(_BEARER)] if service.door.wants_token else []
+    guarded: dict[str, Any] = {"dependencies": [*described, Depends(guard)]}
     _add_predict(router, service)
     _add_documents(router, service)
 
@@ -152,7 +165,7 @@ def _add_predict(router: APIRouter, service: Service) -> None:
         "/v1/predict",
         response_model=Answer,
         responses=statuses,
-        openapi_extra=request_body(service.limits.files) | {"security": [{"HTTPBearer": []}, {}]},
+        openapi_extra=service.form(),
         tags=["answers"],
     )
     async def predict(request: Request) -> Response:
@@ -172,7 +185,7 @@ def _add_predict(router: APIRouter, service: Service) -> None:
 
 def _add_documents(router: APIRouter, service: Service) -> None:
     statuses = documented(400, 401, 403, 408, 413, 415, 422, 500, 503, 504)
-    about = request_body(service.limits.files) | {"security": [{"HTTPBearer": []}, {}]}
+    about = service.form()
 
     def contents(kind: str) -> dict[int | str, dict[str, Any]]:
         return {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}} | statuses

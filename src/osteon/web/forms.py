@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,7 +13,6 @@ from osteon.web.reading import Grouping, Wish
 from osteon.web.uploads import FILES
 
 Truth = Literal["true", "false"]
-Region = Annotated[str, Field(pattern=r"^[a-z_]{0,32}$")]
 
 
 class Fields(BaseModel):
@@ -26,7 +26,7 @@ class Fields(BaseModel):
         "each: every picture is a study of its own",
     )
     pooling: StudyPooling = Field("mean", description="from the probabilities of views to that of their study")
-    region: Region = Field("", description="body region of all files; empty: as their headers say")
+    region: str = Field("", description="body region of all files; empty: as their headers say")
     heat_map: Truth = Field("true", description="whether maps and outlines are wanted")
     pictures: Truth = Field("false", description="whether decoded grey values are wanted, as PNG in data URIs")
 
@@ -35,12 +35,18 @@ class Fields(BaseModel):
         return Wish(self.study, self.pooling, self.region, self.heat_map == "true")
 
 
-def read_fields(given: dict[str, str]) -> Fields:
+def read_fields(given: dict[str, str], regions: Sequence[str]) -> Fields:
     """Check a form's fields.
+
+    Args:
+        given: Texts by name.
+        regions: Body regions that the model has met.
 
     Raises:
         Problem: One is unknown or out of range (422).
     """
+    if given.get("region", "") not in ("", *regions):
+        raise Problem(422, "wrong_field", "region: the model knows none of that name", f"Known: {', '.join(regions)}")
     try:
         return Fields.model_validate(given)
     except ValidationError as error:
@@ -54,9 +60,10 @@ def read_fields(given: dict[str, str]) -> Fields:
         raise Problem(422, "wrong_field", f"{name}: {first['msg']}") from None
 
 
-def request_body(most_files: int) -> dict[str, Any]:
+def request_body(most_files: int, regions: Sequence[str]) -> dict[str, Any]:
     """Return OpenAPI's description of the form."""
     fields = Fields.model_json_schema()["properties"]
+    fields["region"]["enum"] = ["", *regions]
     files = {
         "type": "array",
         "minItems": 1,

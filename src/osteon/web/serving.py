@@ -22,7 +22,7 @@ from osteon.web.security import LOOPBACK_NAMES, check_token, is_loopback
 CONNECTIONS = 512
 """Open connections at a time; more are turned away."""
 
-_QUIET = ("pydicom", "PIL", "uvicorn.error")
+_QUIET = ("pydicom", "PIL", "python_multipart", "uvicorn.error")
 """Loggers whose messages may hold what was in a file, or say no more than ours."""
 
 
