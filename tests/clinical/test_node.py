@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 import subprocess
 import threading
@@ -217,6 +218,18 @@ def test_dead_destination_never_holds_up_receiving(tmp_path):
         finally:
             archive.close()
     assert len({note.StudyInstanceUID for note in archive.received}) == 5
+
+
+def test_silent_destination_never_holds_up_receiving(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = DicomDestination("ARCHIVE", "127.0.0.1", silent.getsockname()[1], seconds=15)
+        with DicomNode(tmp_path, note_of, target, settings()) as node:
+            assert send([dicom(SMALL)], node.port) == [0]
+            until(lambda: node.queue.counts()["documents_waiting"] == 1)
+            start = time.monotonic()
+            assert send([dicom(SMALL, study=1)], node.port) == [0]
+            until(lambda: node.queue.counts()["documents_waiting"] == 2)
+            assert time.monotonic() - start < 12
 
 
 def test_unreachable_destination_has_a_clear_error():

@@ -70,6 +70,7 @@ def dicom_node(
     require("highdicom", extra="dicom", feature="osteon dicom-node")
     from osteon.clinical.answering import StudyAnswerer
     from osteon.clinical.node import DicomNode, NodeSettings
+    from osteon.clinical.quiet_logs import silence_quotations
     from osteon.clinical.receiver import Address
 
     address = Address(
@@ -87,6 +88,7 @@ def dicom_node(
     how = _pooling(pooling)
     console = Console(as_json=as_json)
     set_logging(verbose=verbose)
+    silence_quotations()
     target = None if to is None else destination(to, settings, by_tls=to_tls)
     predictor = _predictor(model, operating_point, gate=gate)
     with DicomNode(queue, StudyAnswerer(predictor, how, workers), target, settings) as node, _until_ended():

@@ -37,9 +37,11 @@ def dicomweb(
     """
     require("highdicom", extra="dicom", feature="osteon dicomweb")
     from osteon.clinical.answering import StudyAnswerer
+    from osteon.clinical.quiet_logs import silence_quotations
     from osteon.inference.predictor import Predictor
 
     console = Console(as_json=as_json)
+    silence_quotations()
     connection = service(url)
     answer = StudyAnswerer(Predictor(model, operating_point=operating_point, gate=gate))
     done, refused = [], []

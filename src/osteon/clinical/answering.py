@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from osteon.clinical.documents import study_documents
+from osteon.clinical.identity import missing_identifiers
 from osteon.inference.case import Case
 from osteon.inference.prediction import StudyPooling, pool_study
 
@@ -50,12 +51,16 @@ class StudyAnswerer:
 
 
 def _header(path: Path) -> Dataset | None:
-    """Read a file without its pixels; None where it is damaged, so that it is mentioned and the others answered for."""
+    """Read a file without its pixels; None where it is damaged or nothing can refer to it: the report mentions it."""
     try:
-        return dcmread(path, stop_before_pixels=True)
+        header = dcmread(path, stop_before_pixels=True)
     except Exception as error:  # pydicom raises almost anything on broken bytes; its words may quote the file
         log.warning("An image's header is damaged (%s)", type(error).__name__)
         return None
+    if missing := missing_identifiers(header):
+        log.warning("An image cannot be referred to: %s is missing or malformed", ", ".join(missing))
+        return None
+    return header
 
 
 def _order(source: Dataset | None) -> tuple[int, int, str]:

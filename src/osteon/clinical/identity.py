@@ -87,16 +87,19 @@ def check_sources(sources: Sequence[Dataset | None]) -> Dataset:
     return known[0]
 
 
+def missing_identifiers(source: Dataset) -> list[str]:
+    """Return which of the identifiers that a document needs to refer to an image are missing or malformed."""
+    return [keyword for keyword in NEEDED if not is_uid(source.get(keyword) or "")]
+
+
 def _check_identifiers(source: Dataset) -> None:
-    for keyword in NEEDED:
-        value = source.get(keyword)
-        if not value or not is_uid(value):
-            state = "is not a unique identifier" if value else "is missing"
-            raise InputError(
-                f"{keyword} {state}, so no document can refer to the image",
-                where=str(getattr(source, "filename", "") or "") or keyword,
-                hint="Mend the header first, e.g. with dcmodify of DCMTK",
-            )
+    for keyword in missing_identifiers(source):
+        state = "is not a unique identifier" if source.get(keyword) else "is missing"
+        raise InputError(
+            f"{keyword} {state}, so no document can refer to the image",
+            where=str(getattr(source, "filename", "") or "") or keyword,
+            hint="Mend the header first, e.g. with dcmodify of DCMTK",
+        )
 
 
 def reference(source: Dataset) -> Dataset:

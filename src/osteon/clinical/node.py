@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
 from osteon.clinical.queue import StudyQueue, Task
+from osteon.clinical.quiet_logs import described
 from osteon.clinical.receiver import Address, Receiver
 from osteon.clinical.sender import Destination, Sender
 from osteon.errors import InputError
@@ -121,8 +122,8 @@ class DicomNode:
                 if self._answer_one():
                     continue
                 self.queue.forget_files(self._settings.keep)
-            except Exception:
-                log.exception("A fault while the queue was worked on")
+            except Exception as error:
+                log.error("A fault while the queue was worked on: %s", described(error))
                 self._stop.wait(AFTER_A_FAULT)
             self._stop.wait(tick)
 
@@ -136,7 +137,7 @@ class DicomNode:
         except InputError as error:
             self._set_aside(task, error.what, final=True)
         except Exception as error:
-            log.exception("A fault while a study was answered for")
+            log.error("A fault while a study was answered for: %s", described(error))
             self._set_aside(task, f"a fault of ours: {type(error).__name__}", final=False)
         else:
             self._keep(task, documents)

@@ -28,6 +28,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from osteon.clinical.device import IMPLEMENTATION_CLASS
 from osteon.clinical.durable import FULL
 from osteon.clinical.queue import StudyQueue
+from osteon.clinical.quiet_logs import described
 from osteon.clinical.routing import IMAGES, examine
 from osteon.data.files import Refused
 from osteon.errors import SettingsError
@@ -172,8 +173,8 @@ class Receiver:
             return CANNOT_UNDERSTAND
         except (OSError, sqlite3.Error) as error:
             return self._failed(error)
-        except Exception:
-            log.exception("A fault while an object was received")
+        except Exception as error:
+            log.error("A fault while an object was received: %s", described(error))
             return CANNOT_UNDERSTAND
 
     def _keep(self, event: evt.Event) -> int:

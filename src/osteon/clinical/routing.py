@@ -9,6 +9,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
@@ -17,7 +18,8 @@ from pydicom.uid import (
 
 from osteon.clinical.device import MANUFACTURER, PRODUCT
 from osteon.clinical.identity import is_uid
-from osteon.data.files import Refused
+from osteon.data.dicom_dataset import parse
+from osteon.data.files import LIMITS, Refused
 
 IMAGES = frozenset(
     {
@@ -65,8 +67,11 @@ def examine(data: bytes) -> Received:
         data: A whole DICOM file.
 
     Raises:
-        Refused: The header is damaged, or an identifier is missing or malformed.
+        Refused: The header is damaged, the object inflates beyond the limits, or an identifier is missing or malformed.
     """
+    _, syntax = parse(data, LIMITS, pixels=False)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        parse(data, LIMITS)  # refuses what inflates beyond the limits, which the reader below does not
     try:
         header = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(_HEADER))
         values = {keyword: str(header.get(keyword) or "") for keyword in _HEADER}

@@ -18,6 +18,7 @@ from pynetdicom.association import Association
 
 from osteon.clinical.device import IMPLEMENTATION_CLASS
 from osteon.clinical.queue import Document, StudyQueue
+from osteon.clinical.quiet_logs import described
 from osteon.clinical.receiver import check_title
 from osteon.errors import OsteonError, SettingsError
 
@@ -191,8 +192,8 @@ class Sender:
             self._wake.clear()
             try:
                 busy = self._send_some()
-            except Exception:
-                log.exception("A fault while documents were sent")
+            except Exception as error:
+                log.error("A fault while documents were sent: %s", described(error))
                 busy, self._failures = True, self._failures + 1
             if self._failures:
                 self._stop.wait(self.pause(self._failures))

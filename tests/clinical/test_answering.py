@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pydicom import dcmread
+
+from makers.answers import answer, card
+from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom
+from osteon.clinical.answering import StudyAnswerer
+from osteon.data.dicom import read_dicom
+from osteon.data.images import UnreadableImageError
+from osteon.errors import InputError
+from osteon.inference.prediction import Prediction
+
+
+class Reader:
+    """Reads files as a predictor does, and answers the same for each."""
+
+    card = card()
+
+    def predict_each(self, cases, *, heat_map, workers):
+        for case in cases:
+            try:
+                read_dicom(case.source)
+            except UnreadableImageError as error:
+                yield Prediction(name=case.name, study=case.study, refusal=error.refusal)
+            else:
+                yield answer(dcmread(case.source, stop_before_pixels=True), heat_map=heat_map)
+
+
+def test_images_are_in_the_order_of_their_numbers(tmp_path):
+    sources = [dicom(number=number) for number in (2, 0, 1)]
+    paths = [save_dicom(tmp_path / f"{index}.dcm", source) for index, source in enumerate(sources)]
+    documents = StudyAnswerer(Reader())(paths)
+    overlays = [item for item in documents if item.Modality == "OT"]
+    assert [item.SourceImageSequence[0].ReferencedSOPInstanceUID[-1] for item in overlays] == ["1", "2", "3"]
+
+
+def test_damaged_image_does_not_stop_the_others(tmp_path, dsrdump):
+    good = save_dicom(tmp_path / "good.dcm", dicom())
+    data = dicom_bytes(dicom(radiograph(1), number=1))
+    cut = tmp_path / "cut.dcm"
+    cut.write_bytes(data[: len(data) - 5000])
+    torn = tmp_path / "torn.dcm"
+    torn.write_bytes(data[:400])
+    documents = StudyAnswerer(Reader())([torn, good, cut])
+    assert [item.Modality for item in documents] == ["SR", "OT", "PR"]
+    documents[0].save_as(tmp_path / "report.dcm")
+    text = dsrdump(tmp_path / "report.dcm")
+    assert text.count("no answer") >= 2
+    assert "1 of 3 images" in text
+
+
+def test_study_of_which_nothing_can_be_read(tmp_path):
+    torn = tmp_path / "torn.dcm"
+    torn.write_bytes(dicom_bytes(dicom())[:300])
+    with pytest.raises(InputError):
+        StudyAnswerer(Reader())([torn])
+
+
+def test_the_clinic_needs_no_torch():
+    names = [
+        "answering",
+        "dicomweb",
+        "documents",
+        "durable",
+        "node",
+        "overlay",
+        "queue",
+        "receiver",
+        "routing",
+        "sender",
+    ]
+    imports = "".join(f"import osteon.clinical.{name}\n" for name in [*names, "structured_report"])
+    subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['torch'] = None\n{imports}"], check=True, timeout=60
+    )
