@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from makers.pacs import note_of
 from pydicom.dataset import Dataset
 
+from makers.pacs import note_of
 from osteon.clinical.node import DicomNode, NodeSettings
 from osteon.clinical.receiver import Address
 from osteon.clinical.sender import DicomDestination

@@ -67,6 +67,7 @@ def note_of(files: Sequence[Path]) -> list[Dataset]:
 def send(sources: Sequence[Dataset], port: int, called: str = "OSTEON", calling: str = "SENDER") -> list[int | None]:
     """Send objects over one association; give each status, None where there was no answer."""
     entity = AE(ae_title=calling)
+    entity.dimse_timeout = entity.acse_timeout = 10
     entity.requested_contexts = [
         build_context(*pair) for pair in {(item.SOPClassUID, item.file_meta.TransferSyntaxUID) for item in sources}
     ]
