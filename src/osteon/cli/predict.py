@@ -69,10 +69,12 @@ def predict(
 
     Example: osteon predict studies/ --study-by folder --csv answers.csv
     """
+    from osteon.clinical.quiet_logs import silence_quotations
     from osteon.inference.inputs import gather
     from osteon.inference.predictor import Predictor
     from osteon.inference.views import parse_views
 
+    silence_quotations()
     console = Console(as_json=as_json)
     predictor = Predictor(
         model,

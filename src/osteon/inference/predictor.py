@@ -128,7 +128,8 @@ class Predictor:
             try:
                 return self.predict(case, heat_map=heat_map, views=views)
             except Exception as error:
-                log.exception("A fault while an image was answered for")
+                log.error("A fault while an image was answered for: %s", type(error).__name__)
+                log.debug("Its words may quote a header", exc_info=True)
                 return _refused(case, Refusal(case.name, "fault", f"a fault of ours: {type(error).__name__}"))
 
         yield from _spread(answer, map(Case.of, sources), workers or available_cores())
