@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from osteon.export.model_card import ModelCard
 from osteon.inference.heat_map import OUTLINE_LEVEL, HeatMap
 from osteon.inference.prediction import NOT_A_DEVICE, Verdict, verdict_words
+from osteon.web.maps import CoarseMap
 from osteon.web.reading import Reading, Study, View
 
 Point = tuple[float, float]
@@ -60,7 +61,7 @@ class HeatMapAnswer(BaseModel):
     kind: str = Field(description="learnt: from outlines; cam: what each place adds to the logit")
     cells: list[list[float]] = Field(description="strength in 0-1; the cells tile the square evenly")
     placement: PlacementAnswer
-    peak: Point = Field(description="x and y of the strongest pixel's centre in the original")
+    peak: Point = Field(description="x and y of the strongest place in the original")
     level: float = Field(description="strength at which outlines are drawn")
     outlines: list[list[Point]] = Field(description="closed lines, x and y in pixels of the original")
     boxes: list[BoxAnswer]
@@ -176,7 +177,7 @@ def _view(view: View, target: str, pictures: bool) -> ViewAnswer:
 
 
 def _heat_map(found: HeatMap) -> HeatMapAnswer:
-    place = found.place
+    place, coarse = found.place, CoarseMap.of(found)
     return HeatMapAnswer(
         kind=found.kind,
         cells=np.round(found.cells.astype(float), 4).tolist(),
@@ -187,12 +188,12 @@ def _heat_map(found: HeatMap) -> HeatMapAnswer:
             top=place.top,
             left=place.left,
         ),
-        peak=found.peak(),
+        peak=coarse.peak(),
         level=OUTLINE_LEVEL,
-        outlines=[[(round(float(x), 2), round(float(y), 2)) for x, y in line] for line in found.outlines()],
+        outlines=[[(round(float(x), 2), round(float(y), 2)) for x, y in line] for line in coarse.outlines()],
         boxes=[
             BoxAnswer(x=x, y=y, width=width, height=height, strength=round(strength, 4))
-            for x, y, width, height, strength in found.boxes()
+            for x, y, width, height, strength in coarse.boxes()
         ],
     )
 

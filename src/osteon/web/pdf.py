@@ -20,6 +20,7 @@ from osteon.export.model_card import OperatingPoint
 from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import NOT_A_DEVICE, Prediction, verdict_words
 from osteon.inference.predictor import Predictor
+from osteon.web.maps import CoarseMap
 from osteon.web.reading import Reading, Study, View
 
 A4 = (8.27, 11.69)
@@ -78,7 +79,7 @@ def _draw(axes: Axes, view: View) -> None:
     axes.imshow(small, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
     if view.prediction.heat_map is not None:
         axes.imshow(_layer(view.prediction.heat_map, small.shape), extent=extent, interpolation="bilinear")
-        for line in view.prediction.heat_map.outlines():
+        for line in CoarseMap.of(view.prediction.heat_map).outlines():
             axes.plot(line[:, 0], line[:, 1], color="#00c8c8", linewidth=1)
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
@@ -88,7 +89,9 @@ def _layer(found: HeatMap, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return a map's colours over the original, as opaque as they are strong; shape ``(*shape, 4)``, in 0-1."""
     from osteon.inference.heat_map import OPACITY, coloured
 
-    strength = np.asarray(Image.fromarray(found.on_original()).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+    strength = np.asarray(
+        Image.fromarray(CoarseMap.of(found).map.on_original()).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    )
     strength = np.clip(strength, 0, 1)
     return np.concatenate([coloured(strength) / 255, OPACITY * strength[..., None]], axis=-1)
 
