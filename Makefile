@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint weights clean
 
 demo: $(VENV)/.train
 	$(BIN)/osteon demo --out $(DEMO)
@@ -17,6 +17,19 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The shipped model, from FracAtlas: three folds that measure it, the network itself, its two files. Hours, not minutes.
+DATA ?= data/FracAtlas
+RUNS ?= runs/fracture
+FRACTURE := $(BIN)/osteon train $(DATA) --reader fracatlas --preset fracture --no-audit --no-evaluate
+weights: $(VENV)/.dev
+	$(FRACTURE) --folds 3 --out $(RUNS)/folds
+	test -f $(RUNS)/all/summary.json || $(FRACTURE) --set split.test=0 --out $(RUNS)/all
+	$(BIN)/osteon export $(RUNS)/all --calibration $(RUNS)/folds --name "Osteon fracture 1" \
+	  --note "$$(cat src/osteon/weights/speed.txt)" -o src/osteon/weights/fracture.onnx
+	$(BIN)/osteon export $(RUNS)/all --calibration $(RUNS)/folds --name "Osteon fracture 1, int8" --precision int8 \
+	  --no-card -o src/osteon/weights/fracture.int8.onnx
+	rm -f src/osteon/weights/fracture.html
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info src/*.egg-info

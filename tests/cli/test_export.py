@@ -23,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_becomes_a_file_a_card_and_a_page(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "deep" / "bars.onnx"
-    assert main(["export", str(run), "-o", str(out), "--name", "bars"]) == 0
+    assert main(["export", str(run), "-o", str(out), "--name", "bars", "--note", "Made of bars."]) == 0
     shown = capsys.readouterr().out
     assert "temperature" in shown
     assert "all images" in shown
@@ -31,6 +31,8 @@ def test_a_run_becomes_a_file_a_card_and_a_page(run: Path, tmp_path: Path, capsy
     gated = Predictor(out, runtime="onnxruntime")
     assert gated.card.gate is not None
     assert gated.card.name == "bars"
+    assert gated.card.notes == ("Made of bars.",)
+    assert "Made of bars." in out.with_suffix(".md").read_text()
 
 
 def test_json_and_no_card(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

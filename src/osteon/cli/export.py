@@ -27,6 +27,10 @@ def export(
     ] = "image",
     point: Annotated[str, typer.Option(help="Default operating point: kappa, youden or sensitive.")] = "kappa",
     name: Annotated[str | None, typer.Option(help="What the model is called.", show_default="the run's")] = None,
+    notes: Annotated[
+        list[str] | None,
+        typer.Option("--note", help="A further sentence for the card; may be given again.", show_default=False),
+    ] = None,
     card: Annotated[
         bool, typer.Option("--card/--no-card", help="Write a model card (Markdown) and a page with figures too.")
     ] = True,
@@ -62,6 +66,7 @@ def export(
             layout=layout,
             name=name,
             point=point,
+            notes=tuple(notes or ()),
             force=force,
             fit_gate=_fit_gate if gate else None,
             note=console.note,
