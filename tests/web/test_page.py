@@ -24,7 +24,8 @@ CHROMIUM = next(
 )
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 expect = playwright.expect
-WAIT = 20_000
+WAIT = 30_000
+expect.set_options(timeout=WAIT)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def file(name: str, content: bytes) -> dict[str, Any]:
 
 def send(page: Any, *files: dict[str, Any]) -> None:
     page.set_input_files("#files", list(files))
-    expect(page.locator("#status")).to_have_text(re.compile("^Done"), timeout=WAIT)
+    expect(page.locator("#status")).to_have_text(re.compile("^Done"))
 
 
 def shot(locator: Any) -> np.ndarray:
@@ -130,7 +131,7 @@ def test_two_views_are_one_study_or_two(open_page: Callable[..., Any]) -> None:
     boxes = [page.locator("canvas").nth(number).bounding_box() for number in (0, 1)]
     assert boxes[0]["y"] == boxes[1]["y"]  # side by side
     page.uncheck("#together")
-    expect(page.locator("article")).to_have_count(2, timeout=WAIT)
+    expect(page.locator("article")).to_have_count(2)
 
 
 def test_a_broken_file_is_refused_beside_a_good_one(open_page: Callable[..., Any]) -> None:
@@ -231,7 +232,7 @@ def test_keys_alone_do_everything(open_page: Callable[..., Any], tmp_path: Path)
         page.keyboard.press("Enter")
     (tmp_path / "a.png").write_bytes(png(seed=3))
     chooser.value.set_files(tmp_path / "a.png")
-    expect(page.locator("#status")).to_have_text(re.compile("^Done"), timeout=WAIT)
+    expect(page.locator("#status")).to_have_text(re.compile("^Done"))
     for _ in range(30):
         if page.evaluate("document.activeElement.tagName") == "CANVAS":
             break
@@ -286,9 +287,9 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(predictor: Predictor, open_pa
         page.set_input_files("#files", [file("a.png", png())])
         page.get_by_role("textbox", name="Token").fill(token)
         page.keyboard.press("Enter")
-        expect(page.locator("#status")).to_have_text(re.compile("^Done"), timeout=WAIT)
+        expect(page.locator("#status")).to_have_text(re.compile("^Done"))
         page.set_input_files("#files", [file("b.png", png(seed=1))])
-        expect(page.locator("figure")).to_contain_text("b.png", timeout=WAIT)
+        expect(page.locator("figure")).to_contain_text("b.png")
 
 
 def test_too_many_files_are_told_before_they_are_sent(open_page: Callable[..., Any]) -> None:
