@@ -1,7 +1,8 @@
-"""Fit and measure the input gate: python benchmarks/gate.py {fit,measure,speed} FRACATLAS [--pictures FOLDER].
+"""Fit and measure the input gate: python benchmarks/gate.py {fit,measure,model,speed} FRACATLAS [--pictures FOLDER].
 
 ``fit`` writes src/osteon/inference/gate_statistics.py from one half of the radiographs (crc32 of the file's name) and
-one half of the kinds of other pictures; ``measure`` reports both halves. ``--pictures`` adds photographs from a folder.
+one half of the kinds of other pictures; ``measure`` reports both halves; ``model`` reports what the shipped model's
+predictor holds back, by pixels and embedding together. ``--pictures`` adds photographs from a folder.
 """
 
 from __future__ import annotations
@@ -201,6 +202,40 @@ def report_others(gate: object, pictures: list[tuple[str, np.ndarray, float]]) -
                 print(f"{name} half {side}: n={len(rows)} refused {np.mean(rows, axis=0).round(4)} (colour; grey)")
 
 
+def model(arguments: argparse.Namespace) -> None:
+    """Report what the predictor holds back: both gates, with the shipped model's own embeddings."""
+    from osteon.data.images import DecodedImage
+    from osteon.inference.predictor import Predictor
+
+    predictor = Predictor(runtime="onnxruntime")
+    images = radiographs(arguments.radiographs)
+    for label, view in {"as they are": lambda p: p, "inverted": lambda p: 255 - p}.items():
+        answers = list(predictor.predict_each(view(pixels) for _, pixels in images))
+        codes = [[flag.code for flag in answer.flags] for answer in answers]
+        bad = [refused(answer.flags) for answer in answers]
+        for side in (0, 1):
+            rows = [k for k, (name, _) in enumerate(images) if half(name) == side]
+            share = {code: np.mean([code in codes[k] for k in rows]) for code in ("inverted", "unlike_training")}
+            print(
+                f"radiographs {label:12s} half {side}: n={len(rows)} held back {np.mean([bad[k] for k in rows]):.2%}, "
+                f"unlike training {share['unlike_training']:.2%}, inverted {share['inverted']:.2%}"
+            )
+    pictures = others(arguments.pictures)
+    for known in (True, False):
+        sources = (DecodedImage(pixels, colourfulness=colour if known else None) for _, pixels, colour in pictures)
+        bad = [refused(answer.flags) for answer in predictor.predict_each(sources)]
+        for photo in (False, True):
+            for side in (0, 1):
+                rows = [
+                    b
+                    for b, (kind, _, _) in zip(bad, pictures, strict=True)
+                    if half(kind) == side and kind.startswith("photo ") == photo
+                ]
+                if rows:
+                    name = "photographs" if photo else "made"
+                    print(f"{name} half {side}, colour {known}: n={len(rows)} held back {np.mean(rows):.2%}")
+
+
 def speed(arguments: argparse.Namespace) -> None:
     from osteon.inference.gate import PixelGate
 
@@ -219,11 +254,11 @@ def speed(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["fit", "measure", "speed"])
+    parser.add_argument("what", choices=["fit", "measure", "model", "speed"])
     parser.add_argument("radiographs", type=Path)
     parser.add_argument("--pictures", type=Path)
     arguments = parser.parse_args()
-    {"fit": fit, "measure": measure, "speed": speed}[arguments.what](arguments)
+    {"fit": fit, "measure": measure, "model": model, "speed": speed}[arguments.what](arguments)
 
 
 if __name__ == "__main__":

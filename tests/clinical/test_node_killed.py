@@ -22,9 +22,9 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 class NodeProcess:
-    def __init__(self, folder: Path, port: int, archive: int) -> None:
+    def __init__(self, folder: Path, port: int, archive: int, quiet: float) -> None:
         self._command = [sys.executable, "-m", "makers.node_process", str(folder / "queue"), str(port), str(archive)]
-        self._command.append(str(folder / "journal.txt"))
+        self._command += [str(folder / "journal.txt"), str(quiet)]
         self._environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
         self.start()
 
@@ -61,8 +61,8 @@ def test_what_was_acknowledged_is_answered_once(tmp_path, kills, studies, images
     """1,000 images from four senders at once; and fewer while the node is killed again and again."""
     archive = Archive()
     port = free_port()
-    node = NodeProcess(tmp_path, port, archive.port)
-    every = [dicom(SMALL, study=study, number=number) for number in range(images) for study in range(studies)]
+    node = NodeProcess(tmp_path, port, archive.port, quiet=2.0 if kills else 8.0)
+    every = [dicom(SMALL, study=study, number=number) for study in range(studies) for number in range(images)]
     acknowledged: set[str] = set()
     senders = [
         threading.Thread(target=persistent_sender, args=(every[first::4], port, acknowledged, first))

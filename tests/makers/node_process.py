@@ -1,4 +1,4 @@
-"""A node as a process of its own, to be killed: ``python node_process.py QUEUE PORT ARCHIVE_PORT JOURNAL``."""
+"""A node as a process of its own, to be killed: ``python node_process.py QUEUE PORT ARCHIVE_PORT JOURNAL QUIET``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from osteon.clinical.sender import DicomDestination
 
 def main() -> None:
     folder, port, archive, journal = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    quiet = float(sys.argv[5])
 
     def answer(files: Sequence[Path]) -> list[Dataset]:
         time.sleep(0.01)
@@ -24,7 +25,7 @@ def main() -> None:
             lines.write(f"{len(files)}\n")
         return note_of(files)
 
-    settings = NodeSettings(address=Address(port=port), quiet=2.0, first_retry=0.1, last_retry=0.5, min_free=0)
+    settings = NodeSettings(address=Address(port=port), quiet=quiet, first_retry=0.1, last_retry=0.5, min_free=0)
     target = DicomDestination("ARCHIVE", "127.0.0.1", archive, seconds=10)
     with DicomNode(folder, answer, target, settings) as node:
         print("ready", flush=True)

@@ -13,6 +13,9 @@ from osteon.cli.console import JSON_OPTION, Console
 EXTRAS = {
     "train": ("training and the models", ("torch", "torchvision", "timm", "lightning", "tensorboard", "sklearn")),
     "parquet": ("Parquet tables", ("pyarrow",)),
+    "dicom": ("compressed DICOM, reports, the DICOM node", ("highdicom", "pynetdicom", "gdcm", "pylibjpeg")),
+    "serve": ("the reading page and its API", ("fastapi", "uvicorn", "python_multipart", "prometheus_client")),
+    "openvino": ("a faster runtime for model files", ("openvino",)),
     "logging": ("MLflow and Weights & Biases", ("mlflow", "wandb")),
 }
 SHOWN = ("numpy", "pandas", "scipy", "pillow", "torch", "torchvision", "timm", "lightning")
