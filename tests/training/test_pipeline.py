@@ -118,13 +118,16 @@ def test_without_validation_images_the_last_epoch_is_taken(class_folders: Path, 
     settings = _settings(class_folders, split__folds=2, **unvalidated)
     folder = train(settings, tmp_path / "fold", audit=False).folder
     predictions = read_predictions(folder.predictions)
-    assert set(predictions["split"]) == {"test"} and len(predictions) == 60
+    assert set(predictions["split"]) == {"test"}
+    assert len(predictions) == 60
     assert json.loads(folder.summary.read_text())["best_epoch"] == 3
     history = pd.read_csv(folder.history)
-    assert history["train_loss"].notna().all() and "valid_loss" not in history
+    assert history["train_loss"].notna().all()
+    assert "valid_loss" not in history
     everything = train(_settings(class_folders, split__test=0, **unvalidated), tmp_path / "all", audit=False).folder
     assert len(Catalogue.read(everything.split).in_split("train")) == 120
-    assert everything.summary.is_file() and not everything.predictions.exists()
+    assert everything.summary.is_file()
+    assert not everything.predictions.exists()
 
 
 @pytest.mark.parametrize(

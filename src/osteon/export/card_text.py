@@ -86,7 +86,8 @@ def _purpose(card: ModelCard) -> Section:
     meaning = MEANINGS.get(card.target, "as the data set's labels mean it")
     point = card.operating_points[0]
     text = (
-        f"It takes a radiograph of a bone and gives the calibrated probability that it is **{card.target}**: {meaning}. "
+        f"It takes a radiograph of a bone and gives the calibrated probability that it is **{card.target}**: "
+        f"{meaning}. "
         f'With it come a call (from {point.threshold:.3f} on it is positive), a verdict that may be "uncertain: '
         f'have it read", and a map of where the network saw it.'
     )

@@ -7,7 +7,7 @@ float32 makes the whole step 1.8 times as fast (``docs/experiments.md``), and it
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -45,14 +45,15 @@ class DepthwiseConv2d(nn.Conv2d):
         return _convolve(self, input, (self.padding[0], self.padding[1]))
 
 
-class DepthwiseConv2dSame(Conv2dSame):  # type: ignore[misc]
+class DepthwiseConv2dSame(Conv2dSame):
     """Likewise, padded as TensorFlow does."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of (N, C, H, W)."""
         if not _applies(x):
-            return super().forward(x)  # type: ignore[no-any-return]
-        return _convolve(self, pad_same(x, self.kernel_size, self.stride, self.dilation), (0, 0))
+            return cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]
+        padded = pad_same(x, list(self.kernel_size), list(self.stride), list(self.dilation))
+        return _convolve(self, padded, (0, 0))
 
 
 _FAST: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: DepthwiseConv2d, Conv2dSame: DepthwiseConv2dSame}
