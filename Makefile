@@ -26,7 +26,7 @@ weights: $(VENV)/.dev
 	$(FRACTURE) --folds 3 --out $(RUNS)/folds
 	test -f $(RUNS)/all/summary.json || $(FRACTURE) --set split.test=0 --out $(RUNS)/all
 	$(BIN)/osteon export $(RUNS)/all --calibration $(RUNS)/folds --name "Osteon fracture 1" \
-	  --note "$$(cat src/osteon/weights/speed.txt)" -o src/osteon/weights/fracture.onnx
+	  --note "$$(cat src/osteon/weights/speed.txt)" --note "$$(cat src/osteon/weights/gate.txt)" -o src/osteon/weights/fracture.onnx
 	$(BIN)/osteon export $(RUNS)/all --calibration $(RUNS)/folds --name "Osteon fracture 1, int8" --precision int8 \
 	  --no-card -o src/osteon/weights/fracture.int8.onnx
 	rm -f src/osteon/weights/fracture.html

@@ -52,7 +52,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("data", type=Path, help="FracAtlas")
     parser.add_argument("--model", type=Path, help="model file; else the package's own")
     parser.add_argument("--repeats", type=int, default=60)
-    parser.add_argument("--images", type=int, default=400, help="images of the folder")
+    parser.add_argument("--images", type=int, default=2000, help="images of the folder")
     parser.add_argument("--eager", action="store_true", help="compare with the same network in eager torch")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--file", help=argparse.SUPPRESS)
@@ -177,7 +177,7 @@ def _folder(options: argparse.Namespace, files: list[Path]) -> dict[str, float]:
     for _ in range(3):
         for workers in (1, len(os.sched_getaffinity(0))):
             started = time.perf_counter()
-            count = sum(1 for _ in predictor.predict_each(files, workers=workers))
+            count = sum(1 for _ in predictor.predict_each(files, workers=workers, processes=True))
             best[workers] = max(best.get(workers, 0), count / (time.perf_counter() - started))
     most = max(best)
     return {"one": best[1], "all": best[most], "cores": most, "ratio": best[most] / best[1]}

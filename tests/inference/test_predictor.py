@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -235,3 +237,38 @@ def test_an_answer_is_plain_data(predictor: Predictor) -> None:
     assert values["refusal"] is None
     assert isinstance(values["probability"], float)
     assert isinstance(predictor.predict(_pixels()), Prediction)
+
+
+@pytest.mark.slow
+def test_processes_answer_as_threads_do(predictor: Predictor, tmp_path: Path) -> None:
+    paths = [_write(tmp_path / f"{index}.png", seed=index) for index in range(8)]
+    paths.insert(3, tmp_path / "missing.png")
+    threads = list(predictor.predict_each(paths, workers=2, heat_map=True))
+    processes = list(predictor.predict_each(paths, workers=2, heat_map=True, processes=True))
+    assert [item.as_dict() for item in threads] == [item.as_dict() for item in processes]
+    for one, other in zip(threads, processes, strict=True):
+        assert (one.heat_map is None) == (other.heat_map is None)
+        if one.heat_map is not None and other.heat_map is not None:
+            assert np.array_equal(one.heat_map.cells, other.heat_map.cells)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_costs_no_answer(predictor: Predictor, tmp_path: Path) -> None:
+    paths = [_write(tmp_path / f"{index}.png", seed=index) for index in range(6)]
+    cases = [Case(path, str(path)) for path in paths]
+    cases[2] = Case(Fatal(paths[2], os.getpid()), str(paths[2]))
+    answers = list(predictor.predict_each(cases, workers=2, processes=True))
+    assert [answer.name for answer in answers] == [str(path) for path in paths]
+    assert all(answer.probability is not None for answer in answers)
+
+
+class Fatal:
+    """Gives a file's bytes in the process that made it, and kills any other."""
+
+    def __init__(self, path: Path, home: int) -> None:
+        self.path, self.home = path, home
+
+    def __call__(self) -> bytes:
+        if os.getpid() != self.home:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.path.read_bytes()

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from osteon.inference.prediction import Prediction, StudyPrediction
     from osteon.inference.predictor import Predictor
 
+MANY = 200
+"""So many images are worth starting processes for."""
+
 COLUMNS = ("name", "study", "region", "probability", "positive", "verdict", "flags", "refusal")
 
 
@@ -93,7 +96,8 @@ def predict(
         from osteon.progress import track
 
         mapped = writer is not None or dicom_out is not None
-        each = predictor.predict_each(found.cases, heat_map=mapped, views=views, workers=workers)
+        many = len(found.cases) >= MANY
+        each = predictor.predict_each(found.cases, heat_map=mapped, views=views, workers=workers, processes=many)
         for case, answer in zip(found.cases, track(each, "Reading", total=len(found.cases)), strict=True):
             answers.add(answer, case)
     studies = _studies(answers.kept, pooling)

@@ -7,13 +7,11 @@ predictor.predict("wrist.png").verdict
 from __future__ import annotations
 
 import logging
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +27,7 @@ from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import Prediction, Verdict
 from osteon.inference.runtime import Runtime, RuntimeName, Scores, make_runtime
 from osteon.inference.shipped import shipped_model
+from osteon.inference.spread import available_cores, in_processes, in_turn
 from osteon.inference.views import View
 from osteon.transforms.preprocess import fit_grey, placement
 
@@ -78,6 +77,14 @@ class Predictor:
         self.operating_point = self.card.operating_point(operating_point) if operating_point else points[0]
         self.error_rate = _error_rate(self.card, error_rate)
         self.runtime: Runtime = make_runtime(file, runtime, threads)
+        self._recipe = {
+            "model": file,
+            "operating_point": operating_point,
+            "error_rate": error_rate,
+            "runtime": self.runtime.name,
+            "threads": threads,
+            "gate": gate,
+        }
         self._pixel_gate: PixelGate | None = None
         self._embedding_gate: EmbeddingGate | None = None
         if gate:
@@ -114,6 +121,7 @@ class Predictor:
         heat_map: bool = False,
         views: Sequence[View] = (),
         workers: int | None = None,
+        processes: bool = False,
     ) -> Iterator[Prediction]:
         """Answer for many images, in their order, spread over the cores; a bad one never stops the rest.
 
@@ -122,17 +130,27 @@ class Predictor:
             heat_map: Keep the maps too.
             views: See :meth:`predict`.
             workers: Images at a time; None: as many as there are cores for this process.
+            processes: Whether the workers are processes rather than threads: faster for hundreds of images, but each
+                takes half a second to start and 150 MB. A script that asks for it must guard its main part
+                (``if __name__ == "__main__":``).
         """
+        options: dict[str, Any] = {"heat_map": heat_map, "views": tuple(views)}
+        answer = partial(self.answer_surely, **options)
+        cases = map(Case.of, sources)
+        count = workers or available_cores()
+        if processes and count > 1:
+            yield from in_processes(answer, cases, count, self._recipe, options)
+        else:
+            yield from in_turn(answer, cases, count)
 
-        def answer(case: Case) -> Prediction:
-            try:
-                return self.predict(case, heat_map=heat_map, views=views)
-            except Exception as error:
-                log.error("A fault while an image was answered for: %s", type(error).__name__)
-                log.debug("Its words may quote a header", exc_info=True)
-                return _refused(case, Refusal(case.name, "fault", f"a fault of ours: {type(error).__name__}"))
-
-        yield from _spread(answer, map(Case.of, sources), workers or available_cores())
+    def answer_surely(self, case: Case, *, heat_map: bool = False, views: Sequence[View] = ()) -> Prediction:
+        """Answer as :meth:`predict` does; a fault of ours, too, becomes a refusal, and its kind is logged."""
+        try:
+            return self.predict(case, heat_map=heat_map, views=views)
+        except Exception as error:
+            log.error("A fault while an image was answered for: %s", type(error).__name__)
+            log.debug("Its words may quote a header", exc_info=True)
+            return _refused(case, Refusal(case.name, "fault", f"a fault of ours: {type(error).__name__}"))
 
     def _answer(self, case: Case, found: Decoded, *, heat_map: bool, views: Sequence[View]) -> Prediction:
         image = found.image
@@ -192,29 +210,6 @@ class Predictor:
 def load(model: str | Path | None = None, **options: object) -> Predictor:
     """Return a predictor: ``osteon.load().predict("wrist.png")``; options as of :class:`Predictor`."""
     return Predictor(model, **options)  # type: ignore[arg-type]
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _spread(answer: Callable[[Case], Prediction], cases: Iterator[Case], workers: int) -> Iterator[Prediction]:
-    """Answer with several threads, a few cases ahead of what is asked for."""
-    if workers == 1:
-        yield from map(answer, cases)
-        return
-    waiting: deque[Future[Prediction]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="osteon")
-    try:
-        for case in cases:
-            waiting.append(pool.submit(answer, case))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _damage(image: DecodedImage) -> tuple[Flag, ...]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from osteon.config import Settings
 from osteon.data.images import Limits
-from osteon.inference.predictor import available_cores
+from osteon.inference.spread import available_cores
 
 MEGABYTE = 1 << 20
 

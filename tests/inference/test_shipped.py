@@ -1,0 +1,78 @@
+"""The model that comes with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import osteon
+from osteon.export.model_file import read_model_file
+from osteon.inference.predictor import Predictor
+from osteon.inference.shipped import shipped_model
+from osteon.statistics.metrics import roc_auc
+
+WEIGHTS = Path(osteon.__file__).parent / "weights"
+
+
+def test_it_is_the_default_and_small_enough() -> None:
+    path = shipped_model()
+    assert path.parent == WEIGHTS
+    assert path.stat().st_size < 16e6
+    card = read_model_file(path).card
+    assert (card.target, card.precision, card.outputs.map) == ("fractured", "fp32", "learnt")
+    assert card.data.name == "FracAtlas"
+    assert card.data.licence == "CC BY 4.0"
+    assert "Abedeen" in card.data.attribution
+    assert card.gate is not None
+    assert osteon.load(runtime="onnxruntime").card == card
+
+
+def test_the_int8_file_is_a_third() -> None:
+    file = read_model_file(WEIGHTS / "fracture.int8.onnx")
+    assert len(file.data) < 5e6
+    assert file.card.precision == "int8"
+    assert any("int8" in note or "AUC" in note for note in file.card.notes)
+
+
+def test_its_card_says_what_the_file_says() -> None:
+    text = (WEIGHTS / "fracture.md").read_text()
+    card = read_model_file(shipped_model()).card
+    assert card.weights_sha256 in text
+    for words in (
+        "CC BY 4.0",
+        "not a medical device",
+        "without hardware",
+        "region: hand",
+        "view: lateral",
+        "uncertain",
+    ):
+        assert words in text
+
+
+def test_its_figures_are_cross_validated_with_intervals() -> None:
+    card = read_model_file(shipped_model()).card
+    whole = card.metrics["all images"]
+    assert whole["auc"].n == 3226
+    assert whole["auc"].low is not None
+    assert whole["auc"].value is not None
+    assert whole["auc"].low > 0.88
+    assert card.metrics["without hardware"]["auc"].n < 3226
+    assert card.conformal is not None
+    assert card.conformal.measured["0.1"]["coverage"].value == pytest.approx(0.9, abs=0.03)
+
+
+@pytest.mark.slow
+def test_it_ranks_the_images_it_was_taught_on_and_refuses_few(fracatlas: Path) -> None:
+    """Not a measure of its worth (it has seen them): a check that file, preprocessing and gate belong together."""
+    table = pd.read_csv(fracatlas / "dataset.csv").set_index("image_id")["fractured"]
+    files = sorted((fracatlas / "images").glob("*/*.jpg"))[::20]
+    answers = list(Predictor(runtime="onnxruntime").predict_each(files))
+    scored = [(table[Path(item.name).name], item.probability) for item in answers if item.probability is not None]
+    labels, probabilities = np.array(scored).T
+    assert roc_auc(labels, probabilities) > 0.97
+    assert len(scored) > 0.97 * len(files)
+    verdicts = pd.Series([item.verdict for item in answers]).value_counts(normalize=True)
+    assert verdicts.get("uncertain", 0) < 0.25
