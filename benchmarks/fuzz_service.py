@@ -119,7 +119,7 @@ class Line:
         source = dcmread(io.BytesIO(data))
         body = data[data.index(b"DICM") + 4 :]
         start = 12 + int(source.file_meta.FileMetaInformationGroupLength)
-        changed = mutated(body[start:], rng)
+        changed = mutated(body[start:], rng) or body[start : start + 1]  # without any data a peer waits for it
         association = self._open(str(source.SOPClassUID), str(source.file_meta.TransferSyntaxUID))
         with patch("pynetdicom.association.encode", lambda *_: changed):
             status = association.send_c_store(source)
