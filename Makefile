@@ -19,6 +19,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 # The shipped model, from FracAtlas: three folds that measure it, the network itself, its two files. Hours, not minutes.
+# speed.txt and gate.txt are what benchmarks/inference.py and benchmarks/gate.py measured: measure anew, then export again.
 DATA ?= data/FracAtlas
 RUNS ?= runs/fracture
 FRACTURE := $(BIN)/osteon train $(DATA) --reader fracatlas --preset fracture --no-audit --no-evaluate

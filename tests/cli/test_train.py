@@ -142,3 +142,11 @@ def test_the_finetuning_preset_can_be_trained(data: Path, tmp_path: Path) -> Non
     tiny = ["--set", "store.size=32", "--epochs", "1", "--weights", "none", "--set", "training.loggers=[]"]
     assert main(["train", str(data), "--preset", "finetune", *tiny, "--out", str(out), "--no-audit"]) == 0
     assert (out / "metrics.json").is_file()
+
+
+def test_the_help_names_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    from osteon.config import presets
+
+    main(["train", "--help"])
+    shown = capsys.readouterr().out
+    assert [name for name in presets() if name not in shown] == []

@@ -38,7 +38,9 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            "--preset", help="finetune, mura_densenet, paper, strong, or a YAML file of settings.", show_default=False
+            "--preset",
+            help="finetune, fracture, mura_densenet, paper, paper_short, strong, or a YAML file.",
+            show_default=False,
         ),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Name; see osteon models list.")] = None,
