@@ -167,8 +167,8 @@ def _conformal(card: ModelCard) -> Section:
     )
     own = [name for name in of.quantiles if name != "all"]
     text = (
-        f"Split-conformal sets, class by class: of each class, about a share of {of.default:g} (the default error rate) "
-        f"may be missed by its set; an image whose set does not hold one class alone is answered with "
+        f"Split-conformal sets, class by class: of each class, about a share of {of.default:g} (the default error "
+        "rate) may be missed by its set; an image whose set does not hold one class alone is answered with "
         f'"uncertain". Quantiles from {of.fitted_on}'
         + (f", of their own for {', '.join(own)}." if own else ", the same for every region.")
     )
