@@ -48,6 +48,24 @@ def test_output_and_gradients_are_those_of_float32_to_bfloat16s_precision() -> N
         assert (got - want).abs().max() < 0.03 * want.abs().max()
 
 
+@pytest.mark.parametrize("kernel", [1, 3, 4, 5, 7, (3, 5), (1, 7)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("padding", [0, 2, 4])
+def test_gradients_of_every_shape_of_kernel(
+    kernel: int | tuple[int, int], stride: int, dilation: int, padding: int
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 8, kernel, stride, padding, dilation, groups=8)
+    exact = nn.Sequential(copy.deepcopy(layer))
+    fast = nn.Sequential(layer)
+    assert speed_up_depthwise(fast) == 1
+    images = torch.randn(2, 8, 18, 15).bfloat16().float()
+    for want, got in zip(_gradients(exact, images, low=False), _gradients(fast, images, low=True), strict=True):
+        assert got.shape == want.shape
+        assert (got - want).abs().max() < 0.03 * want.abs().max()
+
+
 def test_without_autocast_nothing_changes() -> None:
     images = torch.randn(2, 3, 12, 12)
     plain, fast = _network(), _network()

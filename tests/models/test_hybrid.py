@@ -182,3 +182,59 @@ def test_it_starts_from_files_of_its_own_or_of_its_trunk(tmp_path: Path) -> None
     torch.save({"other": torch.zeros(2)}, tmp_path / "other.pt")
     with pytest.raises(InputError, match="weights of another network"):
         load_file(hybrid, tmp_path / "other.pt")
+
+
+LITE0 = {"trunk": "timm/tf_efficientnet_lite0"}
+
+
+def _pyramid(size: int = 64, **options: Any) -> Hybrid:
+    torch.manual_seed(3)
+    settings = ModelSettings(name="hybrid", options={**LITE0, "finer": True, **options})
+    made = create(settings, PreprocessSettings(channels=1), StoreSettings(size=size)).eval()
+    assert isinstance(made, Hybrid)
+    return made
+
+
+def test_finer_maps_come_behind_the_last_ones_and_the_trunks_own_logit_does_not_see_them() -> None:
+    hybrid = _pyramid()
+    images = torch.randn(2, 1, 64, 64)
+    features = hybrid.features(images)
+    last = hybrid.trunk.features(images)
+    assert last.shape == (2, 1280, 2, 2)
+    assert features.shape == (2, 1280 + 4 * 112, 2, 2)
+    assert torch.equal(features[:, :1280], last)
+    assert torch.equal(hybrid.classify(features), hybrid.trunk(images))
+    assert hybrid.localise(features).shape == (2, 1, 8, 8)
+
+
+def test_each_finer_place_draws_its_own_part_of_the_map() -> None:
+    head = MapHead(4, 8, 4, finer=3).eval()
+    fine = torch.zeros(1, 3, 12, 12)
+    fine[0, :, 9, 2] = 50
+    last = torch.zeros(1, 4, 6, 6)
+    drawn = [head(torch.cat([last, nn.functional.pixel_unshuffle(item, 2)], dim=1)) for item in (0 * fine, fine)]
+    rows, columns = ((drawn[1] - drawn[0]).abs()[0, 0] > 1e-6).nonzero().unbind(1)
+    assert drawn[0].shape == (1, 1, 24, 24)
+    assert (rows.min().item(), rows.max().item()) == (16, 21)
+    assert (columns.min().item(), columns.max().item()) == (2, 7)
+
+
+def test_finer_maps_learn_from_the_map_and_are_parameters_of_it() -> None:
+    hybrid = _pyramid(head="both")
+    hybrid(torch.randn(2, 1, 64, 64)).sum().backward()
+    assert hybrid.mapper.refine is not None
+    assert hybrid.mapper.refine.weight.grad is not None
+    assert any(item is hybrid.mapper.refine.weight for item in hybrid.map_parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "message"),
+    [
+        ({"detail": 3}, 64, "even number of cells"),
+        ({}, 80, "not twice its last ones"),
+        ({"trunk": "paper_cnn", "trunk_options": SMALL}, SIDE, "shows no finer maps"),
+    ],
+)
+def test_where_no_finer_maps_are_to_be_had_it_says_so(options: dict[str, Any], size: int, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        _pyramid(size, **options)

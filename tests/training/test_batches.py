@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from osteon.config import TrainingSettings
@@ -51,6 +52,13 @@ def test_balanced_sampling_shows_both_classes_alike() -> None:
         sampler.set_epoch(epoch)
         shown.extend(_positions(sampler))
     assert 0.46 < LABELS[shown].mean() < 0.54
+
+
+def test_balanced_sampling_says_by_how_much_it_shifts_the_log_odds() -> None:
+    balanced = TrainingSettings(sampling="balanced")
+    assert EpochSampler(LABELS, balanced, seed=0).prior_shift == pytest.approx(np.log(9))
+    assert EpochSampler(LABELS, TrainingSettings(), seed=0).prior_shift == 0
+    assert EpochSampler(np.ones(5, dtype=np.float32), balanced, seed=0).prior_shift == 0
 
 
 def test_ordered_sampler_covers_all_across_processes() -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from makers.tiny import SMALL, make_pixels, make_sample
 from osteon.config import RunSettings, TrainingSettings, load_settings
@@ -17,6 +18,7 @@ from osteon.models.network import Network
 from osteon.run import RunFolder
 from osteon.statistics.metrics import roc_auc
 from osteon.training.fit import Fit, fit, load_weights, resolve_precision
+from osteon.training.module import Classifier
 from osteon.training.predict import predict_logits
 
 PIXELS, LABELS = make_pixels(160)
@@ -93,6 +95,22 @@ def test_a_resumed_fit_ends_with_the_same_predictions(tmp_path: Path, changes: d
     np.testing.assert_array_equal(_logits(settings, result), expected)
     columns = ["epoch", "train_loss", "valid_loss", "valid_auc", "learning_rate"]
     pd.testing.assert_frame_equal(pd.read_csv(broken.history)[columns], pd.read_csv(whole.history)[columns])
+
+
+def test_the_loss_allows_for_what_balanced_sampling_adds_to_the_log_odds() -> None:
+    settings = _settings(training__sampling="balanced")
+    network = _network(settings).eval()
+    images, labels = torch.randn(6, 1, 32, 32), torch.tensor([0.0, 1, 0, 1, 0, 1])
+    batch = {"images": images, "labels": labels, "weights": torch.ones(6), "position": torch.arange(6), "seed": 1}
+    losses = []
+    for shift in (0.0, 1.5):
+        module = Classifier(network, settings, 1, shift)
+        module.on_train_epoch_start()
+        losses.append(module.training_step(batch, 0).item())  # type: ignore[arg-type]
+    with torch.no_grad():
+        logits = network(images)
+    for shift, loss in zip((0.0, 1.5), losses, strict=True):
+        assert loss == pytest.approx(binary_cross_entropy_with_logits(logits + shift, labels).item(), rel=1e-5)
 
 
 def test_a_resumed_fit_that_was_finished_trains_no_more(tmp_path: Path) -> None:

@@ -82,6 +82,19 @@ class Backbone(TransferNetwork):
         """
         return _maps(self.body, self.coloured(images), self.survey.tokens)
 
+    def pyramid(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the maps before the last stride (N, B, 2h, 2w), and the last ones (N, C, h, w).
+
+        Raises:
+            SettingsError: The architecture does not show them.
+        """
+        body: Any = self.body
+        level = _level_before_last(body)
+        if self.survey.tokens or level is None or not hasattr(body, "forward_intermediates"):
+            return super().pyramid(images)
+        last, (fine,) = body.forward_intermediates(self.coloured(images), indices=[level])
+        return fine, last
+
     def stages(self) -> list[list[nn.Module]]:
         """Return the stem and the stages, as timm's table of feature maps divides them; the last has all the rest."""
         found: list[list[nn.Module]] = [[]]
@@ -207,6 +220,13 @@ def _try(body: Any, images: Tensor, architecture: str) -> tuple[Tensor, bool]:
             hint="Its own size is " + " × ".join(str(side) for side in body.pretrained_cfg["input_size"]),
         ) from error
     raise SettingsError(f"{architecture} gives no feature maps, so nothing could show where it looked")
+
+
+def _level_before_last(body: Any) -> int | None:
+    """Return which row of timm's table of feature maps is the last one twice as fine as its end."""
+    reductions = [item["reduction"] for item in getattr(body, "feature_info", None) or []]
+    finer = [row for row, value in enumerate(reductions) if 2 * value == reductions[-1]]
+    return finer[-1] if finer else None
 
 
 def _maps(body: Any, images: Tensor, tokens: bool) -> Tensor:

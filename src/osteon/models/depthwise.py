@@ -1,13 +1,15 @@
-"""Depthwise convolutions whose gradients are worked out in float32, where bfloat16 is much slower on a CPU.
+"""Depthwise convolutions that go forward and back fast in bfloat16 on a CPU.
 
-oneDNN multiplies matrices of bfloat16 fast, but goes back through a depthwise convolution of bfloat16 slowly: of a
-training step of EfficientNet-Lite0, convolutions' gradients were two thirds. Forward in bfloat16 and backward in
-float32 makes the whole step 1.8 times as fast (``docs/experiments.md``), and its gradients a little more exact.
+oneDNN multiplies matrices of bfloat16 fast, but goes back through a depthwise convolution of bfloat16 slowly, and
+through one of 5 × 5 slowly in any type: of a training step of EfficientNet-Lite0, convolutions' gradients were two
+thirds. Three ways around it (measured in ``docs/experiments.md``): the gradient of the images, where nothing is
+strided, is a forward convolution with the kernel turned round; that of a large kernel is put together from blocks of
+3 × 3, for which oneDNN has fast code; everything else goes back in float32.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -16,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Pair = tuple[int, int]
+BLOCK = 3
 
 
 def speed_up_depthwise(network: nn.Module) -> int:
-    """Let a network's depthwise convolutions go back in float32 under CPU autocast; outside it nothing changes.
+    """Let a network's depthwise convolutions go back fast under CPU autocast; outside it nothing changes.
 
     Weights and their names stay as they are.
 
@@ -36,7 +39,7 @@ def speed_up_depthwise(network: nn.Module) -> int:
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that goes back in float32 under CPU autocast."""
+    """A depthwise convolution that goes back fast under CPU autocast."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the base's name
         """Return the convolution of (N, C, H, W)."""
@@ -97,18 +100,70 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         images, weight = ctx.saved_tensors
         bias, stride, padding, dilation, groups = ctx.how
-        wanted = list(ctx.needs_input_grad[:3])
-        to_images, to_weight, to_bias = torch.ops.aten.convolution_backward(
-            gradients[0].float(),
-            images.float(),
-            weight.float(),
-            bias,
-            stride,
-            padding,
-            dilation,
-            False,
-            (0, 0),
-            groups,
-            wanted,
-        )
-        return (None if to_images is None else to_images.to(images.dtype)), to_weight, to_bias, None, None, None, None
+        to_bias = gradients[0].float().sum(dim=(0, 2, 3)) if bias is not None and ctx.needs_input_grad[2] else None
+        how = _How(stride, padding, dilation, groups)
+        to_images = _to_images(gradients[0], images, weight, how) if ctx.needs_input_grad[0] else None
+        to_weight = _to_weight(gradients[0], images, weight, how) if ctx.needs_input_grad[1] else None
+        return to_images, to_weight, to_bias, None, None, None, None
+
+
+class _How(NamedTuple):
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+
+
+def _to_images(gradient: Tensor, images: Tensor, weight: Tensor, how: _How) -> Tensor:
+    """Return the gradient of the images, in their type."""
+    height, width = weight.shape[-2:]
+    around = (height - 1 - how.padding[0], width - 1 - how.padding[1])
+    if how.stride == how.dilation == (1, 1) and min(around) >= 0:
+        turned = weight.flip(2, 3).to(images.dtype)
+        return functional.conv2d(gradient, turned, None, padding=around, groups=how.groups)
+    found = _backward(gradient.float(), images.float(), weight.float(), how, (True, False))[0]
+    return found.to(images.dtype)
+
+
+def _to_weight(gradient: Tensor, images: Tensor, weight: Tensor, how: _How) -> Tensor:
+    """Return the gradient of the kernels, float32."""
+    height, width = weight.shape[-2:]
+    if how.dilation != (1, 1) or max(height, width) <= BLOCK or min(height, width) < BLOCK:
+        return _backward(gradient.float(), images.float(), weight.float(), how, (False, True))[1]
+    y, x = how.padding
+    padded = functional.pad(images, (x, x, y, y))
+    reach = [(size - 1) * step + BLOCK for size, step in zip(gradient.shape[-2:], how.stride, strict=True)]
+    found = torch.empty(weight.shape, dtype=torch.float32)
+    block = weight.new_empty((len(weight), 1, BLOCK, BLOCK), dtype=images.dtype)
+    flat = how._replace(padding=(0, 0))
+    for top in _starts(height):
+        for left in _starts(width):
+            seen = padded[:, :, top : top + reach[0], left : left + reach[1]]
+            seen = seen.contiguous(memory_format=torch.channels_last)
+            part = _backward(gradient, seen, block, flat, (False, True))[1]
+            found[:, :, top : top + BLOCK, left : left + BLOCK] = part
+    return found
+
+
+def _starts(side: int) -> list[int]:
+    """Return where blocks start that together cover a side of a kernel."""
+    return sorted({min(at, side - BLOCK) for at in range(0, side, BLOCK)})
+
+
+def _backward(
+    gradient: Tensor, images: Tensor, weight: Tensor, how: _How, wanted: tuple[bool, bool]
+) -> tuple[Tensor, Tensor]:
+    to_images, to_weight, _ = torch.ops.aten.convolution_backward(
+        gradient,
+        images,
+        weight,
+        None,
+        how.stride,
+        how.padding,
+        how.dilation,
+        False,
+        (0, 0),
+        how.groups,
+        [*wanted, False],
+    )
+    return to_images, to_weight

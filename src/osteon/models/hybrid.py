@@ -54,6 +54,11 @@ class Hybrid(LocalisingNetwork):
     The trunk is made first and drops out first, so with ``head="pooled"`` and no loss on the map this is, number by
     number, the trunk alone.
 
+    With ``finer`` the map's head also sees the trunk's maps before its last stride, which are twice as fine: the last
+    ones, reduced and enlarged, are added to them as in a feature pyramid (Lin et al. 2017, arXiv:1612.03144). A break
+    that is a few pixels long is then learnt where it can still be seen. :meth:`features` gives both in one tensor: the
+    last maps, then the finer ones, each 2 × 2 of whose places are four channels of one.
+
     Args:
         in_channels: Channels of the input.
         input_size: Height and width in pixels for which the network is meant.
@@ -64,6 +69,7 @@ class Hybrid(LocalisingNetwork):
             is their sum.
         hidden: Channels within the map's head.
         detail: Cells of the map along each side of a place of the trunk's last feature map.
+        finer: Whether the map's head sees the maps before the trunk's last stride too; ``detail`` is then even.
 
     Raises:
         SettingsError: The trunk or an option is unknown or not possible.
@@ -73,6 +79,7 @@ class Hybrid(LocalisingNetwork):
         "head": "pooled changes nothing of the classifier but what its trunk learns",
         "hidden": "enough to tell a break, few enough to leave the trunk's cost as it is",
         "detail": "a break is smaller than a place of the last feature map",
+        "finer": "what is smaller than a place is better seen before it becomes one; not every trunk can show it",
     }
 
     def __init__(
@@ -85,6 +92,7 @@ class Hybrid(LocalisingNetwork):
         head: Head = "pooled",
         hidden: PositiveInt = 64,
         detail: Annotated[int, Field(ge=1, le=16)] = 4,
+        finer: bool = False,
     ) -> None:
         super().__init__()
         self.trunk = _trunk(trunk, trunk_options or {}, in_channels, input_size)
@@ -92,8 +100,11 @@ class Hybrid(LocalisingNetwork):
         self.input_size = input_size
         self.mean, self.sd = self.trunk.mean, self.trunk.sd
         self.head = head
-        channels, grids = _last_map(self.trunk)
-        self.mapper = MapHead(channels, hidden, detail)
+        self.finer = finer
+        if finer and detail % 2:
+            raise SettingsError("with finer maps an even number of cells is needed", where="model.options.detail")
+        self.channels, grids = _last_map(self.trunk)
+        self.mapper = MapHead(self.channels, hidden, detail, _finer_channels(self.trunk) if finer else 0)
         self.straighten = Straighten(*(_evened(grid, detail, input_size) for grid in grids))
         self.pool = None if head == "pooled" else SmoothMaximum()
 
@@ -128,8 +139,11 @@ class Hybrid(LocalisingNetwork):
         load_tensors(self.trunk, state, where=where)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the trunk's last feature maps (N, C, h, w)."""
-        return self.trunk.features(images)
+        """Return the trunk's last feature maps (N, C, h, w), with ``finer`` also those before its last stride."""
+        if not self.finer:
+            return self.trunk.features(images)
+        fine, last = self.trunk.pyramid(images)
+        return torch.cat([last, functional.pixel_unshuffle(fine, 2)], dim=1)
 
     def localise(self, features: Tensor) -> Tensor:
         """Turn feature maps (N, C, h, w) into the map's logits (N, 1, ``detail`` · h, ``detail`` · w)."""
@@ -139,21 +153,30 @@ class Hybrid(LocalisingNetwork):
     def classify(self, features: Tensor) -> Tensor:
         """Turn feature maps (N, C, h, w) into logits (N,)."""
         if self.pool is None:
-            return self.trunk.classify(features)
+            return self.trunk.classify(features[:, : self.channels])
         pooled: Tensor = self.pool(self.localise(features))
-        return pooled if self.head == "map" else self.trunk.classify(features) + pooled
+        return pooled if self.head == "map" else self.trunk.classify(features[:, : self.channels]) + pooled
 
 
 class MapHead(nn.Module):
-    """Feature maps to the logits of a map that is ``detail`` times as fine."""
+    """Feature maps to the logits of a map that is ``detail`` times as fine.
 
-    def __init__(self, channels: int, hidden: int, detail: int) -> None:
+    Args:
+        channels: Of the last feature maps.
+        hidden: Channels within.
+        detail: Cells of the map along each side of a place of the last feature maps.
+        finer: Channels of the maps twice as fine that follow the last ones; 0: there are none.
+    """
+
+    def __init__(self, channels: int, hidden: int, detail: int, finer: int = 0) -> None:
         super().__init__()
+        self.channels = channels
+        self.detail = detail // 2 if finer else detail
         self.reduce = nn.Conv2d(channels, hidden, 1)
+        self.refine = nn.Conv2d(finer, hidden, 1, bias=False) if finer else None
         self.look = nn.Conv2d(hidden, hidden, 3, padding=1)
-        self.draw = nn.Conv2d(hidden, detail**2, 1)
-        self.detail = detail
-        for layer in (self.reduce, self.look):
+        self.draw = nn.Conv2d(hidden, self.detail**2, 1)
+        for layer in (self.reduce, self.look, *([self.refine] if self.refine else [])):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.normal_(self.draw.weight, std=0.01)
         for layer, bias in ((self.reduce, 0.0), (self.look, 0.0), (self.draw, _logit(PRIOR))):
@@ -162,8 +185,15 @@ class MapHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (N, 1, ``detail`` · h, ``detail`` · w) for (N, C, h, w)."""
-        hidden = functional.relu(self.look(functional.relu(self.reduce(features))))
+        hidden = functional.relu(self.look(functional.relu(self._joined(features))))
         return functional.pixel_shuffle(self.draw(hidden), self.detail)
+
+    def _joined(self, features: Tensor) -> Tensor:
+        reduced: Tensor = self.reduce(features[:, : self.channels])
+        if self.refine is None:
+            return reduced
+        fine: Tensor = self.refine(functional.pixel_shuffle(features[:, self.channels :], 2))
+        return fine + functional.interpolate(reduced, scale_factor=2.0, mode="nearest")
 
 
 class Straighten(nn.Module):
@@ -224,6 +254,24 @@ def _last_map(trunk: Network) -> tuple[int, tuple[Grid, Grid]]:
         images = torch.zeros(1, trunk.in_channels, trunk.input_size, trunk.input_size, device="meta")
         channels = ghost.features(images).shape[1]
     return channels, cell_grids(ghost, trunk.input_size, trunk.input_size)
+
+
+def _finer_channels(trunk: Network) -> int:
+    """Return how many maps a trunk has before its last stride, without computing anything.
+
+    Raises:
+        SettingsError: It shows none, or not twice as fine ones.
+    """
+    ghost = copy.deepcopy(trunk).to("meta").eval()
+    with torch.no_grad():
+        fine, last = ghost.pyramid(torch.zeros(1, trunk.in_channels, trunk.input_size, trunk.input_size, device="meta"))
+    if fine.shape[2:] != (2 * last.shape[2], 2 * last.shape[3]):
+        raise SettingsError(
+            f"the trunk's finer maps are {tuple(fine.shape[2:])}, not twice its last ones, {tuple(last.shape[2:])}",
+            where="model.options.finer",
+            hint="store.size a multiple of 32",
+        )
+    return fine.shape[1]
 
 
 def _evened(grid: Grid, detail: int, size: int) -> Tensor:

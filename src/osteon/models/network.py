@@ -7,6 +7,7 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from osteon.config import PAPER_MEAN, PAPER_SD, PreprocessSettings
+from osteon.errors import SettingsError
 
 
 class Network(nn.Module):
@@ -51,6 +52,14 @@ class Network(nn.Module):
         bias make the logit.
         """
         return None
+
+    def pyramid(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return feature maps (N, B, 2h, 2w) as they are before the last stride, and the last ones (N, C, h, w).
+
+        Raises:
+            SettingsError: The network does not show them.
+        """
+        raise SettingsError("the trunk shows no finer maps than its last", where="model.options.finer")
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:

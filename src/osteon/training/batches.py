@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
@@ -114,6 +115,15 @@ class EpochSampler(Sampler[tuple[Rows, int]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+
+    @property
+    def prior_shift(self) -> float:
+        """What this way of sampling adds to the log-odds of the positive class in the images that are seen."""
+        positive = float((self.labels > 0.5).sum())
+        negative = len(self.labels) - positive
+        if self.settings.sampling != "balanced" or not positive or not negative:
+            return 0.0
+        return math.log(negative / positive)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration plans; the trainer calls this."""

@@ -97,7 +97,7 @@ def fit(
         speed_up_depthwise(network)
     if settings.training.compile:
         network.compile()
-    module = Classifier(network, settings, len(sampler))
+    module = Classifier(network, settings, len(sampler), sampler.prior_shift)
     source = _resumable(checkpoints.last) if resume else None
     _run(trainer, module, loader(train, sampler), held_out, source)
     return Fit(

@@ -28,14 +28,17 @@ class Classifier(pl.LightningModule):
         network: What is trained.
         settings: The run's settings.
         steps_per_epoch: Number of batches an epoch, for the schedule.
+        prior_shift: What the way of sampling adds to the log-odds of the positive class. It is added to the logits in
+            training, so that the network's own keep to how common the class is (Menon et al. 2021, arXiv:2007.07314).
     """
 
-    def __init__(self, network: Network, settings: RunSettings, steps_per_epoch: int) -> None:
+    def __init__(self, network: Network, settings: RunSettings, steps_per_epoch: int, prior_shift: float = 0.0) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
         self.preprocess = network.standardisation(settings.preprocess)
         self.steps_per_epoch = steps_per_epoch
+        self.prior_shift = prior_shift
         self.augment = Augment(settings.augment)
         self.epoch_values: dict[str, float] = {}
         self._seen: dict[str, list[torch.Tensor]] = {}
@@ -106,6 +109,7 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch."""
         logits, mask_loss = self._learn("train", batch)
+        logits = logits + self.prior_shift
         smoothing = self.settings.training.label_smoothing
         loss = binary_cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
         self._seen["train"].append(torch.stack([logits.detach(), batch["labels"], batch["weights"]]).cpu())
