@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ from osteon.errors import InputError, SettingsError
 from osteon.models.factory import create
 from osteon.models.hybrid import Hybrid
 from osteon.run import RunFolder
-from osteon.training.location import LocationRecord, map_targets, move_masks, points_inside, rest_map
+from osteon.training.location import LocationRecord, map_targets, move_masks, points_inside, rest_map, seen_after
 from osteon.training.losses import mask_losses
 from osteon.training.network import load_network
 from osteon.training.pipeline import TrainingRun, train
-from osteon.transforms.augment import Augment, apply_geometry
+from osteon.transforms.augment import Augment, AugmentParameters, apply_geometry
 from osteon.transforms.geometry import warp
 
 TRUNK = SMALL["model.options"]
@@ -263,3 +264,32 @@ def test_two_processes_learn_masks_together(marked: Path, tmp_path: Path, weight
     history = pd.read_csv(folder.history)
     assert len(history) == 2
     assert ("valid_pointing" in history) == (weight > 0)
+
+
+def test_an_image_whose_outlines_have_left_it_is_negative_and_one_half_out_is_not_taught() -> None:
+    side = 32
+    masks = torch.zeros(5, 1, side, side, dtype=torch.uint8)
+    masks[:4, 0, 14:18, 2:6] = 1
+    parameters = AugmentParameters.identity(5, side)
+    shift = torch.tensor([[0.0, 0.0], [-0.5, 0.0], [-0.15, 0.0], [-0.5, 0.0], [0.3, 0.0]], dtype=torch.float64)
+    parameters = replace(parameters, shift=shift)
+    known = torch.tensor([True, True, True, False, True])
+    labels, weights = torch.tensor([1.0, 1, 1, 1, 0]), torch.full((5,), 2.0)
+    got = seen_after(masks, move_masks(masks, parameters), known, parameters, labels, weights)
+    assert got[0].tolist() == [1, 0, 1, 1, 0]
+    assert got[1].tolist() == [2, 2, 0, 2, 2]
+
+
+def test_zooming_in_leaves_an_image_positive_while_its_outline_is_in_it() -> None:
+    side = 64
+    masks = torch.zeros(2, 1, side, side, dtype=torch.uint8)
+    masks[0, 0, 30:34, 30:34] = 1
+    masks[1, 0, 2:6, 2:6] = 1
+    parameters = replace(AugmentParameters.identity(2, side), scale=torch.full((2,), 1.8, dtype=torch.float64))
+    moved = move_masks(masks, parameters)
+    labels, weights = seen_after(
+        masks, moved, torch.ones(2, dtype=torch.bool), parameters, torch.ones(2), torch.ones(2)
+    )
+    assert moved[0].sum() > 40
+    assert labels.tolist() == [1, 0]
+    assert weights.tolist() == [1, 1]

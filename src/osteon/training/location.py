@@ -15,6 +15,8 @@ from osteon.models.network import Network
 from osteon.training.losses import mask_losses
 from osteon.transforms.augment import AugmentParameters, apply_geometry
 
+HALF = 0.5
+
 
 def check_location(network: Network, settings: RunSettings) -> None:
     """Refuse a loss on masks where the network draws no map.
@@ -58,6 +60,31 @@ def move_masks(masks: Tensor, parameters: AugmentParameters) -> Tensor:
     moved = masks.clone()
     moved[marked] = apply_geometry(masks[marked], parameters[marked])
     return moved
+
+
+def seen_after(
+    masks: Tensor, moved: Tensor, known: Tensor, parameters: AugmentParameters, labels: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return labels and weights of images after they were moved, perhaps in part out of the picture.
+
+    An image all of whose outlined places have left the picture shows nothing any more: it is taught as negative. One of
+    which less than half is left is taught neither way. So zooming in makes new images of both kinds instead of wrong
+    labels.
+
+    Args:
+        masks: (N, 1, S, S), before.
+        moved: Likewise, after.
+        known: Whether the mask is known, (N,), bool.
+        parameters: How the images were moved.
+        labels: 0 or 1, (N,).
+        weights: Of each image in the loss, (N,).
+    """
+    before = masks.flatten(1).sum(dim=1, dtype=torch.float32) * parameters.scale.to(masks.device, torch.float32) ** 2
+    after = moved.flatten(1).sum(dim=1, dtype=torch.float32)
+    judged = known & (before > 0)
+    gone = judged & (after == 0)
+    partly = judged & ~gone & (after < HALF * before)
+    return torch.where(gone, 0.0, labels), torch.where(partly, 0.0, weights)
 
 
 def map_targets(masks: Tensor, cells: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from osteon.config import RunSettings
 from osteon.models.network import Network
 from osteon.statistics import metrics
 from osteon.training.batches import Batch
-from osteon.training.location import LocationRecord, localiser, move_masks, rest_map
+from osteon.training.location import LocationRecord, localiser, move_masks, rest_map, seen_after
 from osteon.training.losses import binary_cross_entropy
 from osteon.training.optimiser import Plateau, make_optimiser, make_schedule, rate_factor
 from osteon.transforms.augment import Augment, standardise
@@ -87,13 +87,17 @@ class Classifier(pl.LightningModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> dict[str, Any]:
         """Augment (in training) and standardise on the device, outside autocast."""
         images = batch["images"]
-        moved = {}
+        moved: dict[str, torch.Tensor] = {}
         if self.trainer.training:
             generator = torch.Generator().manual_seed(int(batch["seed"]))
             parameters = self.augment.sample(len(images), images.shape[-1], generator)
             images = self.augment.apply(images, parameters)
             if "masks" in batch:
-                moved["masks"] = move_masks(batch["masks"], parameters)
+                masks, known = batch["masks"], batch["mask_known"]
+                moved["masks"] = move_masks(masks, parameters)
+                moved["labels"], moved["weights"] = seen_after(
+                    masks, moved["masks"], known, parameters, batch["labels"], batch["weights"]
+                )
         return {**batch, **moved, "images": standardise(images, self.preprocess)}
 
     def on_train_epoch_start(self) -> None:
