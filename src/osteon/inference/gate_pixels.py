@@ -95,7 +95,7 @@ def texture_statistics(grey: Grey) -> Vector:
         grey: Values of 0-1, at least 8 pixels a side.
     """
     across, down = np.diff(grey, axis=1)[:-1], np.diff(grey, axis=0)[:, :-1]
-    slope = np.hypot(across, down)
+    slope = np.sqrt(across * across + down * down)
     variance = float(grey.var()) + 1e-6
     steep = slope >= np.quantile(slope, 0.8)
     aligned = np.maximum(np.abs(across), np.abs(down))[steep] / (slope[steep] + 1e-6)
@@ -113,16 +113,20 @@ def texture_statistics(grey: Grey) -> Vector:
 
 def _box_mean(grey: Grey, side: int) -> Grey:
     """Average over squares of an odd side, mirrored at the border; as SciPy's uniform filter, whose import is slow."""
-    for axis in (0, 1):
-        ends = [(side // 2 + 1, side // 2) if axis == index else (0, 0) for index in (0, 1)]
-        sums = np.cumsum(np.pad(grey, ends, mode="symmetric"), axis=axis, dtype=np.float64)
-        upper, lower = (sums[side:], sums[:-side]) if axis == 0 else (sums[:, side:], sums[:, :-side])
-        grey = ((upper - lower) / side).astype(np.float32)
+    reach = side // 2
+    for _ in range(2):
+        rows = len(grey)
+        padded = np.concatenate([grey[reach - 1 :: -1], grey, grey[: -reach - 1 : -1]])
+        sums = padded[:rows] + padded[1 : rows + 1]
+        for start in range(2, side):
+            sums += padded[start : start + rows]
+        grey = (sums * np.float32(1 / side)).T
     return grey
 
 
 def _slope(grey: Grey) -> Grey:
-    return np.asarray(np.hypot(np.diff(grey, axis=1)[:-1], np.diff(grey, axis=0)[:, :-1]))
+    across, down = np.diff(grey, axis=1)[:-1], np.diff(grey, axis=0)[:, :-1]
+    return np.asarray(np.sqrt(across * across + down * down))
 
 
 def _ring(grey: Grey) -> Grey:
