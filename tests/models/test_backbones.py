@@ -151,6 +151,23 @@ def test_options_have_reasons_and_are_checked() -> None:
         assert raised.value.where == "model.options"
 
 
+def test_blocks_are_skipped_at_random_in_training_alone() -> None:
+    network = make("tf_efficientnet_lite0", drop_path=0.5)
+    plain = make("tf_efficientnet_lite0")
+    assert network.state_dict().keys() == plain.state_dict().keys()
+    images = torch.randn(4, 3, 64, 64)
+    with torch.no_grad():
+        network.eval()
+        assert torch.equal(network.features(images), network.features(images))
+        network.train()
+        for layer in network.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
+        assert not torch.equal(network.features(images), network.features(images))
+    with pytest.raises(SettingsError, match="timm cannot make"):
+        make("vgg11", drop_path=0.2)
+
+
 def test_an_unknown_name_is_refused_with_close_ones() -> None:
     with pytest.raises(SettingsError, match="no network named 'resnet8'") as raised:
         make("resnet8")

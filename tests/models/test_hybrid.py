@@ -207,6 +207,17 @@ def test_finer_maps_come_behind_the_last_ones_and_the_trunks_own_logit_does_not_
     assert hybrid.localise(features).shape == (2, 1, 8, 8)
 
 
+def test_with_finer_maps_class_activation_maps_stay_exact_and_the_embedding_is_the_trunks() -> None:
+    hybrid = _pyramid()
+    features = hybrid.features(torch.randn(2, 1, 64, 64))
+    weights = hybrid.class_weights()
+    assert weights is not None
+    assert isinstance(hybrid.trunk.head, nn.Linear)
+    evidence = (features * weights[:, None, None]).sum(dim=1).mean(dim=(1, 2)) + hybrid.trunk.head.bias
+    torch.testing.assert_close(evidence, hybrid.classify(features))
+    torch.testing.assert_close(hybrid.embedding(features), features[:, :1280].mean(dim=(2, 3)))
+
+
 def test_each_finer_place_draws_its_own_part_of_the_map() -> None:
     head = MapHead(4, 8, 4, finer=3).eval()
     fine = torch.zeros(1, 3, 12, 12)

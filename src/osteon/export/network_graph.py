@@ -97,7 +97,7 @@ class Outputs(nn.Module):
         images = ((grey - self.mean) / self.sd).expand(-1, self.channels, -1, -1)
         features = self.network.features(images)
         logit = self.network.classify(features)
-        embedding = features.mean(dim=(2, 3))
+        embedding = self.network.embedding(features)
         if self.map is None:
             return logit, embedding
         return logit, embedding, self._map(features, logit)

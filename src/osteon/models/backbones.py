@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import timm
 import torch
@@ -37,13 +37,21 @@ class Backbone(TransferNetwork):
         architecture: Name in timm, with or without the tag of its weights, e.g. ``resnet18`` or ``resnet18.a1_in1k``.
         pooling: Over each feature map; ``"average_max"`` is the mean of both.
         dropout: Probability of dropping a pooled feature in training.
+        drop_path: Probability of skipping the last residual block in training, less for those before it (stochastic
+            depth, Huang et al. 2016, arXiv:1603.09382).
 
     Raises:
-        SettingsError: There is no such network, it gives no maps, or images of this size do not fit it.
+        SettingsError: There is no such network, it has no blocks to skip, it gives no maps, or images of this size do
+            not fit it.
 
     Source:
         Wightman 2019, PyTorch Image Models, doi:10.5281/zenodo.4414861.
     """
+
+    reasons: ClassVar[dict[str, str]] = {
+        **TransferNetwork.reasons,
+        "drop_path": "off, as plain fine-tuning has it; 0.2 is what the EfficientNets were trained with",
+    }
 
     def __init__(
         self,
@@ -53,9 +61,10 @@ class Backbone(TransferNetwork):
         architecture: str,
         pooling: Pooling = "average",
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2,
+        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         seen = survey(architecture, input_size)
-        body = make_body(architecture, input_size)
+        body = make_body(architecture, input_size, drop_path=drop_path)
         for name in seen.unused:
             _remove(body, name)
         super().__init__(
@@ -178,11 +187,11 @@ def _original_names(architecture: str, size: int) -> frozenset[str]:
         return frozenset(make_body(architecture, size, classes=1000).state_dict())
 
 
-def make_body(architecture: str, size: int, classes: int = 0) -> nn.Module:
+def make_body(architecture: str, size: int, classes: int = 0, drop_path: float = 0.0) -> nn.Module:
     """Return timm's network with random weights.
 
     Raises:
-        SettingsError: There is no such network, or images of this size do not fit it.
+        SettingsError: There is no such network, images of this size do not fit it, or it cannot skip blocks.
     """
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
@@ -192,8 +201,9 @@ def make_body(architecture: str, size: int, classes: int = 0) -> nn.Module:
             where="model.name",
             hint=f"{guess}timm.list_models() names all {len(timm.list_models())}",
         )
+    options = _options(architecture, size) | ({"drop_path_rate": drop_path} if drop_path else {})
     try:
-        body: nn.Module = timm.create_model(architecture, num_classes=classes, **_options(architecture, size))
+        body: nn.Module = timm.create_model(architecture, num_classes=classes, **options)
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         raise SettingsError(f"timm cannot make {architecture!r}: {error}", where="model.name") from error
     return body

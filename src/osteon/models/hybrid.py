@@ -126,8 +126,15 @@ class Hybrid(LocalisingNetwork):
         return self.trunk.stages()
 
     def class_weights(self) -> Tensor | None:
-        """Return the trunk's, if its head alone makes the logit."""
-        return self.trunk.class_weights() if self.pool is None else None
+        """Return the trunk's, if its head alone makes the logit; finer maps weigh nothing in it."""
+        weights = self.trunk.class_weights() if self.pool is None else None
+        if weights is None or self.mapper.refine is None:
+            return weights
+        return torch.cat([weights, weights.new_zeros(4 * self.mapper.refine.in_channels)])
+
+    def embedding(self, features: Tensor) -> Tensor:
+        """Return the mean over each of the trunk's last feature maps (N, C); finer maps are left out."""
+        return self.trunk.embedding(features[:, : self.channels])
 
     def load_default_weights(self) -> None:
         """Load the pretrained weights that the trunk comes with."""

@@ -61,6 +61,10 @@ class Network(nn.Module):
         """
         raise SettingsError("the trunk shows no finer maps than its last", where="model.options.finer")
 
+    def embedding(self, features: Tensor) -> Tensor:
+        """Return what stands for images as a whole, the mean over each feature map: (N, C) of (N, C, h, w)."""
+        return features.mean(dim=(2, 3))
+
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Return the last feature maps (N, C, h, w) of standardised images (N, ``in_channels``, H, W)."""
