@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -18,6 +20,11 @@ from osteon.transforms.augment import standardise
 from osteon.transforms.preprocess import fit_grey
 
 PAPER = ModelSettings(name="paper_cnn", options=SMALL_CNN, weights="none")
+FINER = ModelSettings(
+    name="hybrid",
+    options={"trunk": "timm/tf_efficientnet_lite0", "head": "both", "finer": True, "hidden": 8},
+    weights="none",
+)
 LINEAR = ModelSettings(name="paper_cnn", options={**SMALL_CNN, "pools": [1]}, weights="none")
 
 
@@ -32,13 +39,16 @@ def _pictures(count: int, seed: int = 0) -> list[np.ndarray]:
     [
         HYBRID,
         ModelSettings(name="hybrid", options={**HYBRID.options, "head": "both"}, weights="none"),
+        FINER,
         PAPER,
         ModelSettings(name="shallow_cnn", weights="none"),
         ModelSettings(name="dense_net", weights="none"),
         ModelSettings(name="timm/tf_efficientnet_lite0", weights="none"),
         ModelSettings(name="timm/resnet18", options={"pooling": "average_max"}, weights="none"),
     ],
-    ids=lambda model: f"{model.name}-{model.options.get('head', model.options.get('pooling', ''))}",
+    ids=lambda model: "-".join(
+        [model.name, *(str(value) for value in model.options.values() if value in ("both", True))]
+    ),
 )
 def test_the_files_logit_and_probability_are_torchs(model: ModelSettings, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
@@ -70,13 +80,27 @@ def test_batches_of_squares_give_the_same(tmp_path: Path) -> None:
     assert batch.map.shape[0] == 5
 
 
-def test_the_learnt_map_is_the_networks_own(tmp_path: Path) -> None:
-    write_tiny_model(tmp_path / "model.onnx")
+@pytest.mark.parametrize("model", [HYBRID, FINER], ids=["last", "finer"])
+def test_the_learnt_map_is_the_networks_own(model: ModelSettings, tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "model.onnx", model)
     squares = np.stack([fit_grey(picture, 64, "pad") for picture in _pictures(3)])
     got = OnnxRuntime(read_model_file(tmp_path / "model.onnx")).run(squares).map
     assert got is not None
-    assert got == pytest.approx(tiny_network().localise(squares), abs=1e-4)
+    assert got == pytest.approx(tiny_network(model).localise(squares), abs=1e-4)
     assert got.std() > 0
+
+
+def test_a_network_from_tensorflow_pads_within_its_convolutions(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "model.onnx", FINER, layout="squares")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(tmp_path / "model.onnx", options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+    assert "Pad" not in {node.op_type for node in nodes}
+    pads = [list(item.ints) for node in nodes for item in node.attribute if item.name == "pads"]
+    assert [0, 0, 1, 1] in pads
+    assert [1, 1, 2, 2] in pads
 
 
 def test_a_class_activation_map_adds_up_to_the_logit(tmp_path: Path) -> None:

@@ -207,6 +207,16 @@ def test_finer_maps_come_behind_the_last_ones_and_the_trunks_own_logit_does_not_
     assert hybrid.localise(features).shape == (2, 1, 8, 8)
 
 
+@pytest.mark.parametrize("head", ["pooled", "both"])
+def test_reading_at_once_gives_the_same_as_step_by_step(head: str) -> None:
+    hybrid, images = _pyramid(head=head), torch.randn(2, 1, 64, 64)
+    features = hybrid.features(images)
+    logit, embedding, cells = hybrid.read(images)
+    torch.testing.assert_close(logit, hybrid.classify(features))
+    torch.testing.assert_close(embedding, hybrid.embedding(features))
+    torch.testing.assert_close(cells, hybrid.localise(features))
+
+
 def test_with_finer_maps_class_activation_maps_stay_exact_and_the_embedding_is_the_trunks() -> None:
     hybrid = _pyramid()
     features = hybrid.features(torch.randn(2, 1, 64, 64))
@@ -223,7 +233,7 @@ def test_each_finer_place_draws_its_own_part_of_the_map() -> None:
     fine = torch.zeros(1, 3, 12, 12)
     fine[0, :, 9, 2] = 50
     last = torch.zeros(1, 4, 6, 6)
-    drawn = [head(torch.cat([last, nn.functional.pixel_unshuffle(item, 2)], dim=1)) for item in (0 * fine, fine)]
+    drawn = [head(last, item) for item in (0 * fine, fine)]
     rows, columns = ((drawn[1] - drawn[0]).abs()[0, 0] > 1e-6).nonzero().unbind(1)
     assert drawn[0].shape == (1, 1, 24, 24)
     assert (rows.min().item(), rows.max().item()) == (16, 21)

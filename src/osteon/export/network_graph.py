@@ -10,6 +10,7 @@ from typing import Literal
 
 import onnx
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from osteon.export.preprocess_graph import OPSET
@@ -79,6 +80,7 @@ class Outputs(nn.Module):
         super().__init__()
         self.network: Network = copy.deepcopy(trained.network).to(memory_format=torch.contiguous_format)
         _drop_idle(self.network)
+        _settle_padding(self.network)
         preprocess = trained.preprocess
         assert preprocess.mean is not None
         assert preprocess.sd is not None
@@ -95,23 +97,65 @@ class Outputs(nn.Module):
     def forward(self, grey: Tensor) -> tuple[Tensor, ...]:
         """Return logit (n,), embedding (n, d) and the map (n, h, w), if any, of grey values (n, 1, size, size)."""
         images = ((grey - self.mean) / self.sd).expand(-1, self.channels, -1, -1)
+        if self.map == "learnt":
+            assert isinstance(self.network, LocalisingNetwork)
+            logit, embedding, cells = self.network.read(images)
+            return logit, embedding, torch.sigmoid(cells).squeeze(1)
         features = self.network.features(images)
         logit = self.network.classify(features)
         embedding = self.network.embedding(features)
         if self.map is None:
             return logit, embedding
-        return logit, embedding, self._map(features, logit)
+        return logit, embedding, self._class_activation(features, logit)
 
-    def _map(self, features: Tensor, logit: Tensor) -> Tensor:
-        if self.map == "learnt":
-            assert isinstance(self.network, LocalisingNetwork)
-            return torch.sigmoid(self.network.localise(features)).squeeze(1)
+    def _class_activation(self, features: Tensor, logit: Tensor) -> Tensor:
         weights = self.network.class_weights()
         assert weights is not None
         evidence = (features * weights[:, None, None]).sum(dim=1, keepdim=True)
         bias = logit[:, None, None, None] - evidence.mean(dim=(2, 3), keepdim=True)
         cells: Tensor = self.straighten(evidence + bias)
         return torch.sigmoid(cells).squeeze(1)
+
+
+def _settle_padding(network: Network) -> None:
+    """Let convolutions that pad by the size of what they see (TensorFlow's) pad by what it is here.
+
+    A runtime can then join the padding to the convolution; a network answers about a sixth faster.
+    """
+    seen: dict[str, tuple[int, int]] = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0].shape[2:]}))
+        for name, layer in network.named_modules()
+        if isinstance(layer, Conv2dSame)
+    ]
+    with torch.inference_mode():
+        network.features(torch.zeros(1, network.in_channels, network.input_size, network.input_size))
+    for hook in hooks:
+        hook.remove()
+    for name, sides in seen.items():
+        parent, _, last = name.rpartition(".")
+        setattr(network.get_submodule(parent), last, _settled(network.get_submodule(name), sides))
+
+
+def _settled(layer: nn.Module, sides: tuple[int, int]) -> nn.Module:
+    assert isinstance(layer, Conv2dSame)
+    around = []
+    for axis in (1, 0):
+        kernel, stride, dilation = layer.kernel_size[axis], layer.stride[axis], layer.dilation[axis]
+        total = max((-(-sides[axis] // stride) - 1) * stride + (kernel - 1) * dilation + 1 - sides[axis], 0)
+        around += [total // 2, total - total // 2]
+    plain = nn.Conv2d(
+        layer.in_channels,
+        layer.out_channels,
+        (layer.kernel_size[0], layer.kernel_size[1]),
+        (layer.stride[0], layer.stride[1]),
+        0,
+        (layer.dilation[0], layer.dilation[1]),
+        layer.groups,
+        bias=layer.bias is not None,
+    )
+    plain.weight, plain.bias = layer.weight, layer.bias
+    return nn.Sequential(nn.ZeroPad2d((around[0], around[1], around[2], around[3])), plain)
 
 
 def _drop_idle(network: nn.Module) -> None:

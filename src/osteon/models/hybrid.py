@@ -41,6 +41,11 @@ class LocalisingNetwork(Network):
     def localise(self, features: Tensor) -> Tensor:
         """Turn feature maps (N, C, h, w) into logits (N, 1, H, W) of every cell's showing the positive class."""
 
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits (N,), embeddings (N, D) and the map's logits (N, 1, H, W) of standardised images."""
+        features = self.features(images)
+        return self.classify(features), self.embedding(features), self.localise(features)
+
 
 class Hybrid(LocalisingNetwork):
     """A trunk (any registered network) with two heads: its own classification head, and one that draws a map.
@@ -134,7 +139,7 @@ class Hybrid(LocalisingNetwork):
 
     def embedding(self, features: Tensor) -> Tensor:
         """Return the mean over each of the trunk's last feature maps (N, C); finer maps are left out."""
-        return self.trunk.embedding(features[:, : self.channels])
+        return self.trunk.embedding(self._parts(features)[0])
 
     def load_default_weights(self) -> None:
         """Load the pretrained weights that the trunk comes with."""
@@ -154,15 +159,31 @@ class Hybrid(LocalisingNetwork):
 
     def localise(self, features: Tensor) -> Tensor:
         """Turn feature maps (N, C, h, w) into the map's logits (N, 1, ``detail`` · h, ``detail`` · w)."""
-        cells: Tensor = self.straighten(self.mapper(features))
+        cells: Tensor = self.straighten(self.mapper(*self._parts(features)))
         return cells
 
     def classify(self, features: Tensor) -> Tensor:
         """Turn feature maps (N, C, h, w) into logits (N,)."""
-        if self.pool is None:
-            return self.trunk.classify(features[:, : self.channels])
-        pooled: Tensor = self.pool(self.localise(features))
-        return pooled if self.head == "map" else self.trunk.classify(features[:, : self.channels]) + pooled
+        last, _ = self._parts(features)
+        return self._logit(last, self.localise(features) if self.pool is not None else None)
+
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, embeddings and the map's logits without joining finer maps to the last ones in between."""
+        fine, last = self.trunk.pyramid(images) if self.finer else (None, self.trunk.features(images))
+        cells: Tensor = self.straighten(self.mapper(last, fine))
+        return self._logit(last, cells), self.trunk.embedding(last), cells
+
+    def _parts(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the last maps, and the finer ones if there are any."""
+        if not self.finer:
+            return features, None
+        return features[:, : self.channels], functional.pixel_shuffle(features[:, self.channels :], 2)
+
+    def _logit(self, last: Tensor, cells: Tensor | None) -> Tensor:
+        if self.pool is None or cells is None:
+            return self.trunk.classify(last)
+        pooled: Tensor = self.pool(cells)
+        return pooled if self.head == "map" else self.trunk.classify(last) + pooled
 
 
 class MapHead(nn.Module):
@@ -172,12 +193,11 @@ class MapHead(nn.Module):
         channels: Of the last feature maps.
         hidden: Channels within.
         detail: Cells of the map along each side of a place of the last feature maps.
-        finer: Channels of the maps twice as fine that follow the last ones; 0: there are none.
+        finer: Channels of the maps twice as fine; 0: there are none.
     """
 
     def __init__(self, channels: int, hidden: int, detail: int, finer: int = 0) -> None:
         super().__init__()
-        self.channels = channels
         self.detail = detail // 2 if finer else detail
         self.reduce = nn.Conv2d(channels, hidden, 1)
         self.refine = nn.Conv2d(finer, hidden, 1, bias=False) if finer else None
@@ -190,17 +210,13 @@ class MapHead(nn.Module):
             if layer.bias is not None:
                 nn.init.constant_(layer.bias, bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return (N, 1, ``detail`` · h, ``detail`` · w) for (N, C, h, w)."""
-        hidden = functional.relu(self.look(functional.relu(self._joined(features))))
+    def forward(self, last: Tensor, fine: Tensor | None = None) -> Tensor:
+        """Return (N, 1, ``detail`` · h, ``detail`` · w) for (N, C, h, w) and finer maps (N, B, 2h, 2w)."""
+        joined: Tensor = self.reduce(last)
+        if self.refine is not None:
+            joined = self.refine(fine) + functional.interpolate(joined, scale_factor=2.0, mode="nearest")
+        hidden = functional.relu(self.look(functional.relu(joined)))
         return functional.pixel_shuffle(self.draw(hidden), self.detail)
-
-    def _joined(self, features: Tensor) -> Tensor:
-        reduced: Tensor = self.reduce(features[:, : self.channels])
-        if self.refine is None:
-            return reduced
-        fine: Tensor = self.refine(functional.pixel_shuffle(features[:, self.channels :], 2))
-        return fine + functional.interpolate(reduced, scale_factor=2.0, mode="nearest")
 
 
 class Straighten(nn.Module):
