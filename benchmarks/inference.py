@@ -118,15 +118,13 @@ def _eager(options: argparse.Namespace) -> dict[str, float]:
     """The same network in torch, fp32, channels last, one thread: the network alone."""
     import torch
 
-    from osteon.config import ModelSettings, PreprocessSettings, StoreSettings
+    from osteon.config import PreprocessSettings, StoreSettings, load_settings
     from osteon.models.factory import create
     from osteon.models.hybrid import LocalisingNetwork
 
     torch.set_num_threads(1)
     card = Predictor(options.model, runtime="onnxruntime", gate=False).card
-    model = ModelSettings(
-        name="hybrid", options={"trunk": "timm/tf_efficientnet_lite0", "head": "both"}, weights="none"
-    )
+    model = load_settings("fracture").model.model_copy(update={"weights": "none"})
     network = create(model, PreprocessSettings(), StoreSettings(size=card.input.size)).eval()
     assert isinstance(network, LocalisingNetwork)
     network = network.to(memory_format=torch.channels_last)
@@ -134,9 +132,7 @@ def _eager(options: argparse.Namespace) -> dict[str, float]:
 
     def ask() -> None:
         with torch.inference_mode():
-            features = network.features(images)
-            network.classify(features)
-            network.localise(features)
+            network.read(images)
 
     ask()
     return {"network": _timed(ask, options.repeats)}

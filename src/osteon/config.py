@@ -153,7 +153,10 @@ class TrainingSettings(Settings):
         "none",
         description="weights of the loss: balanced by class, or by class within each region as MURA's baseline",
     )
-    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    sampling: Literal["shuffle", "balanced"] = Field(
+        "shuffle",
+        description="balanced: both classes equally often; the probabilities still go by how common they are",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, which are then evaluated")
     gradient_clip: float | None = Field(None, gt=0)
