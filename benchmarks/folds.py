@@ -3,7 +3,8 @@
     python benchmarks/folds.py runs/plain runs/fracture/folds
 
 Each argument is a folder of ``osteon train --folds``. Temperatures and thresholds (highest kappa) are fitted on the
-other folds, as for a model file's card. Intervals and tests resample whole groups; the difference is second minus first.
+other folds, as for a model file's card. Intervals and tests resample whole groups; the difference is the second's
+minus the first's.
 """
 
 from __future__ import annotations
