@@ -11,7 +11,7 @@ import pytest
 
 from makers.model_files import HYBRID
 from makers.tiny import SMALL, write_class_folders
-from osteon.config import RunSettings, load_settings
+from osteon.config import ModelSettings, RunSettings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
 from osteon.export.card_page import write_card
@@ -94,6 +94,13 @@ def test_folds_calibrate_a_network_that_was_taught_on_everything(data: Path, tmp
     assert made.card.metrics["all images"]["auc"].n == 160
     with pytest.raises(InputError, match="no folds"):
         export_run(everything.path, tmp_path / "model.onnx", calibration=tmp_path / "all")
+    small = export_run(
+        everything.path, tmp_path / "small.onnx", calibration=tmp_path / "folds", precision="int8", force=True
+    )
+    assert small.reduced is not None
+    assert small.reduced.held_out
+    assert small.reduced.images == 80
+    assert "a network of the cross-validation" in small.card.notes[-1]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
@@ -153,6 +160,21 @@ def test_quantising_keeps_a_hybrids_map(tmp_path: Path) -> None:
     )
     assert a[1].shape == b[1].shape
     assert np.abs(a[1] - b[1]).max() < 0.05
+
+
+def test_int8_leaves_the_first_and_the_last_layers_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    from makers.model_files import tiny_network
+    from osteon.export.network_graph import network_graph
+
+    options = {"trunk": "timm/tf_efficientnet_lite0", "head": "both", "hidden": 8}
+    graph = network_graph(tiny_network(ModelSettings(name="hybrid", options=options, weights="none")))
+    squares = np.random.default_rng(0).integers(0, 256, (4, 64, 64)).astype(np.uint8)
+    nodes = to_int8(graph.model, squares).graph.node
+    made = {name: node.op_type for node in nodes for name in node.output}
+    whole = [made.get(node.input[1]) == "DequantizeLinear" for node in nodes if node.op_type == "Conv"]
+    assert len(whole) == 49 + 3
+    assert whole == [False] * 10 + [True] * 39 + [False] * 3
+    assert capsys.readouterr().out == ""
 
 
 def test_other_methods_and_unknown_points_are_refused(run: RunFolder, data: Path, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class Reduced:
     Attributes:
         images: On how many images it was looked at.
         held_out: Whether the network had not been taught on them.
+        stand_in: Whether it was looked at with a network of the cross-validation, as the model's own holds nothing out.
         auc_before: Of the fp32 model.
         auc_after: Of the smaller one.
         agreement: Share of images of which both make the same call.
@@ -83,6 +84,7 @@ class Reduced:
     auc_after: float
     agreement: float
     largest: float
+    stand_in: bool = False
 
     @property
     def lost(self) -> float:
@@ -92,9 +94,10 @@ class Reduced:
     def text(self) -> str:
         """Return the figures in a sentence."""
         kind = "held-out" if self.held_out else "training"
+        whose = "a network of the cross-validation, made smaller alike: " if self.stand_in else ""
         return (
-            f"on {self.images} {kind} images its AUC is {self.auc_after:.4f} against {self.auc_before:.4f} in fp32, "
-            f"{100 * self.agreement:.1f} % of the calls agree, and probabilities differ by at most {self.largest:.3f}"
+            f"{whose}on {self.images} {kind} images its AUC is {self.auc_after:.4f} against {self.auc_before:.4f} "
+            f"in fp32, {100 * self.agreement:.1f} % of the calls agree, and probabilities differ by at most {self.largest:.3f}"
         )
 
 
@@ -167,8 +170,11 @@ def export_run(
     model = _assembled(graph, settings, layout, fitted.temperature)
     reduced = None
     if precision != "fp32":
-        smaller = _reduced(graph, precision, _images(store, catalogue, "train", CALIBRATION_IMAGES)[0])
-        reduced = _compare(graph, smaller, settings, fitted, store, catalogue)
+        smaller = _reduced(graph, precision, store, catalogue)
+        subject = _Subject(graph, smaller, settings, store, catalogue)
+        if calibration is not None and not subject.held_out:
+            subject = _fold_subject(Path(calibration), precision)
+        reduced = _compare(subject, fitted)
         note(f"{precision}: {reduced.text()}")
         if reduced.lost > LOST_AUC and not force:
             raise SettingsError(
@@ -190,9 +196,40 @@ def _assembled(graph: NetworkGraph, settings: RunSettings, layout: str, temperat
     return assemble(graph, size=store.size, fit=store.fit, layout=layout, temperature=temperature)
 
 
-def _reduced(graph: NetworkGraph, precision: Precision, squares: NDArray[np.uint8]) -> NetworkGraph:
-    model = to_fp16(graph.model) if precision == "fp16" else to_int8(graph.model, squares)
+def _reduced(graph: NetworkGraph, precision: Precision, store: ImageStore, catalogue: Catalogue) -> NetworkGraph:
+    if precision == "fp16":
+        model = to_fp16(graph.model)
+    else:
+        model = to_int8(graph.model, _images(store, catalogue, "train", CALIBRATION_IMAGES)[0])
     return NetworkGraph(model, graph.embedding, graph.map, graph.cells)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A network before and after it was reduced, and its images."""
+
+    graph: NetworkGraph
+    smaller: NetworkGraph
+    settings: RunSettings
+    store: ImageStore
+    catalogue: Catalogue
+    stand_in: bool = False
+
+    @property
+    def held_out(self) -> bool:
+        return not self.catalogue.in_split("test").empty
+
+
+def _fold_subject(folds: Path, precision: Precision) -> _Subject:
+    """Reduce the network of the first fold alike: it holds images out, where the model's own was taught on all."""
+    folder = RunFolder.open(min(folds.glob("fold-*")))
+    trained = load_run(folder)
+    assert isinstance(trained, TrainedNetwork)
+    catalogue, settings = Catalogue.read(folder.split), trained.settings
+    store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
+    graph = network_graph(trained)
+    smaller = _reduced(graph, precision, store, catalogue)
+    return _Subject(graph, smaller, settings, store, catalogue, stand_in=True)
 
 
 def _images(
@@ -206,25 +243,19 @@ def _images(
     return np.asarray(pixels), images["label"].to_numpy(dtype=float)
 
 
-def _compare(
-    graph: NetworkGraph,
-    smaller: NetworkGraph,
-    settings: RunSettings,
-    fitted: Fitted,
-    store: ImageStore,
-    catalogue: Catalogue,
-) -> Reduced:
+def _compare(subject: _Subject, fitted: Fitted) -> Reduced:
     """Score the same images with both networks; held-out ones where there are any."""
-    held_out = not catalogue.in_split("test").empty
-    squares, labels = _images(store, catalogue, "test" if held_out else "train", CHECKED_IMAGES)
+    split = "test" if subject.held_out else "train"
+    squares, labels = _images(subject.store, subject.catalogue, split, CHECKED_IMAGES)
     before, after = (
-        _run(_assembled(item, settings, "squares", fitted.temperature), squares)["probability"]
-        for item in (graph, smaller)
+        _run(_assembled(item, subject.settings, "squares", fitted.temperature), squares)["probability"]
+        for item in (subject.graph, subject.smaller)
     )
     threshold = fitted.thresholds["kappa"]
     return Reduced(
         images=len(labels),
-        held_out=held_out,
+        held_out=subject.held_out,
+        stand_in=subject.stand_in,
         auc_before=roc_auc(labels, before),
         auc_after=roc_auc(labels, after),
         agreement=float(np.mean((before >= threshold) == (after >= threshold))),
