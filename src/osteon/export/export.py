@@ -96,8 +96,9 @@ class Reduced:
         kind = "held-out" if self.held_out else "training"
         whose = "a network of the cross-validation, made smaller alike: " if self.stand_in else ""
         return (
-            f"{whose}on {self.images} {kind} images its AUC is {self.auc_after:.4f} against {self.auc_before:.4f} "
-            f"in fp32, {100 * self.agreement:.1f} % of the calls agree, and probabilities differ by at most {self.largest:.3f}"
+            f"{whose}on {self.images} {kind} images its AUC is {self.auc_after:.4f} "
+            f"against {self.auc_before:.4f} in fp32, {100 * self.agreement:.1f} % of the calls agree, "
+            f"and probabilities differ by at most {self.largest:.3f}"
         )
 
 
