@@ -16,7 +16,7 @@ SETS = {
     "cross_validation": "cross-validated images, each threshold chosen without its fold",
 }
 POINT_WORDS = {
-    "kappa": "highest agreement with the labels (Cohen's kappa)",
+    "kappa": "highest agreement with the labels (Cohen's kappa), averaged over resamples",
     "youden": "highest sensitivity + specificity",
     "sensitive": "sensitivity of at least 0.95 where chosen",
 }

@@ -8,7 +8,7 @@ each fold, they are fitted on the other folds alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,10 +22,11 @@ from osteon.errors import InputError
 from osteon.evaluation.predictions import read_predictions
 from osteon.evaluation.thresholds import sensitivity_threshold, youden_threshold
 from osteon.run import RunFolder
+from osteon.statistics.bootstrap import resampled_weights, weighted_rank_counts
 from osteon.statistics.conformal import Sets, class_quantiles
 from osteon.statistics.estimates import Cases, estimate_metrics
 from osteon.statistics.intervals import Estimate
-from osteon.statistics.metrics import rank_counts
+from osteon.statistics.metrics import descending
 from osteon.statistics.temperature import fit_temperature, isotonic, scaled, to_logits
 
 Kind = Literal["run", "cross_validation"]
@@ -34,6 +35,9 @@ Vector = NDArray[np.float64]
 RATES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 POINTS = ("kappa", "youden", "sensitive")
 SENSITIVE = 0.95
+RESAMPLES = 500
+"""Resamples in which the best threshold is taken before it is averaged."""
+
 ENOUGH = 60
 """Images of each class that a region needs for quantiles of its own: fewer make the rarest error rates unreachable."""
 
@@ -129,7 +133,7 @@ def fit_rows(rows: pd.DataFrame) -> Fitted:
     temperature = fit_temperature(labels, logits)
     p = scaled(logits, temperature)
     thresholds = {
-        "kappa": kappa_threshold(labels, p),
+        "kappa": kappa_threshold(labels, p, rows["group"].to_numpy()),
         "youden": youden_threshold(labels, p),
         "sensitive": sensitivity_threshold(labels, p, SENSITIVE),
     }
@@ -141,19 +145,38 @@ def fit_rows(rows: pd.DataFrame) -> Fitted:
     return Fitted(temperature, thresholds, quantiles, sizes)
 
 
-def kappa_threshold(labels: Vector, probabilities: Vector) -> float:
-    """Return the threshold of highest Cohen's kappa, midway between two probabilities that occur."""
-    counts = rank_counts(labels, probabilities)
+def kappa_threshold(labels: Vector, probabilities: Vector, groups: NDArray[np.intp] | None = None) -> float:
+    """Return the threshold of highest Cohen's kappa, midway between two probabilities that occur.
+
+    Kappa hardly changes over a wide range, so that the best threshold of one sample is mostly chance. So it is taken in
+    resamples of whole groups, and averaged (bagging, Breiman 1996).
+
+    Args:
+        labels: 0 or 1, shape ``(n,)``.
+        probabilities: 0-1, shape ``(n,)``.
+        groups: Number of each case's group, shape ``(n,)``; None: the sample's own best threshold, not averaged.
+    """
+    order, last = descending(probabilities)
+    values = probabilities[order][last]
+    middles = (values + np.append(values[1:], 0.0)) / 2
+    weights: Iterable[NDArray[np.float32]] = [np.ones((1, len(labels)), dtype=np.float32)]
+    if groups is not None:
+        numbers = np.unique(groups, return_inverse=True)[1]
+        weights = resampled_weights(numbers[order], RESAMPLES, seed=0)
+    best = [_kappas(labels[order], last, block).argmax(axis=1) for block in weights]
+    return float(middles[np.concatenate(best)].mean())
+
+
+def _kappas(labels: Vector, last: NDArray[np.intp], weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return Cohen's kappa at each distinct score, falling, in every resample: shape ``(r, k)``."""
+    counts = weighted_rank_counts(labels, last, weights)
     tp, fp = np.asarray(counts.tp, dtype=float), np.asarray(counts.fp, dtype=float)
-    n, positives = len(labels), float(np.sum(labels))
+    n = weights.sum(axis=1, keepdims=True, dtype=float)
+    positives = (weights * labels).sum(axis=1, keepdims=True, dtype=float)
     agreed = (tp + (n - positives - fp)) / n
     chance = ((tp + fp) * positives + (n - tp - fp) * (n - positives)) / n**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        kappa = np.where(chance < 1, (agreed - chance) / (1 - chance), 0.0)
-    values = np.unique(probabilities)[::-1]
-    best = int(np.argmax(kappa[-len(values) :]))
-    below = values[best + 1] if best + 1 < len(values) else 0.0
-    return float((values[best] + below) / 2)
+        return np.where(chance < 1, (agreed - chance) / (1 - chance), 0.0)
 
 
 @dataclass(frozen=True)
