@@ -201,8 +201,8 @@ def make_body(architecture: str, size: int, classes: int = 0, drop_path: float =
             where="model.name",
             hint=f"{guess}timm.list_models() names all {len(timm.list_models())}",
         )
-    options = _options(architecture, size) | ({"drop_path_rate": drop_path} if drop_path else {})
     try:
+        options = _options(architecture, size) | ({"drop_path_rate": drop_path} if drop_path else {})
         body: nn.Module = timm.create_model(architecture, num_classes=classes, **options)
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         raise SettingsError(f"timm cannot make {architecture!r}: {error}", where="model.name") from error
