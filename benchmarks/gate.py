@@ -92,7 +92,8 @@ def changed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def polar_pair(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     grey = gate_pixels.stretched(gate_pixels.small_copy(pixels))
-    return *gate_pixels.polar_statistics(grey), gate_pixels.texture_statistics(grey)
+    gradients = gate_pixels.Gradients.of(grey)
+    return *gate_pixels.polar_statistics(grey, gradients), gate_pixels.texture_statistics(grey, gradients)
 
 
 def pairs(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

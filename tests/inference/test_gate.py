@@ -9,7 +9,16 @@ from makers.non_radiographs import KINDS, make
 from osteon.data.images import read_image
 from osteon.inference.gate import PixelGate, colourfulness
 from osteon.inference.gate_looks import _WORDS
-from osteon.inference.gate_pixels import POLAR, TEXTURE, polar_statistics, small_copy, stretched, texture_statistics
+from osteon.inference.gate_pixels import (
+    POLAR,
+    TEXTURE,
+    Gradients,
+    polar_statistics,
+    quantiles,
+    small_copy,
+    stretched,
+    texture_statistics,
+)
 
 GATE = PixelGate()
 
@@ -124,10 +133,18 @@ def test_every_statistic_has_its_words() -> None:
 
 def test_statistics_of_the_inverse_are_those_of_the_inverted_picture() -> None:
     grey = stretched(small_copy(_limb()))
-    upright, inverted = polar_statistics(grey)
-    again, back = polar_statistics(1 - grey)
+    upright, inverted = polar_statistics(grey, Gradients.of(grey))
+    again, back = polar_statistics(1 - grey, Gradients.of(1 - grey))
     others = [index for index, name in enumerate(POLAR) if name != "flat_level"]  # which rounding decides among ties
     np.testing.assert_allclose(inverted[others], again[others], atol=1e-4)
     np.testing.assert_allclose(back[others], upright[others], atol=1e-4)
     assert not np.allclose(upright, inverted, atol=0.1)
-    np.testing.assert_allclose(texture_statistics(1 - grey), texture_statistics(grey), atol=0.05)
+    textures = [texture_statistics(each, Gradients.of(each)) for each in (grey, 1 - grey)]
+    np.testing.assert_allclose(*textures, atol=0.05)
+
+
+def test_quantiles_are_numpys(rng: np.random.Generator) -> None:
+    for shape in ((1, 1), (2, 3), (40, 33)):
+        values = rng.normal(size=shape).astype(np.float32)
+        shares = (0.0, 0.005, 0.3, 0.5, 0.8, 0.995, 1.0)
+        np.testing.assert_allclose(quantiles(values, *shares), np.quantile(values, shares), rtol=1e-6, atol=1e-7)

@@ -14,7 +14,16 @@ from osteon.data.colour import colourfulness as colourfulness
 from osteon.data.flags import Flag, Gravity
 from osteon.data.images import Pixels
 from osteon.inference.gate_embedding import EmbeddingGate as EmbeddingGate
-from osteon.inference.gate_pixels import Grey, Vector, polar_statistics, small_copy, stretched, texture_statistics
+from osteon.inference.gate_pixels import (
+    Gradients,
+    Grey,
+    Vector,
+    extremes,
+    polar_statistics,
+    small_copy,
+    stretched,
+    texture_statistics,
+)
 from osteon.inference.gate_statistics import LOOKS, POLARITY
 
 SHORTEST_SIDE = 64
@@ -62,9 +71,10 @@ class PixelGate:
         if shape := _shape_flags(pixels):
             return GateResult(shape, inverted=False)
         copy = small_copy(pixels)
-        if exposure := _exposure_flags(copy, _top(pixels)):
+        ends = extremes(copy)
+        if exposure := _exposure_flags(copy, ends, _top(pixels)):
             return GateResult(exposure, inverted=False)
-        grey = stretched(copy)
+        grey = stretched(copy, ends)
         inverted, statistics = canonical_statistics(grey)
         colour, looks = _colour_flags(colourfulness), _look_flags(statistics)
         flags = tuple(sorted(colour + looks, key=lambda flag: flag.severity != "reject"))
@@ -77,9 +87,10 @@ def canonical_statistics(grey: Grey) -> tuple[bool, Vector]:
     Args:
         grey: From :func:`osteon.inference.gate_pixels.stretched`.
     """
-    upright, inverted = polar_statistics(grey)
+    gradients = Gradients.of(grey)
+    upright, inverted = polar_statistics(grey, gradients)
     is_inverted = float((upright - inverted) @ POLARITY) < 0.0
-    return is_inverted, np.concatenate([inverted if is_inverted else upright, texture_statistics(grey)])
+    return is_inverted, np.concatenate([inverted if is_inverted else upright, texture_statistics(grey, gradients)])
 
 
 def _shape_flags(pixels: Pixels) -> tuple[Flag, ...]:
@@ -102,10 +113,10 @@ def _top(pixels: Pixels) -> float:
     return float(next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if maximum < 2**bits))
 
 
-def _exposure_flags(copy: Grey, top: float) -> tuple[Flag, ...]:
-    low, high = np.percentile(copy, (0.5, 99.5)) / top
-    if high - low < LEAST_RANGE:
-        return (Flag("blank", "reject", f"shows nothing: its greys differ by {100 * (high - low):.1f} % of the scale"),)
+def _exposure_flags(copy: Grey, ends: tuple[float, float], top: float) -> tuple[Flag, ...]:
+    span = (ends[1] - ends[0]) / top
+    if span < LEAST_RANGE:
+        return (Flag("blank", "reject", f"shows nothing: its greys differ by {100 * span:.1f} % of the scale"),)
     white, black = float((copy >= 0.98 * top).mean()), float((copy <= 0.02 * top).mean())
     if white > MOST_WHITE:
         return (Flag("saturated", "reject", f"{100 * white:.0f} % of it is white"),)
