@@ -107,6 +107,7 @@ class AugmentSettings(Settings):
     gamma: tuple[float, float] = Field((1.0, 1.0), description="exponent on grey values in 0-1, log-uniform")
     noise: float = Field(0.0, ge=0, le=64, description="standard deviation of added noise, up to, on 0-255")
     erase: float = Field(0.0, ge=0, le=1, description="probability of one erased rectangle")
+    cutmix: float = Field(0.0, ge=0, le=1, description="probability of a patch of another image; labels go by outlines")
     fill: Literal["zero", "nearest"] = Field("zero", description="grey values from outside the image")
 
 
@@ -168,6 +169,10 @@ class TrainingSettings(Settings):
     mask_weight: float = Field(
         0.0, ge=0, description="weight of the loss on masks or boxes, for networks that localise; 0: off"
     )
+    teachers: tuple[str, ...] = Field(
+        (), description="run folders, or folders of the same folds, of trained networks that this one imitates"
+    )
+    teacher_weight: float = Field(0.5, ge=0, le=1, description="the teachers' share of the loss on the logit")
     select: Metric | Literal["last"] = Field("auc", description="validation metric that chooses the checkpoint")
     early_stopping: EarlyStopping | None = None
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="auto: bf16 where it is fast")

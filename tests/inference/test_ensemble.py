@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,11 @@ from sklearn.linear_model import LogisticRegression
 from osteon.config import load_settings
 from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError, SettingsError
+from osteon.evaluation.lineage import ancestors
 from osteon.evaluation.predictions import read_predictions
 from osteon.inference.aggregation import expit, logit
 from osteon.inference.ensemble import HOWS, combined_predictions, combiner_from_dict, fit_combiner, make_ensemble
-from osteon.inference.members import Member, ancestors, make_panel, read_members
+from osteon.inference.members import Member, make_panel, read_members
 from osteon.inference.stacking import fit_nonnegative, grouped_folds
 from osteon.run import RunFolder
 from osteon.statistics.metrics import roc_auc
@@ -233,7 +235,7 @@ def test_members_must_be_of_the_same_images_labels_and_split() -> None:
     assert len(fewer.predictions) == 6
 
 
-def run(folder: Path, rows: pd.DataFrame, train: list[str], **settings: str) -> Path:
+def run(folder: Path, rows: pd.DataFrame, train: list[str], **settings: Any) -> Path:
     """A run folder with predictions, whose training images are named."""
     made = RunFolder.create(folder, load_settings(None, settings))
     rows.to_csv(made.predictions, index=False)
@@ -271,6 +273,16 @@ def test_leaks_are_seen_through_the_weights_a_run_started_from(tmp_path: Path) -
     assert [item.path for item in ancestors(RunFolder(second))] == [second, first]
     with pytest.raises(InputError, match=r"has learnt, from .*first, from 1 images of the ensemble's test set"):
         make_ensemble(read_members([clean, second]))
+
+
+def test_leaks_are_seen_through_the_teachers_of_a_run(tmp_path: Path) -> None:
+    clean = run(tmp_path / "clean", A, ["x0"])
+    teacher = run(tmp_path / "folds" / "fold-1", B, ["t0"])
+    folds = {"training.teachers": [str(tmp_path / "folds")], "split.folds": 3, "split.fold": 1}
+    pupil = run(tmp_path / "pupil", B, ["x0"], **folds)
+    assert [item.path for item in ancestors(RunFolder(pupil))] == [pupil, teacher]
+    with pytest.raises(InputError, match=r"has learnt, from .*fold-1, from 1 images of the ensemble's test set"):
+        make_ensemble(read_members([clean, pupil]))
 
 
 def test_what_is_written_says_what_it_is_made_of(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from osteon.config import load_settings
 from osteon.data.catalogue import Catalogue
-from osteon.errors import InputError, OsteonError, SettingsError
+from osteon.errors import InputError, SettingsError
+from osteon.evaluation.lineage import ancestors
 from osteon.evaluation.predictions import COLUMNS, check_predictions
 from osteon.evaluation.sources import Source, read_models
 from osteon.inference.aggregation import Vector
@@ -22,7 +22,6 @@ from osteon.run import RunFolder
 
 ROWS = (*(name for name in COLUMNS if name != "probability"), "view")
 HELD_OUT = ("valid", "test")
-_ABOVE = 2  # a checkpoint lies in RUN/checkpoints/
 
 
 @dataclass(frozen=True)
@@ -190,26 +189,6 @@ def _refuse_leaks(member: Member, rows: pd.DataFrame) -> None:
                         where=member.name,
                         hint="Train the members with the same split (split.method, split.seed, data.neighbours)",
                     )
-
-
-def ancestors(run: RunFolder | None) -> list[RunFolder]:
-    """Return a run and, before it, the runs whose weights it started from, as far as they can be found."""
-    found: list[RunFolder] = []
-    while run is not None and all(run.path != item.path for item in found):
-        found.append(run)
-        run = _started_from(run)
-    return found
-
-
-def _started_from(run: RunFolder) -> RunFolder | None:
-    try:
-        weights = Path(load_settings(run.config).model.weights)
-    except OsteonError:
-        return None
-    for folder in (weights, *weights.parents[:_ABOVE]):
-        if (folder / "config.yaml").is_file():
-            return RunFolder(folder)
-    return None
 
 
 def _training_images(run: RunFolder) -> pd.DataFrame | None:

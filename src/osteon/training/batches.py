@@ -29,6 +29,7 @@ class Batch(TypedDict):
         seed: Seed of the batch's augmentation.
         masks: Where images show what their label means, uint8 of 0 and 1, shape ``(n, 1, size, size)``.
         mask_known: Whether that is known, bool, shape ``(n,)``.
+        taught: Probability of the positive class that teachers give, float32, shape ``(n,)``.
     """
 
     images: torch.Tensor
@@ -38,6 +39,7 @@ class Batch(TypedDict):
     seed: int
     masks: NotRequired[torch.Tensor]
     mask_known: NotRequired[torch.Tensor]
+    taught: NotRequired[torch.Tensor]
 
 
 @dataclass(frozen=True)

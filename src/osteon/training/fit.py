@@ -26,7 +26,7 @@ from osteon.run import RunFolder
 from osteon.training.batches import EpochSampler, OrderedSampler, Sample, loader
 from osteon.training.callbacks import SMALLER_IS_BETTER, Checkpoints, History
 from osteon.training.freezing import Freezing, check_stages
-from osteon.training.module import Classifier
+from osteon.training.module import Classifier, Teach
 
 QUIET = ("lightning.pytorch", "lightning.fabric", "lightning")
 
@@ -59,6 +59,7 @@ def fit(
     *,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
+    teachers: Teach | None = None,
 ) -> Fit:
     """Fit a network, keeping history and checkpoints in the run folder.
 
@@ -70,6 +71,7 @@ def fit(
         folder: Where history, checkpoints and logs are written.
         resume: Go on after the last whole epoch, where there is one.
         callbacks: Further watchers, e.g. a progress bar.
+        teachers: Give what the network also learns to imitate, as :class:`~osteon.training.distillation.Teachers` does.
 
     Raises:
         InputError: The checkpoint to resume from cannot be read.
@@ -97,7 +99,7 @@ def fit(
         speed_up_depthwise(network)
     if settings.training.compile:
         network.compile()
-    module = Classifier(network, settings, len(sampler), sampler.prior_shift)
+    module = Classifier(network, settings, len(sampler), sampler.prior_shift, teachers)
     source = _resumable(checkpoints.last) if resume else None
     _run(trainer, module, loader(train, sampler), held_out, source)
     return Fit(

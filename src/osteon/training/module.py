@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch.nn import functional
 
 from osteon.config import RunSettings
 from osteon.models.network import Network
@@ -17,8 +18,11 @@ from osteon.statistics import metrics
 from osteon.training.batches import Batch
 from osteon.training.location import LocationRecord, localiser, move_masks, rest_map, seen_after
 from osteon.training.losses import binary_cross_entropy
+from osteon.training.mixing import cut_mix, draw_patches
 from osteon.training.optimiser import Plateau, make_optimiser, make_schedule, rate_factor
 from osteon.transforms.augment import Augment, standardise
+
+Teach = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Classifier(pl.LightningModule):
@@ -30,15 +34,25 @@ class Classifier(pl.LightningModule):
         steps_per_epoch: Number of batches an epoch, for the schedule.
         prior_shift: What the way of sampling adds to the log-odds of the positive class. It is added to the logits in
             training, so that the network's own keep to how common the class is (Menon et al. 2021, arXiv:2007.07314).
+        teachers: Give the probabilities of augmented grey images (N, 1, S, S) on 0-255, shape (N,); the network learns
+            to imitate them by the share ``training.teacher_weight`` of its loss.
     """
 
-    def __init__(self, network: Network, settings: RunSettings, steps_per_epoch: int, prior_shift: float = 0.0) -> None:
+    def __init__(
+        self,
+        network: Network,
+        settings: RunSettings,
+        steps_per_epoch: int,
+        prior_shift: float = 0.0,
+        teachers: Teach | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
         self.preprocess = network.standardisation(settings.preprocess)
         self.steps_per_epoch = steps_per_epoch
         self.prior_shift = prior_shift
+        self.teachers = teachers
         self.augment = Augment(settings.augment)
         self.epoch_values: dict[str, float] = {}
         self._seen: dict[str, list[torch.Tensor]] = {}
@@ -86,19 +100,27 @@ class Classifier(pl.LightningModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> dict[str, Any]:
         """Augment (in training) and standardise on the device, outside autocast."""
+        changed = self._augmented(batch) if self.trainer.training else batch
+        return {**changed, "images": standardise(changed["images"], self.preprocess)}
+
+    def _augmented(self, batch: Batch) -> Batch:
+        generator = torch.Generator().manual_seed(int(batch["seed"]))
         images = batch["images"]
-        moved: dict[str, torch.Tensor] = {}
-        if self.trainer.training:
-            generator = torch.Generator().manual_seed(int(batch["seed"]))
-            parameters = self.augment.sample(len(images), images.shape[-1], generator)
-            images = self.augment.apply(images, parameters)
-            if "masks" in batch:
-                masks, known = batch["masks"], batch["mask_known"]
-                moved["masks"] = move_masks(masks, parameters)
-                moved["labels"], moved["weights"] = seen_after(
-                    masks, moved["masks"], known, parameters, batch["labels"], batch["weights"]
-                )
-        return {**batch, **moved, "images": standardise(images, self.preprocess)}
+        parameters = self.augment.sample(len(images), images.shape[-1], generator)
+        changed: Batch = {**batch, "images": self.augment.apply(images, parameters)}
+        if "masks" in batch:
+            masks = batch["masks"]
+            moved = move_masks(masks, parameters)
+            labels, weights = seen_after(
+                masks, moved, batch["mask_known"], parameters, batch["labels"], batch["weights"]
+            )
+            changed = {**changed, "masks": moved, "labels": labels, "weights": weights}
+        if probability := self.settings.augment.cutmix:
+            changed = cut_mix(changed, draw_patches(len(images), images.shape[-1], probability, generator))
+        if self.teachers is not None:
+            with self.trainer.precision_plugin.forward_context():
+                changed["taught"] = self.teachers(changed["images"])
+        return changed
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's clock and forget the batches of before."""
@@ -116,6 +138,9 @@ class Classifier(pl.LightningModule):
         logits = logits + self.prior_shift
         smoothing = self.settings.training.label_smoothing
         loss = binary_cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
+        if "taught" in batch:
+            imitation = functional.binary_cross_entropy_with_logits(logits, batch["taught"])
+            loss = torch.lerp(loss, imitation, self.settings.training.teacher_weight)
         self._seen["train"].append(torch.stack([logits.detach(), batch["labels"], batch["weights"]]).cpu())
         return loss + mask_loss if "masks" in batch else loss
 
@@ -175,7 +200,7 @@ class Classifier(pl.LightningModule):
 def _figures(seen: np.ndarray[Any, np.dtype[np.float64]], split: str, *, curves: bool) -> dict[str, float]:
     """Return loss and metrics of logits; what is undefined (one class only) stays NaN."""
     logits, labels, weights = seen
-    truth = labels.astype(np.int64)
+    truth = (labels >= 0.5).astype(np.int64)
     scores = 1 / (1 + np.exp(-logits))
     counts = metrics.confusion(truth, scores >= 0.5)
     loss = np.mean(weights * (np.logaddexp(0, logits) - labels * logits))

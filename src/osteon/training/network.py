@@ -17,6 +17,7 @@ from osteon.models.hybrid import LocalisingNetwork
 from osteon.models.network import Network
 from osteon.run import RunFolder, seed_numpy
 from osteon.training.callbacks import Checkpoints
+from osteon.training.distillation import load_teachers
 from osteon.training.fit import fit, load_weights
 from osteon.training.freezing import check_stages
 from osteon.training.location import check_location, learns_map
@@ -43,6 +44,7 @@ class NetworkMethod(Method):
             job.folder,
             resume=job.resume,
             callbacks=job.callbacks,
+            teachers=load_teachers(job.settings, job.prepared.catalogue, load_network),
         )
         history = pd.read_csv(job.folder.history)
         return {

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from makers.tiny import SMALL
+from osteon.config import RunSettings, load_settings
+from osteon.data.catalogue import Catalogue
+from osteon.errors import InputError, SettingsError
+from osteon.evaluation.predictions import read_predictions
+from osteon.training.distillation import Teachers, load_teachers
+from osteon.training.module import Classifier
+from osteon.training.network import TrainedNetwork, load_network, make_network
+from osteon.training.pipeline import train
+
+
+def _settings(folder: Path, **changes: Any) -> RunSettings:
+    named = {key.replace("__", "."): value for key, value in changes.items()}
+    return load_settings(None, {"data.path": folder, **SMALL, **named})
+
+
+def _network(**changes: Any) -> TrainedNetwork:
+    settings = _settings(Path("unused"), **changes)
+    return TrainedNetwork(make_network(settings), settings)
+
+
+def test_the_mean_logit_of_the_teachers_is_taught() -> None:
+    first, second = _network(seed=1), _network(seed=2)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
+    logit = [np.log(p) - np.log1p(-p) for p in (item.probabilities(pixels) for item in (first, second))]
+    taught = Teachers([first, second])(torch.from_numpy(pixels)[:, None])
+    np.testing.assert_allclose(taught.numpy(), 1 / (1 + np.exp(-(logit[0] + logit[1]) / 2)), rtol=1e-4)
+    assert not any(parameter.requires_grad for parameter in first.network.parameters())
+
+
+def test_a_teacher_of_another_size_sees_the_picture_at_its_own() -> None:
+    small = _network(store__size=16)
+    pixels = np.kron(np.random.default_rng(0).integers(0, 256, (3, 16, 16)), np.ones((2, 2))).astype(np.uint8)
+    taught = Teachers([small])(torch.from_numpy(pixels)[:, None])
+    expected = small.probabilities(pixels[:, ::2, ::2])
+    assert np.abs(taught.numpy() - expected).max() < 0.05
+
+
+def test_the_loss_is_shared_between_labels_and_teachers() -> None:
+    settings = _settings(Path("unused"), training__teacher_weight=0.25)
+    network = make_network(settings).eval()
+    images, labels, taught = torch.randn(4, 1, 32, 32), torch.tensor([0.0, 1, 0, 1]), torch.tensor([0.1, 0.2, 0.3, 0.9])
+    batch: Any = {"images": images, "labels": labels, "weights": torch.ones(4), "seed": 1, "taught": taught}
+    module = Classifier(network, settings, 1)
+    module.on_train_epoch_start()
+    with torch.no_grad():
+        logits = network(images)
+        loss = module.training_step(batch, 0)
+    parts = [binary_cross_entropy_with_logits(logits, targets).item() for targets in (labels, taught)]
+    assert loss.item() == pytest.approx(0.75 * parts[0] + 0.25 * parts[1], rel=1e-5)
+
+
+def test_a_pupil_learns_from_its_teacher_alone(class_folders: Path, tmp_path: Path) -> None:
+    teacher = train(_settings(class_folders, training__epochs=6), tmp_path / "teacher", audit=False).folder
+    pupil = train(
+        _settings(
+            class_folders,
+            training__epochs=6,
+            training__teachers=(str(teacher.path),),
+            training__teacher_weight=1.0,
+            augment__cutmix=0.5,
+            seed=1,
+            split__seed=0,
+        ),
+        tmp_path / "pupil",
+        audit=False,
+    ).folder
+    table = [read_predictions(folder.predictions).set_index("image_id").sort_index() for folder in (teacher, pupil)]
+    assert table[0].index.equals(table[1].index)
+    assert np.corrcoef(table[0]["probability"], table[1]["probability"])[0, 1] > 0.8
+    state = torch.load(next(pupil.checkpoints.glob("*.ckpt")), weights_only=True)["state_dict"]
+    assert all(name.startswith("network.") for name in state), "a teacher is no part of its pupil's checkpoint"
+
+
+def test_of_a_cross_validation_the_same_fold_teaches(class_folders: Path, tmp_path: Path) -> None:
+    folds = [{"split__folds": 3, "split__fold": fold, "split__method": "grouped"} for fold in (0, 1)]
+    for fold in folds:
+        out = tmp_path / "folds" / f"fold-{fold['split__fold']}"
+        train(_settings(class_folders, training__epochs=1, **fold), out, audit=False)
+    settings = _settings(class_folders, training__teachers=(str(tmp_path / "folds"),), **folds[1])
+    catalogue = Catalogue.read(tmp_path / "folds" / "fold-1" / "split.csv")
+    teachers = load_teachers(settings, catalogue, load_network)
+    assert teachers is not None
+    assert teachers.networks[0].settings.split.fold == 1
+
+
+def test_a_teacher_that_has_seen_held_out_images_is_refused(class_folders: Path, tmp_path: Path) -> None:
+    train(_settings(class_folders, training__epochs=1), tmp_path / "teacher", audit=False)
+    other = _settings(class_folders, split__seed=5, training__teachers=(str(tmp_path / "teacher"),))
+    with pytest.raises(SettingsError, match=r"learnt from \d+ images that this run holds out"):
+        train(other, tmp_path / "pupil", audit=False)
+
+
+def test_a_teacher_whose_own_teacher_has_seen_them_is_refused_too(class_folders: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(_settings(class_folders, training__epochs=1), first, audit=False)
+    train(_settings(class_folders, training__epochs=1, training__teachers=(str(first),)), second, audit=False)
+    table = pd.read_csv(first / "split.csv")
+    held_out = table["split"] == "test"
+    table.loc[held_out.idxmax(), "split"] = "train"
+    table.to_csv(first / "split.csv", index=False)
+    with pytest.raises(SettingsError, match=r"first has learnt from 1 images"):
+        train(_settings(class_folders, training__teachers=(str(second),)), tmp_path / "pupil", audit=False)
+
+
+@pytest.mark.parametrize("wrong", ["missing", "squashed", "unfinished"])
+def test_a_teacher_that_cannot_teach_is_refused(class_folders: Path, tmp_path: Path, wrong: str) -> None:
+    teacher = tmp_path / "teacher"
+    if wrong != "missing":
+        fit = "squeeze" if wrong == "squashed" else "pad"
+        train(_settings(class_folders, training__epochs=1, store__fit=fit), teacher, audit=False)
+    if wrong == "unfinished":
+        for checkpoint in (teacher / "checkpoints").iterdir():
+            checkpoint.unlink()
+    with pytest.raises((SettingsError, InputError)):
+        train(_settings(class_folders, training__teachers=(str(teacher),)), tmp_path / "pupil", audit=False)
