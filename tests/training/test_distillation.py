@@ -52,12 +52,13 @@ def test_the_loss_is_shared_between_labels_and_teachers() -> None:
     network = make_network(settings).eval()
     images, labels, taught = torch.randn(4, 1, 32, 32), torch.tensor([0.0, 1, 0, 1]), torch.tensor([0.1, 0.2, 0.3, 0.9])
     batch: Any = {"images": images, "labels": labels, "weights": torch.ones(4), "seed": 1, "taught": taught}
-    module = Classifier(network, settings, 1)
+    module = Classifier(network, settings, 1, prior_shift=1.5)
     module.on_train_epoch_start()
     with torch.no_grad():
         logits = network(images)
         loss = module.training_step(batch, 0)
-    parts = [binary_cross_entropy_with_logits(logits, targets).item() for targets in (labels, taught)]
+    aims = ((logits + 1.5, labels), (logits, taught))  # teachers know how common the class is
+    parts = [binary_cross_entropy_with_logits(got, wanted).item() for got, wanted in aims]
     assert loss.item() == pytest.approx(0.75 * parts[0] + 0.25 * parts[1], rel=1e-5)
 
 
@@ -112,6 +113,12 @@ def test_a_teacher_whose_own_teacher_has_seen_them_is_refused_too(class_folders:
     table.to_csv(first / "split.csv", index=False)
     with pytest.raises(SettingsError, match=r"first has learnt from 1 images"):
         train(_settings(class_folders, training__teachers=(str(second),)), tmp_path / "pupil", audit=False)
+
+
+def test_a_method_without_a_network_imitates_nobody(class_folders: Path, tmp_path: Path) -> None:
+    settings = _settings(class_folders, training__teachers=("x",), method__name="logistic", model__options={})
+    with pytest.raises(SettingsError, match="imitates no teachers"):
+        train(settings, tmp_path / "run", audit=False)
 
 
 @pytest.mark.parametrize("wrong", ["missing", "squashed", "unfinished"])

@@ -68,8 +68,8 @@ def cut_mix(batch: Batch, patches: Patches) -> Batch:
     patches = Patches(patches.partner.to(images.device), patches.inside.to(images.device))
     if "masks" not in batch:
         share = patches.inside.flatten(1).float().mean(dim=1)
-        mixed = {name: torch.lerp(item, item[patches.partner], share) for name, item in _two(labels, weights).items()}
-        return {**batch, "images": patches.paste(images), **mixed}  # type: ignore[typeddict-item]
+        labels, weights = (torch.lerp(item, item[patches.partner], share) for item in (labels, weights))
+        return {**batch, "images": patches.paste(images), "labels": labels, "weights": weights}
     masks, known = batch["masks"], batch["mask_known"]
     marked = masks.flatten(1).amax(dim=1) > 0
     clear = (weights > 0) & ((labels < HALF) | (known & marked))
@@ -89,7 +89,3 @@ def cut_mix(batch: Batch, patches: Patches) -> Batch:
         "labels": torch.where(got, seen, labels),
         "weights": torch.where(got & partly, 0.0, weights),
     }
-
-
-def _two(labels: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    return {"labels": labels, "weights": weights}

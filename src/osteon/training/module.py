@@ -135,13 +135,13 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch."""
         logits, mask_loss = self._learn("train", batch)
-        logits = logits + self.prior_shift
+        shifted = logits + self.prior_shift
         smoothing = self.settings.training.label_smoothing
-        loss = binary_cross_entropy(logits, batch["labels"], batch["weights"], smoothing)
+        loss = binary_cross_entropy(shifted, batch["labels"], batch["weights"], smoothing)
         if "taught" in batch:
             imitation = functional.binary_cross_entropy_with_logits(logits, batch["taught"])
             loss = torch.lerp(loss, imitation, self.settings.training.teacher_weight)
-        self._seen["train"].append(torch.stack([logits.detach(), batch["labels"], batch["weights"]]).cpu())
+        self._seen["train"].append(torch.stack([shifted.detach(), batch["labels"], batch["weights"]]).cpu())
         return loss + mask_loss if "masks" in batch else loss
 
     def on_validation_epoch_start(self) -> None:

@@ -162,6 +162,8 @@ def _check(settings: RunSettings) -> Method:
     method = make_method(settings.method)
     if settings.training.mask_weight > 0 and settings.method.name != "network":
         raise SettingsError(f"the method {settings.method.name} learns from no masks", where="training.mask_weight")
+    if settings.training.teachers and settings.method.name != "network":
+        raise SettingsError(f"the method {settings.method.name} imitates no teachers", where="training.teachers")
     method.check(settings)
     return method
 
