@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 import osteon
+from osteon.errors import InputError
 from osteon.export.model_file import read_model_file
 from osteon.inference.predictor import Predictor
-from osteon.inference.shipped import shipped_model
+from osteon.inference.shipped import find_model, shipped_model
 from osteon.statistics.metrics import roc_auc
 
 WEIGHTS = Path(osteon.__file__).parent / "weights"
@@ -35,6 +36,27 @@ def test_the_int8_file_is_a_third() -> None:
     assert len(file.data) < 5e6
     assert file.card.precision == "int8"
     assert any("int8" in note or "AUC" in note for note in file.card.notes)
+
+
+def test_models_of_the_package_go_by_name_unless_a_file_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Predictor("fracture-int8", runtime="onnxruntime").card.precision == "int8"
+    assert find_model(Path("fracture")) == find_model(None) == shipped_model()
+    assert find_model("other.onnx") == Path("other.onnx")
+    (tmp_path / "fracture-int8").write_bytes(b"mine")
+    with pytest.raises(InputError):
+        Predictor("fracture-int8")
+
+
+@pytest.mark.parametrize(("flags", "warned"), [({"avx2"}, True), ({"avx2", "avx512_vnni"}, False), (set(), False)])
+def test_int8_warns_of_processors_that_saturate(
+    flags: set[str], warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("osteon.inference.predictor.processor_flags", lambda: frozenset(flags))
+    Predictor("fracture-int8", runtime="onnxruntime")
+    assert ("no VNNI" in caplog.text) == warned
 
 
 def test_its_card_says_what_the_file_says() -> None:

@@ -27,7 +27,8 @@ def predict(
         list[Path], typer.Argument(help="Pictures, DICOM files, folders, ZIP archives.", show_default=False)
     ],
     model: Annotated[
-        Path | None, typer.Option(help="Model file.", show_default="the fracture model of the package")
+        Path | None,
+        typer.Option(help="Model file, or one of the package's: fracture, fracture-int8.", show_default="fracture"),
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="What is asked for; a model for another target is refused.", show_default=False)

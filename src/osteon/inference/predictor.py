@@ -26,9 +26,10 @@ from osteon.inference.case import Decoded, Source, decode
 from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import Prediction, Verdict
 from osteon.inference.runtime import Runtime, RuntimeName, Scores, make_runtime
-from osteon.inference.shipped import shipped_model
+from osteon.inference.shipped import find_model
 from osteon.inference.spread import available_cores, in_processes, in_turn
 from osteon.inference.views import View
+from osteon.machine import processor_flags
 from osteon.transforms.preprocess import fit_grey, placement
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Predictor:
     """Answers for radiographs.
 
     Args:
-        model: A model file, or None for the one that comes with the package.
+        model: A model file, or one of the package's by name: ``fracture`` (or None), or ``fracture-int8``, which
+            is faster on processors with VNNI, and a little less exact.
         target: What the user asks for, e.g. ``fractured``; None takes whatever the model's target is.
         operating_point: Name of the model's threshold; None: its first.
         error_rate: Of the conformal sets behind "uncertain"; None: the model's default.
@@ -69,13 +71,14 @@ class Predictor:
         threads: int = 1,
         gate: bool = True,
     ) -> None:
-        file = model if isinstance(model, ModelFile) else read_model_file(shipped_model() if model is None else model)
+        file = model if isinstance(model, ModelFile) else read_model_file(find_model(model))
         self.file = file
         self.card: ModelCard = file.card
         _check_target(file, target)
         points = self.card.operating_points
         self.operating_point = self.card.operating_point(operating_point) if operating_point else points[0]
         self.error_rate = _error_rate(self.card, error_rate)
+        _warn_of_saturation(self.card)
         self.runtime: Runtime = make_runtime(file, runtime, threads)
         self._recipe = {
             "model": file,
@@ -237,6 +240,13 @@ def _check_target(file: ModelFile, target: str | None) -> None:
             where=file.path,
             hint="--model names a model for another target",
         )
+
+
+def _warn_of_saturation(card: ModelCard) -> None:
+    """Warn of x86 processors whose products of 8 bits are summed in 16, which overflows."""
+    flags = processor_flags()
+    if card.precision == "int8" and "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}:
+        log.warning("This processor has no VNNI: the int8 model may be less exact than its card says, and no faster")
 
 
 def _error_rate(card: ModelCard, wanted: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The model that comes with the package."""
+"""The models that come with the package."""
 
 from __future__ import annotations
 
@@ -7,16 +7,29 @@ from pathlib import Path
 
 from osteon.errors import InputError
 
-NAME = "fracture.onnx"
+SHIPPED = {"fracture": "fracture.onnx", "fracture-int8": "fracture.int8.onnx"}
+"""File of each, by the name that ``--model`` takes; the first is the default."""
 
 
-def shipped_model() -> Path:
-    """Return the path of the model file within the package.
+def shipped_model(name: str = "fracture") -> Path:
+    """Return the path of a model file within the package.
 
     Raises:
         InputError: This installation holds none.
     """
-    path = Path(str(resources.files("osteon.weights").joinpath(NAME)))
+    path = Path(str(resources.files("osteon.weights").joinpath(SHIPPED[name])))
     if not path.is_file():
         raise InputError("this installation comes without a model", where=path, hint="--model names a model file")
     return path
+
+
+def find_model(model: str | Path | None) -> Path:
+    """Return the path of a model file: the user's own, or the package's of this name; None: the package's default.
+
+    Raises:
+        InputError: This installation holds none.
+    """
+    if model is None:
+        return shipped_model()
+    path = Path(model)
+    return shipped_model(str(model)) if str(model) in SHIPPED and not path.exists() else path
