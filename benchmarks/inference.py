@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from osteon.export.model_file import read_model_file
 from osteon.inference.predictor import Predictor
 
 LARGE = (2880, 2304)
@@ -50,7 +49,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="FracAtlas")
-    parser.add_argument("--model", type=Path, help="model file; else the package's own")
+    parser.add_argument("--model", type=Path, help="model file, or fracture-int8; else the package's own")
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--images", type=int, default=2000, help="images of the folder")
     parser.add_argument("--eager", action="store_true", help="compare with the same network in eager torch")
@@ -168,7 +167,7 @@ def _cold(options: argparse.Namespace, file: Path) -> dict[str, float]:
 
 def _folder(options: argparse.Namespace, files: list[Path]) -> dict[str, float]:
     """Images/s of a folder with one worker and with one a core, in turn, best of three."""
-    predictor = Predictor(read_model_file(options.model) if options.model else None, runtime="onnxruntime")
+    predictor = Predictor(options.model, runtime="onnxruntime")
     best: dict[int, float] = {}
     for _ in range(3):
         for workers in (1, len(os.sched_getaffinity(0))):
