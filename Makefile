@@ -34,7 +34,7 @@ run = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QU
   else $(BIN)/osteon train $(DATA) --reader fracatlas --preset $(1) $(QUIET) --out $(@D); fi
 taught_by = --set 'training.teachers=[$(1)]'
 
-.SECONDARY:
+.PRECIOUS: $(TEACHER)/$(FOLD)
 $(TEACHER)/$(FOLD): | $(VENV)/.dev
 	$(call run,fracture_teacher --folds 3 --set split.fold=$*)
 

@@ -14,7 +14,7 @@ from osteon.config import RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
-from osteon.training.distillation import Teachers, load_teachers
+from osteon.training.distillation import Teachers, load_teachers, refuse_leaks
 from osteon.training.module import Classifier
 from osteon.training.network import TrainedNetwork, load_network, make_network
 from osteon.training.pipeline import train
@@ -90,8 +90,8 @@ def test_of_a_cross_validation_the_same_fold_teaches(class_folders: Path, tmp_pa
         out = tmp_path / "folds" / f"fold-{fold['split__fold']}"
         train(_settings(class_folders, training__epochs=1, **fold), out, audit=False)
     settings = _settings(class_folders, training__teachers=(str(tmp_path / "folds"),), **folds[1])
-    catalogue = Catalogue.read(tmp_path / "folds" / "fold-1" / "split.csv")
-    teachers = load_teachers(settings, catalogue, load_network)
+    refuse_leaks(settings, Catalogue.read(tmp_path / "folds" / "fold-1" / "split.csv"))
+    teachers = load_teachers(settings, load_network)
     assert teachers is not None
     assert teachers.networks[0].settings.split.fold == 1
 
@@ -101,6 +101,7 @@ def test_a_teacher_that_has_seen_held_out_images_is_refused(class_folders: Path,
     other = _settings(class_folders, split__seed=5, training__teachers=(str(tmp_path / "teacher"),))
     with pytest.raises(SettingsError, match=r"learnt from \d+ images that this run holds out"):
         train(other, tmp_path / "pupil", audit=False)
+    assert not (tmp_path / "pupil").exists()
 
 
 def test_a_teacher_whose_own_teacher_has_seen_them_is_refused_too(class_folders: Path, tmp_path: Path) -> None:
@@ -121,14 +122,27 @@ def test_a_method_without_a_network_imitates_nobody(class_folders: Path, tmp_pat
         train(settings, tmp_path / "run", audit=False)
 
 
-@pytest.mark.parametrize("wrong", ["missing", "squashed", "unfinished"])
-def test_a_teacher_that_cannot_teach_is_refused(class_folders: Path, tmp_path: Path, wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [("missing", "not a run folder"), ("squashed", "fits images otherwise"), ("unsplit", "learnt from is not known")],
+)
+def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
+    class_folders: Path, tmp_path: Path, wrong: str, words: str
+) -> None:
     teacher = tmp_path / "teacher"
     if wrong != "missing":
         fit = "squeeze" if wrong == "squashed" else "pad"
         train(_settings(class_folders, training__epochs=1, store__fit=fit), teacher, audit=False)
-    if wrong == "unfinished":
-        for checkpoint in (teacher / "checkpoints").iterdir():
-            checkpoint.unlink()
-    with pytest.raises((SettingsError, InputError)):
+    if wrong == "unsplit":
+        (teacher / "split.csv").unlink()
+    with pytest.raises((SettingsError, InputError), match=words):
         train(_settings(class_folders, training__teachers=(str(teacher),)), tmp_path / "pupil", audit=False)
+    assert not (tmp_path / "pupil").exists()
+
+
+def test_an_unfinished_teacher_is_refused(class_folders: Path, tmp_path: Path) -> None:
+    teacher = train(_settings(class_folders, training__epochs=1), tmp_path / "teacher", audit=False).folder
+    for checkpoint in teacher.checkpoints.iterdir():
+        checkpoint.unlink()
+    with pytest.raises(InputError, match="no checkpoint"):
+        train(_settings(class_folders, training__teachers=(str(teacher.path),)), tmp_path / "pupil", audit=False)

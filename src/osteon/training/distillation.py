@@ -23,6 +23,7 @@ from osteon.transforms.augment import standardise
 if TYPE_CHECKING:
     from osteon.training.network import TrainedNetwork
 
+WHERE = "training.teachers"
 Load = Callable[[RunFolder, RunSettings], "TrainedNetwork"]
 
 
@@ -55,42 +56,57 @@ class Teachers:
         return torch.sigmoid(total / len(self.networks))
 
 
-def load_teachers(settings: RunSettings, catalogue: Catalogue, load: Load) -> Teachers | None:
-    """Return the teachers that a run's settings name, None if there are none.
-
-    Args:
-        settings: Of the run; see :func:`~osteon.evaluation.lineage.teacher_folders`.
-        catalogue: The run's images with their split.
-        load: Gives the trained network of a run folder.
+def check_teachers(settings: RunSettings) -> None:
+    """Refuse teachers that are no runs of networks, or prepare images otherwise, before any data are read.
 
     Raises:
-        InputError: A teacher cannot be read.
-        SettingsError: It has learnt from images that this run validates or tests, or prepares images otherwise.
+        InputError: There is no such run.
+        SettingsError: It cannot teach.
     """
-    if not settings.training.teachers:
-        return None
-    return Teachers([_checked(folder, settings, catalogue, load) for folder in teacher_folders(settings)])
+    for folder in teacher_folders(settings):
+        theirs = RunFolder.open(folder.path).settings()
+        if theirs.method.name != "network" or theirs.store.fit != settings.store.fit:
+            raise SettingsError(f"{folder.path} cannot teach: it is no network, or fits images otherwise", where=WHERE)
 
 
-def _checked(folder: RunFolder, settings: RunSettings, catalogue: Catalogue, load: Load) -> TrainedNetwork:
-    where = "training.teachers"
-    theirs = RunFolder.open(folder.path).settings()
-    if theirs.method.name != "network" or theirs.store.fit != settings.store.fit:
-        raise SettingsError(f"{folder.path} cannot teach: it is no network, or fits images otherwise", where=where)
+def refuse_leaks(settings: RunSettings, catalogue: Catalogue) -> None:
+    """Refuse teachers that have learnt, themselves or through other runs, from what this run validates or tests.
+
+    Args:
+        settings: Of the run.
+        catalogue: Its images with their split.
+
+    Raises:
+        SettingsError: One has, or it is not known what it has learnt from.
+    """
     held_out = catalogue.images[catalogue.images["split"].isin(("valid", "test"))]
-    for run in ancestors(folder):
+    for run in (run for teacher in teacher_folders(settings) for run in ancestors(teacher)):
         try:
             learnt = Catalogue.read(run.split).in_split("train")
         except InputError as error:
-            raise SettingsError(f"what {run.path} has learnt from is not known: {error}", where=where) from None
+            raise SettingsError(f"what {run.path} has learnt from is not known: {error}", where=WHERE) from None
         for column, what in (("image_id", "images"), ("patient_id", "patients")):
             if leaked := set(learnt[column]) & set(held_out[column]) - {""}:
                 raise SettingsError(
                     f"{run.path} has learnt from {len(leaked)} {what} that this run holds out, e.g. {min(leaked)}",
-                    where=where,
+                    where=WHERE,
                     hint="A teacher, and what it has learnt from itself, must have the same split",
                 )
-    return load(folder, theirs)
+
+
+def load_teachers(settings: RunSettings, load: Load) -> Teachers | None:
+    """Return the teachers that a run's settings name, None if there are none.
+
+    Args:
+        settings: Of the run; see :func:`~osteon.evaluation.lineage.teacher_folders`.
+        load: Gives the trained network of a run folder.
+
+    Raises:
+        InputError: A teacher cannot be read.
+    """
+    if not settings.training.teachers:
+        return None
+    return Teachers([load(folder, folder.settings()) for folder in teacher_folders(settings)])
 
 
 def _resized(images: Tensor, size: int) -> Tensor:

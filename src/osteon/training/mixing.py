@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from osteon.training.batches import Batch
+from osteon.training.location import HALF
 
 AREA = (0.1, 0.5)
-HALF = 0.5
 
 
 @dataclass(frozen=True)

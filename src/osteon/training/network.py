@@ -17,7 +17,7 @@ from osteon.models.hybrid import LocalisingNetwork
 from osteon.models.network import Network
 from osteon.run import RunFolder, seed_numpy
 from osteon.training.callbacks import Checkpoints
-from osteon.training.distillation import load_teachers
+from osteon.training.distillation import check_teachers, load_teachers
 from osteon.training.fit import fit, load_weights
 from osteon.training.freezing import check_stages
 from osteon.training.location import check_location, learns_map
@@ -33,6 +33,7 @@ class NetworkMethod(Method):
         network = make_network(settings)
         check_stages(network, settings.training)
         check_location(network, settings)
+        check_teachers(settings)
 
     def fit(self, job: Job) -> dict[str, Any]:
         """Fit the network; its initial weights depend on the seed and on ``model.weights`` alone."""
@@ -44,7 +45,7 @@ class NetworkMethod(Method):
             job.folder,
             resume=job.resume,
             callbacks=job.callbacks,
-            teachers=load_teachers(job.settings, job.prepared.catalogue, load_network),
+            teachers=load_teachers(job.settings, load_network),
         )
         history = pd.read_csv(job.folder.history)
         return {

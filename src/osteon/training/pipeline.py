@@ -19,6 +19,7 @@ from osteon.data.splits import leaks
 from osteon.errors import Refusal, SettingsError
 from osteon.evaluation.predictions import write_predictions
 from osteon.run import RunFolder, atomic_path, write_json
+from osteon.training.distillation import refuse_leaks
 from osteon.training.method import Job, Method, Note, Trained, make_method
 from osteon.training.predict import predictions_table
 from osteon.training.prepare import prepare, split_catalogue
@@ -86,6 +87,7 @@ def train(
     for warning in catalogue.warnings:
         note(f"note: {warning}")
     note(_describe(catalogue))
+    refuse_leaks(settings, catalogue)
     prepared = prepare(catalogue, settings)
     folder = folder or RunFolder.create(out, settings)
     if not _is_split(folder):
