@@ -61,7 +61,7 @@ def test_what_was_acknowledged_is_answered_once(tmp_path, kills, studies, images
     """1,000 images from four senders at once; and fewer while the node is killed again and again."""
     archive = Archive()
     port = free_port()
-    node = NodeProcess(tmp_path, port, archive.port, quiet=2.0 if kills else 8.0)
+    node = NodeProcess(tmp_path, port, archive.port, quiet=2.0 if kills else 20.0)
     every = [dicom(SMALL, study=study, number=number) for study in range(studies) for number in range(images)]
     acknowledged: set[str] = set()
     senders = [
