@@ -69,6 +69,21 @@ def test_a_folder_as_table_csv_and_heat_maps(
         assert (picture.mode, picture.size) == ("RGB", (60, 80))
 
 
+def test_looking_once_is_an_option(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "twice.onnx"
+    write_tiny_model(path, format=2, second_look={"side": 0.5, "from_logit": -50.0})
+    found = []
+    for arguments in ([], ["--one-look"]):
+        assert _predict(path, folder, "--json", *arguments) == 0
+        images = _json(capsys)["images"]
+        assert isinstance(images, list)
+        found.append(images)
+    twice, once = found
+    assert all(image["second_look"][2:] == [40, 40] for image in twice)
+    assert all(image["second_look"] is None for image in once)
+    assert all(a["probability"] != b["probability"] for a, b in zip(twice, once, strict=True))
+
+
 @pytest.mark.parametrize(("how", "studies"), [("none", 6), ("folder", 2), ("name", 2)])
 def test_views_of_a_study_are_joined(
     model: Path, folder: Path, how: str, studies: int, capsys: pytest.CaptureFixture[str]

@@ -119,8 +119,8 @@ def test_a_record_that_breaks_its_rules_is_refused_with_the_place(tiny: Path, tm
 
 
 def test_a_newer_format_says_what_to_do(tiny: Path, tmp_path: Path) -> None:
-    path = _changed(tiny, tmp_path, lambda model: _set_record(model, format=2))
-    with pytest.raises(InputError, match="format 2") as caught:
+    path = _changed(tiny, tmp_path, lambda model: _set_record(model, format=3))
+    with pytest.raises(InputError, match="format 3") as caught:
         read_model_file(path)
     assert caught.value.hint == "pip install --upgrade osteon"
 

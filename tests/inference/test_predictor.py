@@ -18,6 +18,7 @@ from osteon.inference.prediction import Prediction
 from osteon.inference.predictor import Predictor
 from osteon.inference.views import parse_views
 from osteon.transforms.preprocess import fit_grey
+from osteon.transforms.second_look import suspicious_window
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,68 @@ def test_a_region_with_quantiles_of_its_own_is_judged_by_them(tmp_path: Path) ->
     assert asked._verdict(0.85, "hand", ()) == "uncertain"  # in neither set
     assert asked._verdict(0.85, "foot", ()) == "uncertain"  # in both
     assert asked._verdict(0.95, "", ()) == "positive"
+
+
+def test_the_most_suspicious_part_is_looked_at_again(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    card = write_tiny_model(path, format=2, second_look={"side": 0.5, "from_logit": -50.0})
+    twice = Predictor(path, gate=False, runtime="onnxruntime")
+    once = Predictor(path, gate=False, runtime="onnxruntime", second_look=False)
+    pixels = _pixels(shape=(300, 200))
+    first, both = once.predict(pixels, heat_map=True), twice.predict(pixels, heat_map=True)
+    assert first.probability == Predictor(model, gate=False, runtime="onnxruntime").predict(pixels).probability
+    assert first.second_look is None
+    window = both.second_look
+    assert window is not None
+    assert both.as_dict()["second_look"] == (window.left, window.top, 150, 150)
+    part = pixels[window.top : window.top + 150, window.left : window.left + 150]
+    closer = once.predict(np.ascontiguousarray(part))
+    assert first.logit is not None
+    assert closer.logit is not None
+    assert both.logit == pytest.approx((first.logit + closer.logit) / 2, abs=1e-5)
+    assert both.logit != pytest.approx(first.logit, abs=1e-4)
+    assert both.probability == pytest.approx(1 / (1 + np.exp(-both.logit / card.calibration.temperature)), abs=1e-6)
+    assert both.heat_map is not None
+    assert first.heat_map is not None
+    assert np.array_equal(both.heat_map.cells, first.heat_map.cells)
+    assert window == suspicious_window(first.heat_map.cells, first.heat_map.place, 0.5)
+
+
+def test_inverted_greys_are_turned_round_for_both_looks(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    write_tiny_model(path, format=2, second_look={"side": 0.6, "from_logit": -50.0})
+    predictor = Predictor(path, runtime="onnxruntime")
+    assert predictor._pixel_gate is not None
+    rows, columns = np.mgrid[:400, :300]
+    limb = np.clip(200 - np.abs(columns - 150) * 2.5 + 8 * np.sin(rows / 9), 0, 255).astype(np.uint8)
+    upright, turned = predictor.predict(limb), predictor.predict(255 - limb)
+    assert [flag.code for flag in turned.flags if flag.code == "inverted"] == ["inverted"]
+    assert turned.probability == upright.probability
+    assert turned.second_look == upright.second_look is not None
+
+
+def test_one_look_is_enough_for_a_clearly_negative_picture(tmp_path: Path) -> None:
+    logit = Predictor(_twice(tmp_path / "a.onnx", -50.0), gate=False, second_look=False).predict(_pixels()).logit
+    assert logit is not None
+    for from_logit, looked in ((logit - 0.01, True), (logit + 0.01, False)):
+        answer = Predictor(_twice(tmp_path / "b.onnx", from_logit), gate=False).predict(_pixels())
+        assert (answer.second_look is not None) is looked
+
+
+def test_further_views_are_of_both_looks(tmp_path: Path) -> None:
+    predictor = Predictor(_twice(tmp_path / "model.onnx", -50.0), gate=False, runtime="onnxruntime")
+    alone = Predictor(_twice(tmp_path / "b.onnx", -50.0), gate=False, runtime="onnxruntime", second_look=False)
+    views = parse_views(["horizontal_flip"])
+    both = predictor.predict(_pixels(), views=views)
+    assert both.second_look is not None
+    part = both.second_look.of(_pixels())
+    logits = [alone.predict(pixels, views=views).logit for pixels in (_pixels(), part)]
+    assert both.logit == pytest.approx(np.mean([float(logit or 0) for logit in logits]), abs=1e-5)
+
+
+def _twice(path: Path, from_logit: float) -> Path:
+    write_tiny_model(path, format=2, second_look={"side": 0.5, "from_logit": from_logit})
+    return path
 
 
 def test_operating_points_and_rates_are_the_models(model: Path) -> None:

@@ -34,6 +34,14 @@ def export(
     card: Annotated[
         bool, typer.Option("--card/--no-card", help="Write a model card (Markdown) and a page with figures too.")
     ] = True,
+    second_look: Annotated[
+        float | None,
+        typer.Option(
+            help="Have the predictor look twice at pictures that are not clearly negative: side of the part that is "
+            "seen again, as a share of the longer side, e.g. 0.6. The network must draw a map.",
+            show_default="one look",
+        ),
+    ] = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Fit the input gate on all images.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Write even if a smaller precision loses too much.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
@@ -68,6 +76,7 @@ def export(
             point=point,
             notes=tuple(notes or ()),
             force=force,
+            second_look=second_look,
             fit_gate=_fit_gate if gate else None,
             note=console.note,
         )

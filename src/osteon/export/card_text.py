@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from osteon.export.model_card import Figure, ModelCard
@@ -56,6 +57,7 @@ def sections(card: ModelCard) -> list[Section]:
         Section("limits", "What it must not be used for", NOT_FOR),
         _data(card),
         _metrics(card),
+        _second_look(card),
         _points(card),
         _calibration(card),
         _conformal(card),
@@ -119,6 +121,25 @@ def _metrics(card: ModelCard) -> Section:
         "kappa 0."
     )
     return Section("metrics", "How well it does", (text,), Table(("images", "n", *titles), rows))
+
+
+def _second_look(card: ModelCard) -> Section:
+    rule = card.second_look
+    if rule is None:
+        return Section("second_look", "")
+    least = 1 / (1 + math.exp(-rule.from_logit))
+    share = "" if rule.share is None else f" ({100 * rule.share:.0f} % of those measured)"
+    lines = [
+        f"A picture to which the first look gives {100 * least:.2g} % or more before calibration{share} is looked at "
+        f"again: a part of {rule.side:g} times its longer side around the highest place of the map, cut from the "
+        "original, so that the network sees more of its detail. The logits of both looks are averaged. All figures, "
+        "thresholds and sets of this card are of both looks; the graph by itself takes one."
+    ]
+    if rule.alone:
+        names = {"auc": "AUC", "average_precision": "average precision", "kappa": "kappa"}
+        alone = ", ".join(f"{names[name]} {figure.text()}" for name, figure in rule.alone.items())
+        lines.append(f"One look alone, on the same images: {alone}.")
+    return Section("second_look", "A second look", tuple(lines))
 
 
 def _points(card: ModelCard) -> Section:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from osteon.config import RunSettings
 from osteon.data.catalogue import Catalogue, has_name, names_in
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, SettingsError
-from osteon.export.assemble import assemble, write_model
+from osteon.export.assemble import write_model
 from osteon.export.evidence import POINTS, RATES, Evidence, Fitted, Measured, fit_rows, measure, subsets
 from osteon.export.model_card import (
+    FORMAT,
     Calibration,
     Conformal,
     ConformalQuantiles,
@@ -30,9 +30,12 @@ from osteon.export.model_card import (
     OperatingPoint,
     Outputs,
     Precision,
+    SecondLook,
 )
 from osteon.export.network_graph import NetworkGraph, network_graph
 from osteon.export.reduce import to_fp16, to_int8
+from osteon.export.second_looks import ENOUGH, look_again
+from osteon.export.squares import SquareScorer, assembled
 from osteon.run import RunFolder
 from osteon.statistics.conformal import Sets
 from osteon.statistics.intervals import Estimate
@@ -130,6 +133,7 @@ def export_run(
     point: str = "kappa",
     notes: tuple[str, ...] = (),
     force: bool = False,
+    second_look: float | None = None,
     fit_gate: FitGate | None = None,
     note: Note = lambda text: None,
 ) -> Export:
@@ -146,6 +150,8 @@ def export_run(
         point: The operating point that is the default: ``kappa``, ``youden`` or ``sensitive``.
         notes: Further sentences for its user.
         force: Write also where a smaller precision loses too much.
+        second_look: Have the predictor look twice at pictures that are not clearly negative: height and width of the
+            part that is seen again, as a share of the longer side. None: once.
         fit_gate: Makes the input gate's statistics from embeddings ``(n, d)`` and each image's region and group.
         note: Called with a line of text at each step.
 
@@ -160,6 +166,10 @@ def export_run(
     if not isinstance(trained, TrainedNetwork):
         raise InputError("only networks can be exported, and this run is of another method", where=folder.path)
     evidence = Evidence.of_run(folder) if calibration is None else Evidence.of_folds(calibration)
+    once = None
+    if second_look is not None:
+        once = measure(evidence)
+        evidence = look_again(evidence, calibration or folder.path, second_look)
     fitted = fit_rows(evidence.table[evidence.fitted])
     note(f"calibrated on {int(evidence.fitted.sum())} {evidence.fitted_on}: temperature {fitted.temperature:.2f}")
     measured = measure(evidence)
@@ -168,7 +178,7 @@ def export_run(
     if graph.map is None:
         note("this network's head gives no exact map, so the model file has none")
     store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
-    model = _assembled(graph, settings, layout, fitted.temperature)
+    model = assembled(graph, settings, layout, fitted.temperature)
     reduced = None
     if precision != "fp32":
         smaller = _reduced(graph, precision, store, catalogue)
@@ -181,20 +191,18 @@ def export_run(
             raise SettingsError(
                 f"{precision} loses {reduced.lost:.4f} of AUC, more than {LOST_AUC}", hint="--force writes it anyway"
             )
-        model = _assembled(smaller, settings, layout, fitted.temperature)
+        model = assembled(smaller, settings, layout, fitted.temperature)
     card = _card(
         name or folder.path.resolve().name, graph, settings, catalogue, evidence, fitted, measured, point
     ).model_copy(update={"precision": precision, "notes": (*notes, *([reduced.text()] if reduced else []))})
+    if second_look is not None:
+        looks = _second_look(second_look, once, measured, point)
+        card = card.model_copy(update={"format": FORMAT, "second_look": looks})
     card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
     if fit_gate is not None:
         card = card.model_copy(update={"gate": _gate(fit_gate, graph, settings, store, catalogue, note)})
     path = Path(out)
     return Export(path, write_model(model, card, path), measured, reduced)
-
-
-def _assembled(graph: NetworkGraph, settings: RunSettings, layout: str, temperature: float) -> onnx.ModelProto:
-    store = settings.store
-    return assemble(graph, size=store.size, fit=store.fit, layout=layout, temperature=temperature)
 
 
 def _reduced(graph: NetworkGraph, precision: Precision, store: ImageStore, catalogue: Catalogue) -> NetworkGraph:
@@ -249,7 +257,7 @@ def _compare(subject: _Subject, fitted: Fitted) -> Reduced:
     split = "test" if subject.held_out else "train"
     squares, labels = _images(subject.store, subject.catalogue, split, CHECKED_IMAGES)
     before, after = (
-        _run(_assembled(item, subject.settings, "squares", fitted.temperature), squares)["probability"]
+        SquareScorer(item, subject.settings, fitted.temperature).run(squares, ["probability"])["probability"]
         for item in (subject.graph, subject.smaller)
     )
     threshold = fitted.thresholds["kappa"]
@@ -264,26 +272,14 @@ def _compare(subject: _Subject, fitted: Fitted) -> Reduced:
     )
 
 
-def _run(model: onnx.ModelProto, squares: NDArray[np.uint8], batch: int = 16) -> dict[str, NDArray[Any]]:
-    """Run an assembled model of the layout ``squares``."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs() if output.name != "map"]
-    parts = [session.run(names, {"square": squares[at : at + batch]}) for at in range(0, len(squares), batch)]
-    return {name: np.concatenate(part) for name, *part in zip(names, *parts, strict=True)}
-
-
 def _gate(
     fit_gate: FitGate, graph: NetworkGraph, settings: RunSettings, store: ImageStore, catalogue: Catalogue, note: Note
 ) -> dict[str, Any]:
     """Fit the input gate on embeddings of every image of the data set."""
     images = store.usable(catalogue).images
     note(f"fitting the input gate on the embeddings of {len(images)} images")
-    model = _assembled(graph, settings, "squares", 1.0)
-    embeddings = _run(model, np.asarray(store.pixels[store.rows(images["image_id"])]))["embedding"]
+    squares = np.asarray(store.pixels[store.rows(images["image_id"])])
+    embeddings = SquareScorer(graph, settings).run(squares, ["embedding"])["embedding"]
     return fit_gate(embeddings, list(images["region"]), list(images["group_id"]))
 
 
@@ -328,6 +324,19 @@ def _point(name: str, evidence: Evidence, fitted: Fitted, measured: Measured | N
     if measured is not None:
         found["test" if evidence.kind == "run" else "cross_validation"] = _called(measured.metrics(name))
     return OperatingPoint(name=name, threshold=fitted.thresholds[name], chosen_on=evidence.fitted_on, measured=found)
+
+
+def _second_look(side: float, once: Measured | None, measured: Measured | None, point: str) -> SecondLook:
+    if once is None or measured is None:
+        return SecondLook(side=side, from_logit=ENOUGH)
+    names = ("auc", "average_precision", "kappa")
+    alone = once.metrics(point)
+    return SecondLook(
+        side=side,
+        from_logit=ENOUGH,
+        share=float(measured.table["second"].notna().mean()),
+        alone=_figures({name: alone[name] for name in names}),
+    )
 
 
 def _called(values: Mapping[str, Estimate]) -> dict[str, Figure]:

@@ -10,7 +10,9 @@ from pydantic import Field, ValidationError
 from osteon.config import Fit, Settings
 from osteon.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
+"""The newest version of the record; those without a second look are still written as 1."""
+
 KEY = "osteon"
 ALL = "all"
 """Name under which what holds for images of any region is kept."""
@@ -140,6 +142,22 @@ class Conformal(Settings):
     measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
 
 
+class SecondLook(Settings):
+    """Pictures looked at twice: the predictor averages the logits of the whole and of its most suspicious part.
+
+    Attributes:
+        side: Height and width of that part, as a share of the longer side of the original.
+        from_logit: From this logit of the first look on there is a second one.
+        share: Share of the measured images that were looked at again.
+        alone: Figures of the first look alone on the images that ``metrics`` are of.
+    """
+
+    side: float = Field(gt=0, lt=1)
+    from_logit: float
+    share: Probability | None = None
+    alone: dict[str, Figure] = Field(default_factory=dict)
+
+
 class DataFacts(Settings):
     """What the network was taught on.
 
@@ -174,6 +192,8 @@ class ModelCard(Settings):
         calibration: From logit to probability.
         operating_points: Thresholds; the first is the default.
         conformal: Sets for "I don't know"; None where no held-out images were there.
+        second_look: When and where the predictor looks twice; None: never. Calibration, operating points, conformal
+            sets and metrics then are of both looks.
         gate: Statistics of its embedding over images like those it was taught on, for the input gate.
         data: What it was taught on.
         metrics: By set of images, then by metric.
@@ -182,7 +202,7 @@ class ModelCard(Settings):
         notes: What else its user must know.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1
     name: str
     target: str
     network: str
@@ -192,6 +212,7 @@ class ModelCard(Settings):
     calibration: Calibration
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     conformal: Conformal | None = None
+    second_look: SecondLook | None = None
     gate: dict[str, Any] | None = None
     data: DataFacts
     metrics: dict[str, dict[str, Figure]] = Field(default_factory=dict)

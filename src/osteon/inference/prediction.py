@@ -9,6 +9,7 @@ from typing import Any, Literal
 from osteon.data.flags import Flag
 from osteon.errors import Refusal
 from osteon.inference.heat_map import HeatMap
+from osteon.transforms.second_look import Window
 
 Verdict = Literal["positive", "negative", "uncertain", "refused"]
 StudyPooling = Literal["mean", "max", "noisy_or"]
@@ -27,7 +28,7 @@ class Prediction:
         height: Rows of the original in pixels; 0 if it could not be read.
         width: Columns.
         probability: Calibrated probability of the target, 0-1; None when refused.
-        logit: Raw logit of the network; None when refused.
+        logit: Raw logit of the network, the mean of all looks; None when refused.
         threshold: From which probability on it is called positive.
         positive: The call by the threshold; None when refused.
         verdict: ``positive`` or ``negative`` where the conformal set holds that class alone; else ``uncertain``: have
@@ -36,6 +37,7 @@ class Prediction:
         flags: What was noticed about the image.
         refusal: Why nothing was computed.
         heat_map: Where the network saw it, if asked for.
+        second_look: The part of the original that it looked at again; None where one look was enough.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Prediction:
     flags: tuple[Flag, ...] = ()
     refusal: Refusal | None = None
     heat_map: HeatMap | None = None
+    second_look: Window | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without the heat map."""
@@ -60,6 +63,7 @@ class Prediction:
             for name in ("name", "study", "region", "height", "width", "probability", "logit", "threshold", "positive")
         }
         values |= {"verdict": self.verdict, "error_rate": self.error_rate}
+        values["second_look"] = None if self.second_look is None else self.second_look.as_tuple()
         values["flags"] = [flag.as_dict() for flag in self.flags]
         values["refusal"] = None if self.refusal is None else self.refusal.as_dict()
         return values

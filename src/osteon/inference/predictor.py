@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osteon.data.flags import Flag
 from osteon.data.images import DecodedImage, UnreadableImageError
@@ -30,7 +31,8 @@ from osteon.inference.shipped import find_model
 from osteon.inference.spread import available_cores, in_processes, in_turn
 from osteon.inference.views import View
 from osteon.machine import processor_flags
-from osteon.transforms.preprocess import fit_grey, placement
+from osteon.transforms.preprocess import Placement, fit_grey, placement
+from osteon.transforms.second_look import Window, suspicious_window
 
 if TYPE_CHECKING:
     from osteon.inference.gate import EmbeddingGate, PixelGate
@@ -50,6 +52,8 @@ class Predictor:
         runtime: ``onnxruntime``, ``openvino``, or ``auto``: OpenVINO where it is installed.
         threads: Cores for one image; folders are spread over images instead.
         gate: Whether input that is no radiograph of a kind the model knows is held back.
+        second_look: Whether pictures are looked at twice where the model's card asks for it, which takes up to twice as
+            long. Its thresholds and sets are those of both looks.
 
     Attributes:
         card: What the model says of itself.
@@ -70,6 +74,7 @@ class Predictor:
         runtime: RuntimeName = "auto",
         threads: int = 1,
         gate: bool = True,
+        second_look: bool = True,
     ) -> None:
         file = model if isinstance(model, ModelFile) else read_model_file(find_model(model))
         self.file = file
@@ -87,7 +92,9 @@ class Predictor:
             "runtime": self.runtime.name,
             "threads": threads,
             "gate": gate,
+            "second_look": second_look,
         }
+        self._second_look = self.card.second_look if second_look else None
         self._pixel_gate: PixelGate | None = None
         self._embedding_gate: EmbeddingGate | None = None
         if gate:
@@ -173,14 +180,20 @@ class Predictor:
             return replace(known, flags=flags, refusal=Refusal(case.name, rejected[0].code, rejected[0].detail))
         size, fit = self.card.input.size, self.card.input.fit
         grey = image.eight_bit()
-        square = fit_grey(255 - grey if inverted else grey, size, fit)
-        scores = self.runtime.run(np.stack([square, *(view.apply(square) for view in views)]))
+        grey = 255 - grey if inverted else grey
+        scores = self._look(fit_grey(grey, size, fit), views)
         if self._embedding_gate is not None:
             flags += self._embedding_gate.check(scores.embedding[0])
         logit, probability = _averaged(scores, self.card.calibration.temperature)
+        place = placement(height, width, size, fit)
+        window = self._window(logit, scores, place)
+        if window is not None:
+            closer = self._look(fit_grey(window.of(grey), size, fit), views)
+            logit = (logit + float(closer.logit.mean())) / 2
+            probability = float(expit(logit / self.card.calibration.temperature))
         drawn = None
         if heat_map and scores.map is not None:
-            drawn = HeatMap(scores.map[0], placement(height, width, size, fit), self.card.outputs.map or "")
+            drawn = HeatMap(scores.map[0], place, self.card.outputs.map or "")
         threshold = self.operating_point.threshold
         return replace(
             known,
@@ -192,7 +205,18 @@ class Predictor:
             error_rate=self.error_rate,
             flags=flags,
             heat_map=drawn,
+            second_look=window,
         )
+
+    def _look(self, square: NDArray[np.uint8], views: Sequence[View]) -> Scores:
+        return self.runtime.run(np.stack([square, *(view.apply(square) for view in views)]))
+
+    def _window(self, logit: float, scores: Scores, place: Placement) -> Window | None:
+        """Return the part of the picture to look at again, if it is to be."""
+        rule = self._second_look
+        if rule is None or scores.map is None or logit < rule.from_logit:
+            return None
+        return suspicious_window(scores.map[0], place, rule.side)
 
     def _verdict(self, probability: float, region: str, flags: Sequence[Flag]) -> Verdict:
         """Return the class that alone is in the conformal set, else that it is uncertain."""

@@ -1,0 +1,46 @@
+"""A network made ready to score batches of squares while its model file is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from osteon.config import RunSettings
+from osteon.export.assemble import assemble
+from osteon.export.network_graph import NetworkGraph
+
+BATCH = 16
+
+
+def assembled(graph: NetworkGraph, settings: RunSettings, layout: str, temperature: float) -> onnx.ModelProto:
+    """Join a network with the preprocessing of its run and the calibration."""
+    store = settings.store
+    return assemble(graph, size=store.size, fit=store.fit, layout=layout, temperature=temperature)
+
+
+class SquareScorer:
+    """Runs a network on squares as its run's store holds them.
+
+    Args:
+        graph: The network.
+        settings: Of its run.
+        temperature: Divisor of the logits.
+    """
+
+    def __init__(self, graph: NetworkGraph, settings: RunSettings, temperature: float = 1.0) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        model = assembled(graph, settings, "squares", temperature).SerializeToString()
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def run(self, squares: NDArray[np.uint8], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return outputs by name, each of all squares (n, size, size)."""
+        starts = range(0, len(squares), BATCH)
+        parts = [self._session.run(list(names), {"square": squares[at : at + BATCH]}) for at in starts]
+        return {name: np.concatenate(part) for name, *part in zip(names, *parts, strict=True)}
