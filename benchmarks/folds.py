@@ -1,22 +1,23 @@
 """Whether one recipe beats another: two grouped cross-validations of the same images, paired.
 
-    python benchmarks/folds.py runs/plain runs/fracture/folds
+    python benchmarks/folds.py runs/plain runs/fracture/folds@0.6
 
-Each argument is a folder of ``osteon train --folds``. Temperatures and thresholds (highest kappa) are fitted on the
-other folds, as for a model file's card. Intervals and tests resample whole groups; the difference is the second's
-minus the first's.
+Each argument is a folder of ``osteon train --folds``; ``@0.6`` takes a second look at 0.6 times the longer side, as a
+model file made with ``osteon export --second-look 0.6`` does. Temperatures and thresholds (highest kappa) are fitted
+on the other folds, as for a model file's card. Intervals and tests resample whole groups; the difference is the
+second's minus the first's.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from osteon.errors import InputError
 from osteon.export.evidence import Evidence, Measured, measure
+from osteon.export.second_looks import look_again
 from osteon.statistics.bootstrap import Replicates, replicate
 from osteon.statistics.metrics import average_precision, confusion, roc_auc
 from osteon.statistics.paired import bootstrap_difference, mcnemar
@@ -27,8 +28,8 @@ CALLED = ("kappa", "sensitivity", "specificity", "accuracy")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("first", type=Path)
-    parser.add_argument("second", type=Path)
+    parser.add_argument("first")
+    parser.add_argument("second")
     parser.add_argument("--resamples", type=int, default=2000)
     options = parser.parse_args()
     both = [_measured(path) for path in (options.first, options.second)]
@@ -42,8 +43,10 @@ def main() -> None:
     _paired(tables, options.resamples)
 
 
-def _measured(path: Path) -> Measured:
-    found = measure(Evidence.of_folds(path))
+def _measured(what: str) -> Measured:
+    path, _, side = what.partition("@")
+    evidence = Evidence.of_folds(path)
+    found = measure(look_again(evidence, path, float(side)) if side else evidence)
     assert found is not None
     return found
 
