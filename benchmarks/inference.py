@@ -5,8 +5,8 @@
 
 Every figure of a row is of the same process on the same cores, so that ratios hold where milliseconds do not. One core
 means one thread pinned to one core. Rows of ``2 looks`` are of a predictor made to look twice at every picture; one
-that follows the model's card does so only at those that are not clearly negative. ``cold`` is ``osteon predict one.jpg`` as
-a process of its own.
+that follows the model's card does so only at those that are not clearly negative. ``cold`` is ``osteon predict
+one.jpg`` as a process of its own.
 """
 
 from __future__ import annotations
