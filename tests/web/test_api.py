@@ -7,6 +7,7 @@ import io
 import re
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from pydicom import dcmread
 
 from makers.dicom import dicom_bytes, study_uid
+from makers.model_files import write_tiny_model
 from makers.pictures import picture
 from makers.web_service import png, upload
 from osteon.inference.heat_map import OUTLINE_LEVEL
@@ -59,6 +61,18 @@ def test_the_map_comes_in_pixels_of_the_original(client: TestClient, predictor: 
     strongest = found["boxes"][0]
     assert strongest["x"] <= found["peak"][0] <= strongest["x"] + strongest["width"]
     assert predicted(client, png(), heat_map="false")["studies"][0]["views"][0]["heat_map"] is None
+
+
+def test_the_part_that_was_looked_at_again_is_told(client_of: Callable[..., TestClient], tmp_path: Path) -> None:
+    path = tmp_path / "twice.onnx"
+    write_tiny_model(path, format=2, second_look={"side": 0.5, "from_logit": -50.0})
+    twice = Predictor(path, gate=False, runtime="onnxruntime")
+    expected = twice.predict(picture(4)).second_look
+    assert expected is not None
+    (view,) = predicted(client_of(twice), png(seed=4))["studies"][0]["views"]
+    assert view["second_look"] == {"x": expected.left, "y": expected.top, "width": 60, "height": 60}
+    (view,) = predicted(client_of(), png(seed=4))["studies"][0]["views"]
+    assert view["second_look"] is None
 
 
 def test_decoded_greys_come_back_if_asked_for(client: TestClient) -> None:

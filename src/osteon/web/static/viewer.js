@@ -3,14 +3,15 @@
 import { heatCanvas, surface } from "./picture.js";
 
 const OUTLINE = "#00e6e6";
+const LOOK = "#e6e6e6";
 const FARTHEST = 0.5;
 const NEAREST = 24;
 const KEY_STEP = 8;
 
 export class Viewer {
   // settings is shared by all views: { heat, opacity, outline, drag }.
-  constructor(canvas, grey, map, settings, onChange) {
-    Object.assign(this, { canvas, grey, map, settings, onChange });
+  constructor(canvas, grey, { map, look }, settings, onChange) {
+    Object.assign(this, { canvas, grey, map, look, settings, onChange });
     this.heat = map ? heatCanvas(map, grey.width, grey.height) : null;
     this.pointers = new Map();
     this.pending = false;
@@ -97,7 +98,19 @@ export class Viewer {
       context.drawImage(this.heat, 0, 0, grey.width, grey.height);
       context.globalAlpha = 1;
     }
-    if (this.map && settings.outline) this.paintOutlines(context, 2 / scale);
+    if (!settings.outline) return;
+    if (this.map) this.paintOutlines(context, 2 / scale);
+    if (this.look) this.paintLook(context, 1.5 / scale);
+  }
+
+  // The part that was looked at again, dashed.
+  paintLook(context, lineWidth) {
+    const { x, y, width, height } = this.look;
+    context.lineWidth = lineWidth;
+    context.strokeStyle = LOOK;
+    context.setLineDash([6 * lineWidth, 4 * lineWidth]);
+    context.strokeRect(x + lineWidth / 2, y + lineWidth / 2, width - lineWidth, height - lineWidth);
+    context.setLineDash([]);
   }
 
   paintOutlines(context, lineWidth) {
