@@ -132,6 +132,22 @@ def test_the_most_suspicious_part_is_looked_at_again(model: Path, tmp_path: Path
     assert window == suspicious_window(first.heat_map.cells, first.heat_map.place, 0.5)
 
 
+def test_a_second_look_may_be_a_mirror_image(tmp_path: Path) -> None:
+    answers = []
+    for mirrored in (False, True):
+        path = tmp_path / "model.onnx"
+        write_tiny_model(path, format=2, second_look={"side": 0.5, "from_logit": -50.0, "mirrored": mirrored})
+        answers.append(Predictor(path, gate=False, runtime="onnxruntime").predict(_pixels(shape=(200, 200))))
+    upright, mirror = answers
+    assert upright.second_look == mirror.second_look is not None
+    once = Predictor(path, gate=False, runtime="onnxruntime", second_look=False)
+    first = once.predict(_pixels(shape=(200, 200))).logit
+    part = np.ascontiguousarray(mirror.second_look.of(_pixels(shape=(200, 200)))[:, ::-1])
+    closer = once.predict(part).logit
+    assert mirror.logit == pytest.approx((float(first or 0) + float(closer or 0)) / 2, abs=1e-5)
+    assert mirror.logit != upright.logit
+
+
 def test_inverted_greys_are_turned_round_for_both_looks(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     write_tiny_model(path, format=2, second_look={"side": 0.6, "from_logit": -50.0})

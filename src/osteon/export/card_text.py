@@ -132,8 +132,9 @@ def _second_look(card: ModelCard) -> Section:
     lines = [
         f"A picture to which the first look gives {100 * least:.2g} % or more before calibration{share} is looked at "
         f"again: a part of {rule.side:g} times its longer side around the highest place of the map, cut from the "
-        "original, so that the network sees more of its detail. The logits of both looks are averaged. All figures, "
-        "thresholds and sets of this card are of both looks; the graph by itself takes one."
+        f"original{', mirrored' if rule.mirrored else ''}, so that the network sees more of its detail. The logits of "
+        "both looks are averaged. All figures, thresholds and sets of this card are of both looks; the graph by itself "
+        "takes one."
     ]
     if rule.alone:
         names = {"auc": "AUC", "average_precision": "average precision", "kappa": "kappa"}

@@ -34,7 +34,7 @@ from osteon.export.model_card import (
 )
 from osteon.export.network_graph import NetworkGraph, network_graph
 from osteon.export.reduce import to_fp16, to_int8
-from osteon.export.second_looks import ENOUGH, look_again
+from osteon.export.second_looks import ENOUGH, look_again, mirrors
 from osteon.export.squares import SquareScorer, assembled
 from osteon.run import RunFolder
 from osteon.statistics.conformal import Sets
@@ -196,7 +196,7 @@ def export_run(
         name or folder.path.resolve().name, graph, settings, catalogue, evidence, fitted, measured, point
     ).model_copy(update={"precision": precision, "notes": (*notes, *([reduced.text()] if reduced else []))})
     if second_look is not None:
-        looks = _second_look(second_look, once, measured, point)
+        looks = _second_look(second_look, mirrors(settings), once, measured, point)
         card = card.model_copy(update={"format": FORMAT, "second_look": looks})
     card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
     if fit_gate is not None:
@@ -326,17 +326,16 @@ def _point(name: str, evidence: Evidence, fitted: Fitted, measured: Measured | N
     return OperatingPoint(name=name, threshold=fitted.thresholds[name], chosen_on=evidence.fitted_on, measured=found)
 
 
-def _second_look(side: float, once: Measured | None, measured: Measured | None, point: str) -> SecondLook:
+def _second_look(
+    side: float, mirrored: bool, once: Measured | None, measured: Measured | None, point: str
+) -> SecondLook:
+    rule = SecondLook(side=side, mirrored=mirrored, from_logit=ENOUGH)
     if once is None or measured is None:
-        return SecondLook(side=side, from_logit=ENOUGH)
+        return rule
     names = ("auc", "average_precision", "kappa")
     alone = once.metrics(point)
-    return SecondLook(
-        side=side,
-        from_logit=ENOUGH,
-        share=float(measured.table["second"].notna().mean()),
-        alone=_figures({name: alone[name] for name in names}),
-    )
+    share = float(measured.table["second"].notna().mean())
+    return rule.model_copy(update={"share": share, "alone": _figures({name: alone[name] for name in names})})
 
 
 def _called(values: Mapping[str, Estimate]) -> dict[str, Figure]:

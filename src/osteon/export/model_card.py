@@ -147,12 +147,14 @@ class SecondLook(Settings):
 
     Attributes:
         side: Height and width of that part, as a share of the longer side of the original.
+        mirrored: Whether the second look is a mirror image.
         from_logit: From this logit of the first look on there is a second one.
         share: Share of the measured images that were looked at again.
         alone: Figures of the first look alone on the images that ``metrics`` are of.
     """
 
     side: float = Field(gt=0, lt=1)
+    mirrored: bool = False
     from_logit: float
     share: Probability | None = None
     alone: dict[str, Figure] = Field(default_factory=dict)

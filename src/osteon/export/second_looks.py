@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from osteon.config import RunSettings
 from osteon.data.catalogue import Catalogue
 from osteon.data.images import read_image
 from osteon.data.store import ImageStore
@@ -21,11 +22,16 @@ from osteon.progress import track
 from osteon.run import RunFolder
 from osteon.training.method import load_run
 from osteon.training.network import TrainedNetwork
-from osteon.transforms.preprocess import fit_grey, placement
-from osteon.transforms.second_look import suspicious_window
+from osteon.transforms.preprocess import placement
+from osteon.transforms.second_look import closer_square, suspicious_window
 
 ENOUGH = -4.6
 """Logit of the first look (1 % before calibration) below which no second one is taken."""
+
+
+def mirrors(settings: RunSettings) -> bool:
+    """Return whether the second look is a mirror image: where the network was taught on such too."""
+    return settings.augment.horizontal_flip > 0
 
 
 def look_again(evidence: Evidence, path: str | Path, side: float) -> Evidence:
@@ -74,6 +80,6 @@ def _second_logits(folder: RunFolder, image_ids: pd.Series[str], side: float) ->
         for file, cells in zip(paths[start : start + BATCH], maps[start : start + BATCH], strict=True):
             grey = read_image(file).eight_bit()
             window = suspicious_window(cells, placement(grey.shape[0], grey.shape[1], size, fit), side)
-            squares.append(fit_grey(window.of(grey), size, fit))
+            squares.append(closer_square(grey, window, size, fit, mirrored=mirrors(settings)))
         logits.append(scorer.run(np.stack(squares), ["logit"])["logit"])
     return np.concatenate(logits).astype(np.float64)

@@ -31,8 +31,8 @@ from osteon.inference.shipped import find_model
 from osteon.inference.spread import available_cores, in_processes, in_turn
 from osteon.inference.views import View
 from osteon.machine import processor_flags
-from osteon.transforms.preprocess import Placement, fit_grey, placement
-from osteon.transforms.second_look import Window, suspicious_window
+from osteon.transforms.preprocess import fit_grey, placement
+from osteon.transforms.second_look import closer_square, suspicious_window
 
 if TYPE_CHECKING:
     from osteon.inference.gate import EmbeddingGate, PixelGate
@@ -186,9 +186,10 @@ class Predictor:
             flags += self._embedding_gate.check(scores.embedding[0])
         logit, probability = _averaged(scores, self.card.calibration.temperature)
         place = placement(height, width, size, fit)
-        window = self._window(logit, scores, place)
-        if window is not None:
-            closer = self._look(fit_grey(window.of(grey), size, fit), views)
+        rule, window = self._second_look, None
+        if rule is not None and scores.map is not None and logit >= rule.from_logit:
+            window = suspicious_window(scores.map[0], place, rule.side)
+            closer = self._look(closer_square(grey, window, size, fit, mirrored=rule.mirrored), views)
             logit = (logit + float(closer.logit.mean())) / 2
             probability = float(expit(logit / self.card.calibration.temperature))
         drawn = None
@@ -210,13 +211,6 @@ class Predictor:
 
     def _look(self, square: NDArray[np.uint8], views: Sequence[View]) -> Scores:
         return self.runtime.run(np.stack([square, *(view.apply(square) for view in views)]))
-
-    def _window(self, logit: float, scores: Scores, place: Placement) -> Window | None:
-        """Return the part of the picture to look at again, if it is to be."""
-        rule = self._second_look
-        if rule is None or scores.map is None or logit < rule.from_logit:
-            return None
-        return suspicious_window(scores.map[0], place, rule.side)
 
     def _verdict(self, probability: float, region: str, flags: Sequence[Flag]) -> Verdict:
         """Return the class that alone is in the conformal set, else that it is uncertain."""

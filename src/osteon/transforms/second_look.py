@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.transforms.preprocess import Placement
+from osteon.config import Fit
+from osteon.transforms.preprocess import Placement, fit_grey
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,22 @@ def suspicious_window(cells: NDArray[np.float32], place: Placement, side: float)
     left, width = _span(float(x), length, place.width)
     top, height = _span(float(y), length, place.height)
     return Window(left, top, width, height)
+
+
+def closer_square(
+    pixels: NDArray[np.uint8], window: Window, size: int, fit: Fit, *, mirrored: bool
+) -> NDArray[np.uint8]:
+    """Return the square of a second look, shape ``(size, size)``.
+
+    Args:
+        pixels: The original, shape ``(height, width)``.
+        window: Its part that is looked at again.
+        size: Rows and columns of the square.
+        fit: ``pad`` or ``squeeze``.
+        mirrored: Whether left becomes right: a network that was taught on both errs less alike in its two looks.
+    """
+    square = fit_grey(window.of(pixels), size, fit)
+    return np.ascontiguousarray(square[:, ::-1]) if mirrored else square
 
 
 def _smoothed(cells: NDArray[np.float32]) -> NDArray[np.float64]:
