@@ -1,9 +1,9 @@
 """Whether one recipe beats another: two grouped cross-validations of the same images, paired.
 
-    python benchmarks/folds.py runs/plain runs/fracture/folds@0.6
+    python benchmarks/folds.py runs/plain runs/fracture/folds@0.67
 
-Each argument is a folder of ``osteon train --folds``; ``@0.6`` takes a second look at 0.6 times the longer side, as a
-model file made with ``osteon export --second-look 0.6`` does. Temperatures and thresholds (highest kappa) are fitted
+Each argument is a folder of ``osteon train --folds``; ``@0.67`` takes a second look at 0.67 times the longer side, as a
+model file made with ``osteon export --second-look 0.67`` does. Temperatures and thresholds (highest kappa) are fitted
 on the other folds, as for a model file's card. Intervals and tests resample whole groups; the difference is the
 second's minus the first's.
 """

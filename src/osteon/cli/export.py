@@ -38,7 +38,7 @@ def export(
         float | None,
         typer.Option(
             help="Have the predictor look twice at pictures that are not clearly negative: side of the part that is "
-            "seen again, as a share of the longer side, e.g. 0.6. The network must draw a map.",
+            "seen again, as a share of the longer side, e.g. 0.67. The network must draw a map.",
             show_default="one look",
         ),
     ] = None,

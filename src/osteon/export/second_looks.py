@@ -51,7 +51,7 @@ def look_again(evidence: Evidence, path: str | Path, side: float) -> Evidence:
         InputError: An image cannot be read any more.
     """
     if not 0 < side < 1:
-        raise SettingsError(f"a window of {side:g} times the image's side", where="--second-look", hint="e.g. 0.6")
+        raise SettingsError(f"a window of {side:g} times the image's side", where="--second-look", hint="e.g. 0.67")
     table = evidence.table
     second = pd.Series(np.nan, index=table.index)
     for part, rows in table[table["logit"] >= ENOUGH].groupby("part"):
