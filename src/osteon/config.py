@@ -102,10 +102,6 @@ class AugmentSettings(Settings):
     vertical_flip: float = Field(0.0, ge=0, le=1, description="probability")
     scale: tuple[float, float] = Field((1.0, 1.0), description="zoom factor, log-uniform")
     shift: float = Field(0.0, ge=0, le=0.5, description="uniform in +- this fraction of the side")
-    roam: bool = Field(False, description="zoomed images show any part of the picture: shift up to (zoom - 1) / 2")
-    detail: bool = Field(
-        False, description="images zoomed to 1.25 or more come from a store of twice the size, so that they are sharp"
-    )
     shear: float = Field(0.0, ge=0, le=45, description="uniform in +- degrees")
     contrast: tuple[float, float] = Field((1.0, 1.0), description="factor about the image's mean, uniform")
     gamma: tuple[float, float] = Field((1.0, 1.0), description="exponent on grey values in 0-1, log-uniform")

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 
-from makers.tiny import make_pixels, make_sample
 from osteon.config import TrainingSettings
-from osteon.training.batches import BatchDataset, EpochSampler, FineImages, OrderedSampler, Sample, derive_seed, loader
+from osteon.training.batches import EpochSampler, OrderedSampler, Sample, derive_seed, loader
 
 LABELS = np.array([0] * 90 + [1] * 10, dtype=np.float32)
 
@@ -80,17 +77,6 @@ def test_batches_hold_the_stored_pixels() -> None:
     np.testing.assert_array_equal(batch["images"][0, 0].numpy(), pixels[2])
     assert batch["labels"].tolist() == [1, 0]
     assert batch["weights"].tolist() == [0.5, 2]
-
-
-def test_finer_images_stand_beside_their_own_coarse_ones() -> None:
-    pixels, labels = make_pixels(8)
-    fine = np.arange(8, dtype=np.uint8)[::-1, None, None].repeat(64, 1).repeat(64, 2)
-    sample = dataclasses.replace(
-        make_sample(pixels, labels, np.array([5, 2, 7])), fine=FineImages(fine, np.array([2, 5, 0]))
-    )
-    batch = BatchDataset(sample)[np.array([2, 0]), 1]
-    assert batch["fine"].shape == (2, 1, 64, 64)
-    assert batch["fine"][:, 0, 0, 0].tolist() == [7, 5]
 
 
 def test_derived_seeds_differ_and_repeat() -> None:

@@ -209,41 +209,6 @@ def test_sampled_values_fill_their_ranges_and_stay_inside() -> None:
     assert drawn.vertical_flip.double().mean() == pytest.approx(0.25, abs=0.03)
 
 
-def test_zoomed_images_roam_over_the_whole_picture_and_never_past_it() -> None:
-    recipe = AugmentSettings(rotation=0, scale=(0.8, 2.0), shift=0.1, roam=True)
-    drawn = Augment(recipe).sample(4000, SIZE, generator())
-    limit = torch.maximum((drawn.scale - 1) / 2, torch.tensor(0.1, dtype=torch.float64))
-    assert (drawn.shift.abs() <= limit[:, None]).all()
-    large = drawn.scale > 1.9
-    assert drawn.shift[large].abs().max() > 0.45
-    corners = (
-        drawn[drawn.scale > 1.2].matrices() @ torch.tensor([[-1.0, 1, -1, 1], [-1, -1, 1, 1], [1, 1, 1, 1]]).double()
-    )
-    assert corners.abs().max() <= 1 + 1e-9
-    still = Augment(recipe.model_copy(update={"roam": False})).sample(4000, SIZE, generator())
-    assert torch.equal(still.scale, drawn.scale)
-    assert still.shift.abs().max() <= 0.1
-
-
-def test_zoomed_images_come_from_the_finer_picture() -> None:
-    fine = torch.randint(0, 256, (4, 1, 2 * SIZE, 2 * SIZE), dtype=torch.uint8, generator=generator(3))
-    images = torch.nn.functional.avg_pool2d(fine.float(), 2)
-    parameters = changed(4)
-    parameters = dataclasses.replace(
-        parameters, scale=torch.tensor([1.0, 1.2, 1.3, 2.0], dtype=torch.float64), horizontal_flip=torch.ones(4).bool()
-    )
-    result = Augment(STILL).apply(images, parameters, fine)
-    plain = Augment(STILL).apply(images, parameters)
-    assert torch.equal(result[:2], plain[:2])
-    middle = slice(SIZE // 2, 3 * SIZE // 2)
-    torch.testing.assert_close(result[3], fine[3, :, middle, middle].flip(-1).float())
-    assert (result[2] - plain[2]).abs().mean() > 5
-    smooth = smooth_images(4, 2 * SIZE)
-    pooled = torch.nn.functional.avg_pool2d(smooth.float(), 2)
-    both = [Augment(STILL).apply(pooled, parameters, finer) for finer in (smooth, None)]
-    assert (both[0] - both[1]).abs()[..., 4:-4, 4:-4].max() < 6  # the same places
-
-
 def test_erased_rectangles_lie_inside_and_are_as_frequent_as_asked() -> None:
     drawn = Augment(AugmentSettings(erase=0.3)).sample(4000, SIZE, generator()).erased
     left, top, right, bottom = drawn.unbind(1)

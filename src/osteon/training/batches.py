@@ -29,7 +29,6 @@ class Batch(TypedDict):
         seed: Seed of the batch's augmentation.
         masks: Where images show what their label means, uint8 of 0 and 1, shape ``(n, 1, size, size)``.
         mask_known: Whether that is known, bool, shape ``(n,)``.
-        fine: The same images with more pixels, uint8, shape ``(n, 1, detail, detail)``.
         taught: Probability of the positive class that teachers give, float32, shape ``(n,)``.
     """
 
@@ -40,21 +39,7 @@ class Batch(TypedDict):
     seed: int
     masks: NotRequired[torch.Tensor]
     mask_known: NotRequired[torch.Tensor]
-    fine: NotRequired[torch.Tensor]
     taught: NotRequired[torch.Tensor]
-
-
-@dataclass(frozen=True)
-class FineImages:
-    """The same images in a store of larger squares.
-
-    Attributes:
-        pixels: That store's images, uint8, shape ``(N, detail, detail)``.
-        rows: Rows of it that belong to the sample, shape ``(n,)``.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    rows: Rows
 
 
 @dataclass(frozen=True)
@@ -67,7 +52,6 @@ class Sample:
         labels: 0 or 1, float32, shape ``(n,)``.
         weights: Weight of each image in the loss, float32, shape ``(n,)``.
         masks: Where the images show what their label means, if that is to be learnt.
-        fine: The images with more pixels, for those that are zoomed.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -75,7 +59,6 @@ class Sample:
     labels: npt.NDArray[np.float32]
     weights: npt.NDArray[np.float32]
     masks: AlignedMasks | None = None
-    fine: FineImages | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -105,9 +88,6 @@ class BatchDataset(Dataset[Batch]):
         if sample.masks is not None:
             batch["masks"] = torch.from_numpy(sample.masks.gather(positions)).unsqueeze(1)
             batch["mask_known"] = torch.from_numpy(sample.masks.known[positions])
-        if sample.fine is not None:
-            fine = sample.fine.pixels[sample.fine.rows[positions]]
-            batch["fine"] = torch.from_numpy(fine).unsqueeze(1)
         return batch
 
 

@@ -107,7 +107,7 @@ class Classifier(pl.LightningModule):
         generator = torch.Generator().manual_seed(int(batch["seed"]))
         images = batch["images"]
         parameters = self.augment.sample(len(images), images.shape[-1], generator)
-        changed: Batch = {**batch, "images": self.augment.apply(images, parameters, batch.get("fine"))}
+        changed: Batch = {**batch, "images": self.augment.apply(images, parameters)}
         if "masks" in batch:
             masks = batch["masks"]
             moved = move_masks(masks, parameters)

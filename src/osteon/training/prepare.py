@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from osteon.config import RunSettings
@@ -15,10 +14,8 @@ from osteon.data.splits import make_split
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, Refusal
 from osteon.training.also_train import join_training_sets
-from osteon.training.batches import FineImages, Sample
+from osteon.training.batches import Sample
 from osteon.training.losses import training_weights
-
-FINER = 2
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,12 @@ class Prepared:
         store: Their images.
         refusals: Files that could not be used.
         masks: Where images show what their label means; None unless the run learns it.
-        fine: A store of twice the size; None unless the run zooms into it.
     """
 
     catalogue: Catalogue
     store: ImageStore
     refusals: tuple[Refusal, ...]
     masks: MaskSet | None = None
-    fine: ImageStore | None = None
 
     def has(self, split: str) -> bool:
         """Return whether a split holds any image."""
@@ -58,11 +53,7 @@ class Prepared:
             labels=images["label"].to_numpy(dtype="float32"),
             weights=training_weights(images, settings.training),
             masks=None if self.masks is None else self.masks.align(images["image_id"]),
-            fine=self._fine(images["image_id"]) if split == "train" else None,
         )
-
-    def _fine(self, image_ids: Iterable[str]) -> FineImages | None:
-        return None if self.fine is None else FineImages(self.fine.pixels, self.fine.rows(image_ids))
 
 
 def split_catalogue(settings: RunSettings) -> Catalogue:
@@ -102,14 +93,7 @@ def prepare(catalogue: Catalogue, settings: RunSettings) -> Prepared:
     store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
     usable = store.usable(catalogue)
     masks = _masks(usable, settings) if settings.training.mask_weight > 0 else None
-    fine = _fine_store(catalogue, settings) if settings.augment.detail else None
-    return Prepared(usable, store, (*catalogue.refusals, *store.refusals), masks, fine)
-
-
-def _fine_store(catalogue: Catalogue, settings: RunSettings) -> ImageStore:
-    """Build a store of squares of twice the size."""
-    larger = settings.store.model_copy(update={"size": FINER * settings.store.size})
-    return ImageStore.build(catalogue, larger, damaged=settings.data.damaged)
+    return Prepared(usable, store, (*catalogue.refusals, *store.refusals), masks)
 
 
 def _masks(catalogue: Catalogue, settings: RunSettings) -> MaskSet:

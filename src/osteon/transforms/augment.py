@@ -9,13 +9,12 @@ from torch import Tensor
 
 from osteon.config import AugmentSettings, PreprocessSettings
 from osteon.errors import SettingsError
-from osteon.transforms.geometry import apply_geometry, magnify, warp
+from osteon.transforms.geometry import apply_geometry, warp
 from osteon.transforms.intensity import WHITE, adjust_
 from osteon.transforms.parameters import AugmentParameters
 
 __all__ = ["Augment", "AugmentParameters", "apply_geometry", "standardise"]
 
-CLOSE = 1.25  # zoom from which a finer store is worth its pixels
 ERASED_AREA = (0.02, 0.2)
 ERASED_ASPECT = (0.3, 1 / 0.3)
 _DRAWS = (
@@ -69,17 +68,13 @@ class Augment:
         uniform = torch.rand(n, len(_DRAWS), dtype=torch.float64, generator=generator)
         draw = dict(zip(_DRAWS, uniform.unbind(dim=1), strict=True))
         recipe = self.settings
-        scale = _log_uniform(recipe.scale, draw["scale"])
-        shift = torch.full_like(scale, recipe.shift)
-        if recipe.roam:
-            shift = torch.maximum(shift, (scale - 1.0) / 2.0)
         return AugmentParameters(
             size=size,
             fill=recipe.fill,
             rotation=_both_ways(recipe.rotation, draw["rotation"]),
-            scale=scale,
+            scale=_log_uniform(recipe.scale, draw["scale"]),
             shear=_both_ways(recipe.shear, draw["shear"]),
-            shift=_both_ways(shift[:, None], torch.stack([draw["shift_x"], draw["shift_y"]], dim=1)),
+            shift=_both_ways(recipe.shift, torch.stack([draw["shift_x"], draw["shift_y"]], dim=1)),
             horizontal_flip=draw["horizontal_flip"] < recipe.horizontal_flip,
             vertical_flip=draw["vertical_flip"] < recipe.vertical_flip,
             gamma=_log_uniform(recipe.gamma, draw["gamma"]),
@@ -91,22 +86,17 @@ class Augment:
             erased_grey=WHITE * draw["erased_grey"],
         )
 
-    def apply(self, images: Tensor, parameters: AugmentParameters, fine: Tensor | None = None) -> Tensor:
+    def apply(self, images: Tensor, parameters: AugmentParameters) -> Tensor:
         """Change images as their parameters say.
 
         Args:
             images: (N, 1, S, S), uint8 or float on 0-255.
             parameters: Sampled, or read back to replay.
-            fine: The same images with more pixels, (N, 1, D, D); those that are zoomed to 1.25 or more are taken from
-                these.
 
         Returns:
             (N, 1, S, S) float32 on 0-255; without change the exact input.
         """
-        moved = warp(images, parameters)
-        if fine is not None and (close := parameters.scale >= CLOSE).any():
-            moved[close.to(moved.device)] = magnify(fine[close.to(fine.device)], parameters[close])
-        return adjust_(moved, parameters)
+        return adjust_(warp(images, parameters), parameters)
 
 
 def standardise(images: Tensor, settings: PreprocessSettings) -> Tensor:
@@ -129,7 +119,7 @@ def standardise(images: Tensor, settings: PreprocessSettings) -> Tensor:
     return standard.expand(-1, settings.channels, -1, -1)
 
 
-def _both_ways(limit: float | Tensor, draw: Tensor) -> Tensor:
+def _both_ways(limit: float, draw: Tensor) -> Tensor:
     return limit * (2.0 * draw - 1.0)
 
 

@@ -9,7 +9,6 @@ from torch.nn import functional
 from osteon.transforms.parameters import AugmentParameters
 
 CHUNK = 8  # images resampled at once: few enough for their grids to stay in the processor's cache
-_OUTSIDE = {"zero": "zeros", "nearest": "border"}
 _STILL = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
 
 
@@ -25,33 +24,6 @@ def warp(images: Tensor, parameters: AugmentParameters) -> Tensor:
         values.
     """
     return _warp(images, parameters, mode="bilinear")
-
-
-def magnify(fine: Tensor, parameters: AugmentParameters) -> Tensor:
-    """Move images like :func:`warp`, but from pictures of more pixels.
-
-    Args:
-        fine: (N, C, D, D) of any number type, D of any size.
-        parameters: One change for each image, S in ``parameters.size``.
-
-    Returns:
-        (N, C, S, S) float32, bilinearly interpolated between the finer pixels.
-    """
-    flipped = _flip(_flip(fine, parameters.horizontal_flip, -1), parameters.vertical_flip, -2)
-    pairs = zip(torch.split(flipped, CHUNK), torch.split(parameters.unflipped_matrices(), CHUNK), strict=True)
-    outside = _OUTSIDE[parameters.fill]
-    return torch.cat(
-        [
-            functional.grid_sample(
-                some.to(torch.float32),
-                _grid(matrices, parameters.size).to(fine.device),
-                mode="bilinear",
-                padding_mode=outside,
-                align_corners=False,
-            )
-            for some, matrices in pairs
-        ]
-    )
 
 
 def apply_geometry(masks: Tensor, parameters: AugmentParameters) -> Tensor:
@@ -73,7 +45,7 @@ def _warp(images: Tensor, parameters: AugmentParameters, *, mode: str, outside: 
     if images.ndim != 4 or len(images) != len(parameters) or images.shape[-2:] != (side, side):
         wanted = (len(parameters), "C", side, side)
         raise ValueError(f"images of shape {tuple(images.shape)} do not fit parameters for {wanted}")
-    outside = outside or _OUTSIDE[parameters.fill]
+    outside = outside or {"zero": "zeros", "nearest": "border"}[parameters.fill]
     flipped = _flip(_flip(images, parameters.horizontal_flip, -1), parameters.vertical_flip, -2)
     matrices = parameters.unflipped_matrices()
     moving = (matrices != _STILL).flatten(1).any(dim=1)
