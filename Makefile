@@ -28,7 +28,7 @@ TEACHER := $(RUNS)/teacher
 QUIET := --no-audit --no-evaluate
 FOLD := folds/fold-%/summary.json
 FOLDS := $(foreach fold,0 1 2,$(RUNS)/folds/fold-$(fold)/summary.json)
-EXPORT = $(BIN)/osteon export $(RUNS)/all --calibration $(RUNS)/folds
+EXPORT = $(BIN)/osteon export $(RUNS)/all --calibration $(RUNS)/folds --closer-looks 0.6
 NOTES = $(foreach text,speed gate,--note "$$(cat src/osteon/weights/$(text).txt)")
 run = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QUIET); \
   else $(BIN)/osteon train $(DATA) --reader fracatlas --preset $(1) $(QUIET) --out $(@D); fi
@@ -48,8 +48,8 @@ $(RUNS)/all/summary.json: $(TEACHER)/all/summary.json
 	$(call run,fracture --set split.test=0 $(call taught_by,$(TEACHER)/all))
 
 weights: $(FOLDS) $(RUNS)/all/summary.json
-	$(EXPORT) --name "Osteon fracture 3" $(NOTES) -o src/osteon/weights/fracture.onnx
-	$(EXPORT) --name "Osteon fracture 3, int8" --precision int8 --no-card -o src/osteon/weights/fracture.int8.onnx
+	$(EXPORT) --name "Osteon fracture 4" $(NOTES) -o src/osteon/weights/fracture.onnx
+	$(EXPORT) --name "Osteon fracture 4, int8" --precision int8 --no-card -o src/osteon/weights/fracture.int8.onnx
 	rm -f src/osteon/weights/fracture.html
 
 clean:

@@ -1,9 +1,9 @@
 """Whether one recipe beats another: two grouped cross-validations of the same images, paired.
 
-    python benchmarks/folds.py runs/plain runs/fracture/folds@0.67
+    python benchmarks/folds.py runs/plain runs/fracture/folds@0.6
 
-Each argument is a folder of ``osteon train --folds``; ``@0.67`` takes a second look at 0.67 times the longer side, as a
-model file made with ``osteon export --second-look 0.67`` does. Temperatures and thresholds (highest kappa) are fitted
+Each argument is a folder of ``osteon train --folds``; ``@0.6`` takes closer looks at 0.6 times the longer side, as a
+model file made with ``osteon export --closer-looks 0.6`` does. Temperatures and thresholds (highest kappa) are fitted
 on the other folds, as for a model file's card. Intervals and tests resample whole groups; the difference is the
 second's minus the first's.
 """
@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from osteon.errors import InputError
+from osteon.export.closer_looks import look_closer
 from osteon.export.evidence import Evidence, Measured, measure
-from osteon.export.second_looks import look_again
 from osteon.statistics.bootstrap import Replicates, replicate
 from osteon.statistics.metrics import average_precision, confusion, roc_auc
 from osteon.statistics.paired import bootstrap_difference, mcnemar
@@ -46,7 +46,7 @@ def main() -> None:
 def _measured(what: str) -> Measured:
     path, _, side = what.partition("@")
     evidence = Evidence.of_folds(path)
-    found = measure(look_again(evidence, path, float(side)) if side else evidence)
+    found = measure(look_closer(evidence, path, float(side)) if side else evidence)
     assert found is not None
     return found
 

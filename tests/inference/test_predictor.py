@@ -17,8 +17,8 @@ from osteon.inference.case import Case
 from osteon.inference.prediction import Prediction
 from osteon.inference.predictor import Predictor
 from osteon.inference.views import parse_views
+from osteon.transforms.closer_look import suspicious_window
 from osteon.transforms.preprocess import fit_grey
-from osteon.transforms.second_look import suspicious_window
 
 
 @pytest.fixture(scope="module")
@@ -107,82 +107,85 @@ def test_a_region_with_quantiles_of_its_own_is_judged_by_them(tmp_path: Path) ->
     assert asked._verdict(0.95, "", ()) == "positive"
 
 
-def test_the_most_suspicious_part_is_looked_at_again(model: Path, tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    card = write_tiny_model(path, format=2, second_look={"side": 0.5, "from_logit": -50.0})
-    twice = Predictor(path, gate=False, runtime="onnxruntime")
-    once = Predictor(path, gate=False, runtime="onnxruntime", second_look=False)
+def test_the_most_suspicious_part_is_looked_at_closer(model: Path, tmp_path: Path) -> None:
+    closer = _closer(tmp_path / "model.onnx")
+    once = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime", closer_looks=False)
     pixels = _pixels(shape=(300, 200))
-    first, both = once.predict(pixels, heat_map=True), twice.predict(pixels, heat_map=True)
+    first, both = once.predict(pixels, heat_map=True), closer.predict(pixels, heat_map=True)
     assert first.probability == Predictor(model, gate=False, runtime="onnxruntime").predict(pixels).probability
-    assert first.second_look is None
-    window = both.second_look
-    assert window is not None
-    assert both.as_dict()["second_look"] == (window.left, window.top, 150, 150)
-    part = pixels[window.top : window.top + 150, window.left : window.left + 150]
-    closer = once.predict(np.ascontiguousarray(part))
-    assert first.logit is not None
-    assert closer.logit is not None
-    assert both.logit == pytest.approx((first.logit + closer.logit) / 2, abs=1e-5)
+    assert first.closer_looks == ()
+    (window,) = both.closer_looks
+    assert both.as_dict()["closer_looks"] == [(window.left, window.top, 150, 150)]
+    second = once.predict(window.of(pixels))
+    assert both.logit == pytest.approx(np.mean([_logit(first), _logit(second)]), abs=1e-5)
     assert both.logit != pytest.approx(first.logit, abs=1e-4)
-    assert both.probability == pytest.approx(1 / (1 + np.exp(-both.logit / card.calibration.temperature)), abs=1e-6)
+    temperature = closer.card.calibration.temperature
+    assert both.probability == pytest.approx(1 / (1 + np.exp(-_logit(both) / temperature)), abs=1e-6)
     assert both.heat_map is not None
     assert first.heat_map is not None
     assert np.array_equal(both.heat_map.cells, first.heat_map.cells)
     assert window == suspicious_window(first.heat_map.cells, first.heat_map.place, 0.5)
 
 
-def test_a_second_look_may_be_a_mirror_image(tmp_path: Path) -> None:
-    answers = []
-    for mirrored in (False, True):
-        path = tmp_path / "model.onnx"
-        write_tiny_model(path, format=2, second_look={"side": 0.5, "from_logit": -50.0, "mirrored": mirrored})
-        answers.append(Predictor(path, gate=False, runtime="onnxruntime").predict(_pixels(shape=(200, 200))))
-    upright, mirror = answers
-    assert upright.second_look == mirror.second_look is not None
-    once = Predictor(path, gate=False, runtime="onnxruntime", second_look=False)
-    first = once.predict(_pixels(shape=(200, 200))).logit
-    part = np.ascontiguousarray(mirror.second_look.of(_pixels(shape=(200, 200)))[:, ::-1])
-    closer = once.predict(part).logit
-    assert mirror.logit == pytest.approx((float(first or 0) + float(closer or 0)) / 2, abs=1e-5)
-    assert mirror.logit != upright.logit
+def test_while_it_is_unsure_the_next_place_is_looked_at(tmp_path: Path) -> None:
+    pixels = _pixels(shape=(300, 200))
+    once = _closer(tmp_path / "model.onnx", closer_looks=False)
+    answer = _closer(tmp_path / "model.onnx", mirrored=True, again_within=50.0).predict(pixels, heat_map=True)
+    assert answer.heat_map is not None
+    first, second = answer.closer_looks
+    assert second == suspicious_window(answer.heat_map.cells, answer.heat_map.place, 0.5, [first]) != first
+    mirror = np.ascontiguousarray(first.of(pixels)[:, ::-1])
+    logits = [_logit(once.predict(part)) for part in (pixels, mirror, second.of(pixels))]
+    assert answer.logit == pytest.approx(np.mean(logits), abs=1e-5)
+    sure = abs(np.mean(logits[:2]))
+    assert len(_closer(tmp_path / "a.onnx", mirrored=True, again_within=sure - 1e-3).predict(pixels).closer_looks) == 1
+    assert len(_closer(tmp_path / "b.onnx", mirrored=True, again_within=sure + 1e-3).predict(pixels).closer_looks) == 2
 
 
-def test_inverted_greys_are_turned_round_for_both_looks(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    write_tiny_model(path, format=2, second_look={"side": 0.6, "from_logit": -50.0})
-    predictor = Predictor(path, runtime="onnxruntime")
-    assert predictor._pixel_gate is not None
+def test_inverted_greys_are_turned_round_for_all_looks(tmp_path: Path) -> None:
+    _closer(tmp_path / "model.onnx")
+    predictor = Predictor(tmp_path / "model.onnx", runtime="onnxruntime")
     rows, columns = np.mgrid[:400, :300]
     limb = np.clip(200 - np.abs(columns - 150) * 2.5 + 8 * np.sin(rows / 9), 0, 255).astype(np.uint8)
     upright, turned = predictor.predict(limb), predictor.predict(255 - limb)
     assert [flag.code for flag in turned.flags if flag.code == "inverted"] == ["inverted"]
     assert turned.probability == upright.probability
-    assert turned.second_look == upright.second_look is not None
+    assert turned.closer_looks == upright.closer_looks != ()
 
 
 def test_one_look_is_enough_for_a_clearly_negative_picture(tmp_path: Path) -> None:
-    logit = Predictor(_twice(tmp_path / "a.onnx", -50.0), gate=False, second_look=False).predict(_pixels()).logit
-    assert logit is not None
-    for from_logit, looked in ((logit - 0.01, True), (logit + 0.01, False)):
-        answer = Predictor(_twice(tmp_path / "b.onnx", from_logit), gate=False).predict(_pixels())
-        assert (answer.second_look is not None) is looked
+    logit = _logit(_closer(tmp_path / "model.onnx", closer_looks=False).predict(_pixels()))
+    assert _closer(tmp_path / "model.onnx", from_logit=logit - 0.01).predict(_pixels()).closer_looks
+    assert not _closer(tmp_path / "model.onnx", from_logit=logit + 0.01).predict(_pixels()).closer_looks
 
 
-def test_further_views_are_of_both_looks(tmp_path: Path) -> None:
-    predictor = Predictor(_twice(tmp_path / "model.onnx", -50.0), gate=False, runtime="onnxruntime")
-    alone = Predictor(_twice(tmp_path / "b.onnx", -50.0), gate=False, runtime="onnxruntime", second_look=False)
+def test_further_views_are_of_all_looks(tmp_path: Path) -> None:
+    predictor = _closer(tmp_path / "model.onnx")
+    alone = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime", closer_looks=False)
     views = parse_views(["horizontal_flip"])
-    both = predictor.predict(_pixels(), views=views)
-    assert both.second_look is not None
-    part = both.second_look.of(_pixels())
-    logits = [alone.predict(pixels, views=views).logit for pixels in (_pixels(), part)]
-    assert both.logit == pytest.approx(np.mean([float(logit or 0) for logit in logits]), abs=1e-5)
+    answer = predictor.predict(_pixels(), views=views)
+    (window,) = answer.closer_looks
+    logits = [_logit(alone.predict(pixels, views=views)) for pixels in (_pixels(), window.of(_pixels()))]
+    assert answer.logit == pytest.approx(np.mean(logits), abs=1e-5)
 
 
-def _twice(path: Path, from_logit: float) -> Path:
-    write_tiny_model(path, format=2, second_look={"side": 0.5, "from_logit": from_logit})
-    return path
+def test_processes_look_as_often_as_asked(tmp_path: Path) -> None:
+    files = [_write(tmp_path / f"{seed}.png", seed) for seed in range(4)]
+    for closer_looks in (True, False):
+        predictor = _closer(tmp_path / "model.onnx", closer_looks=closer_looks)
+        answers = list(predictor.predict_each(files, workers=2, processes=True))
+        assert [len(answer.closer_looks) for answer in answers] == [int(closer_looks)] * 4
+
+
+def _closer(path: Path, *, closer_looks: bool = True, from_logit: float = -50.0, **rule: object) -> Predictor:
+    """A predictor that looks closer at parts of half the side; the model file is written anew."""
+    write_tiny_model(path, format=2, closer_looks={"side": 0.5, "from_logit": from_logit, **rule})
+    return Predictor(path, gate=False, runtime="onnxruntime", closer_looks=closer_looks)
+
+
+def _logit(answer: Prediction) -> float:
+    assert answer.logit is not None
+    return answer.logit
 
 
 def test_operating_points_and_rates_are_the_models(model: Path) -> None:

@@ -34,11 +34,13 @@ def export(
     card: Annotated[
         bool, typer.Option("--card/--no-card", help="Write a model card (Markdown) and a page with figures too.")
     ] = True,
-    second_look: Annotated[
+    closer_side: Annotated[
         float | None,
         typer.Option(
-            help="Have the predictor look twice at pictures that are not clearly negative: side of the part that is "
-            "seen again, as a share of the longer side, e.g. 0.67. The network must draw a map.",
+            "--closer-looks",
+            metavar="SIDE",
+            help="Have the predictor look closer at pictures that are not clearly negative: side of the part that it "
+            "sees, as a share of the longer side, e.g. 0.6. The network must draw a map.",
             show_default="one look",
         ),
     ] = None,
@@ -76,7 +78,7 @@ def export(
             point=point,
             notes=tuple(notes or ()),
             force=force,
-            second_look=second_look,
+            closer_side=closer_side,
             fit_gate=_fit_gate if gate else None,
             note=console.note,
         )

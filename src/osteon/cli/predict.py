@@ -65,10 +65,11 @@ def predict(
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Images at a time.", show_default="one a core", min=1)] = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,
-    second_look: Annotated[
+    closer_looks: Annotated[
         bool,
         typer.Option(
-            "--second-look/--one-look", help="Look twice where the model asks for it: more exact, up to twice the time."
+            "--closer-looks/--one-look",
+            help="Look closer where the model asks for it: more exact, up to three times the time.",
         ),
     ] = True,
     as_json: Annotated[bool, JSON_OPTION] = False,
@@ -93,7 +94,7 @@ def predict(
         error_rate=error_rate,
         runtime=runtime,  # type: ignore[arg-type]
         gate=gate,
-        second_look=second_look,
+        closer_looks=closer_looks,
     )
     found = gather(inputs, study_by=study_by, region=region)
     writer = _Heatmaps(heatmaps) if heatmaps else None

@@ -17,10 +17,12 @@ from osteon.data.catalogue import Catalogue, has_name, names_in
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, SettingsError
 from osteon.export.assemble import write_model
+from osteon.export.closer_looks import closer_looks, look_closer
 from osteon.export.evidence import POINTS, RATES, Evidence, Fitted, Measured, fit_rows, measure, subsets
 from osteon.export.model_card import (
     FORMAT,
     Calibration,
+    CloserLooks,
     Conformal,
     ConformalQuantiles,
     DataFacts,
@@ -30,11 +32,9 @@ from osteon.export.model_card import (
     OperatingPoint,
     Outputs,
     Precision,
-    SecondLook,
 )
 from osteon.export.network_graph import NetworkGraph, network_graph
 from osteon.export.reduce import to_fp16, to_int8
-from osteon.export.second_looks import ENOUGH, look_again, mirrors
 from osteon.export.squares import SquareScorer, assembled
 from osteon.run import RunFolder
 from osteon.statistics.conformal import Sets
@@ -133,7 +133,7 @@ def export_run(
     point: str = "kappa",
     notes: tuple[str, ...] = (),
     force: bool = False,
-    second_look: float | None = None,
+    closer_side: float | None = None,
     fit_gate: FitGate | None = None,
     note: Note = lambda text: None,
 ) -> Export:
@@ -150,8 +150,8 @@ def export_run(
         point: The operating point that is the default: ``kappa``, ``youden`` or ``sensitive``.
         notes: Further sentences for its user.
         force: Write also where a smaller precision loses too much.
-        second_look: Have the predictor look twice at pictures that are not clearly negative: height and width of the
-            part that is seen again, as a share of the longer side. None: once.
+        closer_side: Have the predictor look closer at pictures that are not clearly negative: height and width of the
+            part that it sees, as a share of the longer side. None: it takes one look.
         fit_gate: Makes the input gate's statistics from embeddings ``(n, d)`` and each image's region and group.
         note: Called with a line of text at each step.
 
@@ -167,9 +167,9 @@ def export_run(
         raise InputError("only networks can be exported, and this run is of another method", where=folder.path)
     evidence = Evidence.of_run(folder) if calibration is None else Evidence.of_folds(calibration)
     once = None
-    if second_look is not None:
+    if closer_side is not None:
         once = measure(evidence)
-        evidence = look_again(evidence, calibration or folder.path, second_look)
+        evidence = look_closer(evidence, calibration or folder.path, closer_side)
     fitted = fit_rows(evidence.table[evidence.fitted])
     note(f"calibrated on {int(evidence.fitted.sum())} {evidence.fitted_on}: temperature {fitted.temperature:.2f}")
     measured = measure(evidence)
@@ -195,9 +195,9 @@ def export_run(
     card = _card(
         name or folder.path.resolve().name, graph, settings, catalogue, evidence, fitted, measured, point
     ).model_copy(update={"precision": precision, "notes": (*notes, *([reduced.text()] if reduced else []))})
-    if second_look is not None:
-        looks = _second_look(second_look, mirrors(settings), once, measured, point)
-        card = card.model_copy(update={"format": FORMAT, "second_look": looks})
+    if closer_side is not None:
+        looks = _measured_looks(closer_looks(settings, closer_side), once, measured, point)
+        card = card.model_copy(update={"format": FORMAT, "closer_looks": looks})
     card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
     if fit_gate is not None:
         card = card.model_copy(update={"gate": _gate(fit_gate, graph, settings, store, catalogue, note)})
@@ -326,16 +326,13 @@ def _point(name: str, evidence: Evidence, fitted: Fitted, measured: Measured | N
     return OperatingPoint(name=name, threshold=fitted.thresholds[name], chosen_on=evidence.fitted_on, measured=found)
 
 
-def _second_look(
-    side: float, mirrored: bool, once: Measured | None, measured: Measured | None, point: str
-) -> SecondLook:
-    rule = SecondLook(side=side, mirrored=mirrored, from_logit=ENOUGH)
+def _measured_looks(rule: CloserLooks, once: Measured | None, measured: Measured | None, point: str) -> CloserLooks:
     if once is None or measured is None:
         return rule
-    names = ("auc", "average_precision", "kappa")
-    alone = once.metrics(point)
-    share = float(measured.table["second"].notna().mean())
-    return rule.model_copy(update={"share": share, "alone": _figures({name: alone[name] for name in names})})
+    alone, looks = once.metrics(point), measured.table["looks"]
+    figures = _figures({name: alone[name] for name in ("auc", "average_precision", "kappa")})
+    shares = {"share": float((looks > 1).mean()), "share_again": float((looks > 2).mean())}
+    return rule.model_copy(update={**shares, "alone": figures})
 
 
 def _called(values: Mapping[str, Estimate]) -> dict[str, Figure]:

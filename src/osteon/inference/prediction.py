@@ -9,7 +9,7 @@ from typing import Any, Literal
 from osteon.data.flags import Flag
 from osteon.errors import Refusal
 from osteon.inference.heat_map import HeatMap
-from osteon.transforms.second_look import Window
+from osteon.transforms.closer_look import Window
 
 Verdict = Literal["positive", "negative", "uncertain", "refused"]
 StudyPooling = Literal["mean", "max", "noisy_or"]
@@ -37,7 +37,7 @@ class Prediction:
         flags: What was noticed about the image.
         refusal: Why nothing was computed.
         heat_map: Where the network saw it, if asked for.
-        second_look: The part of the original that it looked at again; None where one look was enough.
+        closer_looks: The parts of the original that it looked at closer, in this order; none where one look was enough.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Prediction:
     flags: tuple[Flag, ...] = ()
     refusal: Refusal | None = None
     heat_map: HeatMap | None = None
-    second_look: Window | None = None
+    closer_looks: tuple[Window, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without the heat map."""
@@ -63,7 +63,7 @@ class Prediction:
             for name in ("name", "study", "region", "height", "width", "probability", "logit", "threshold", "positive")
         }
         values |= {"verdict": self.verdict, "error_rate": self.error_rate}
-        values["second_look"] = None if self.second_look is None else self.second_look.as_tuple()
+        values["closer_looks"] = [window.as_tuple() for window in self.closer_looks]
         values["flags"] = [flag.as_dict() for flag in self.flags]
         values["refusal"] = None if self.refusal is None else self.refusal.as_dict()
         return values

@@ -1,4 +1,4 @@
-"""Two looks: what held-out images would have got is what the predictor gives."""
+"""Closer looks: what held-out images would have got is what the predictor gives."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from makers.tiny import SMALL
 from osteon.config import RunSettings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.export.card_page import write_card
+from osteon.export.closer_looks import ENOUGH, UNSURE, look_closer
 from osteon.export.evidence import Evidence
 from osteon.export.export import export_run
 from osteon.export.model_file import read_model_file
-from osteon.export.second_looks import ENOUGH, look_again
 from osteon.inference.predictor import Predictor
 from osteon.run import RunFolder
 from osteon.training.pipeline import train
@@ -27,9 +27,6 @@ HYBRID = {
     "data.neighbours": 0,
     "data.duplicates": False,
     "training.mask_weight": 1.0,
-    "augment.scale": [0.8, 1.8],
-    "augment.roam": True,
-    "augment.detail": True,
 }
 
 
@@ -45,37 +42,48 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return train(settings, root / "run", audit=False).folder
 
 
-def test_held_out_images_are_seen_again_as_the_predictor_does(run: RunFolder, tmp_path: Path) -> None:
+def test_held_out_images_are_seen_again_as_the_predictor_does(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     once = Evidence.of_run(run)
-    both = look_again(once, run.path, 0.6)
-    made = export_run(run.path, tmp_path / "model.onnx", second_look=0.6)
+    enough = float(once.table["logit"].quantile(0.4)) + 1e-4
+    monkeypatch.setattr("osteon.export.closer_looks.ENOUGH", enough)
+    monkeypatch.setattr("osteon.export.closer_looks.UNSURE", 0.0)
+    twice = look_closer(once, run.path, 0.6).table
+    assert sorted(twice["looks"].unique()) == [1, 2]
+    unsure = float(twice.loc[twice["looks"] == 2, "logit"].abs().median()) + 1e-4  # no tie
+    monkeypatch.setattr("osteon.export.closer_looks.UNSURE", unsure)
+    both = look_closer(once, run.path, 0.6)
+    assert both.table["looks"].value_counts().min() > 10
+    made = export_run(run.path, tmp_path / "model.onnx", closer_side=0.6)
     predictor = Predictor(made.path, gate=False, runtime="onnxruntime")
     assert both.table["image_id"].tolist() == once.table["image_id"].tolist()
     assert both.table["first"].equals(once.table["logit"])
-    assert both.table["second"].notna().sum() > 40
     paths = {path.name: path for path in Path(run.settings().data.path or "").glob("images/*/*.jpg")}
     for row in both.table.itertuples():
         answer = predictor.predict(paths[str(row.image_id)])
         assert answer.logit == pytest.approx(row.logit, abs=1e-3)
-        assert (answer.second_look is not None) == (not np.isnan(row.second)) == (row.first >= ENOUGH)
+        assert 1 + len(answer.closer_looks) == row.looks
+        assert (row.looks > 1) == (row.first >= enough)
 
 
 def test_the_card_is_of_both_looks_and_tells_what_one_was_worth(run: RunFolder, tmp_path: Path) -> None:
-    made = export_run(run.path, tmp_path / "model.onnx", second_look=0.6)
+    made = export_run(run.path, tmp_path / "model.onnx", closer_side=0.6)
     card = read_model_file(made.path).card
     single = export_run(run.path, tmp_path / "single.onnx").card
-    assert (single.format, single.second_look, card.format) == (1, None, 2)
-    rule = card.second_look
+    assert (single.format, single.closer_looks, card.format) == (1, None, 2)
+    rule = card.closer_looks
     assert rule is not None
-    assert (rule.side, rule.from_logit) == (0.6, ENOUGH)
+    assert (rule.side, rule.mirrored, rule.from_logit, rule.again_within) == (0.6, True, ENOUGH, UNSURE)
     assert made.measured is not None
     assert rule.share == pytest.approx(float((made.measured.table["first"] >= ENOUGH).mean()))
+    assert rule.share_again == pytest.approx(float((made.measured.table["looks"] == 3).mean()))
     assert rule.alone["auc"] == single.metrics["all images"]["auc"]
     assert rule.alone["kappa"] == single.metrics["all images"]["kappa"]
     text = write_card(made)["card"].read_text()
-    assert "## A second look" in text
+    assert "## Closer looks" in text
     assert f"One look alone, on the same images: AUC {rule.alone['auc'].text()}" in text
-    assert "A second look" in write_card(made)["page"].read_text()
+    assert "Closer looks" in write_card(made)["page"].read_text()
 
 
 def test_folds_are_seen_again_by_their_own_networks(run: RunFolder, tmp_path: Path) -> None:
@@ -83,13 +91,14 @@ def test_folds_are_seen_again_by_their_own_networks(run: RunFolder, tmp_path: Pa
     for fold in range(2):
         changes = {"split.folds": 2, "split.fold": fold, "split.valid": 0, "training.select": "last"}
         train(_settings(data, **changes, **{"seed": fold}), tmp_path / "folds" / f"fold-{fold}", audit=False)
-    both = look_again(Evidence.of_folds(tmp_path / "folds"), tmp_path / "folds", 0.6)
+    once = Evidence.of_folds(tmp_path / "folds")
+    both = look_closer(once, tmp_path / "folds", 0.6)
     assert len(both.table) == 120
     for fold in range(2):
         folder = tmp_path / "folds" / f"fold-{fold}"
-        alone = look_again(Evidence("run", both.table[both.table["part"] == f"fold-{fold}"][ONE]), folder, 0.6)
-        expected = both.table.loc[alone.table.index, "second"]
-        np.testing.assert_allclose(alone.table["second"], expected, atol=1e-5)
+        alone = look_closer(Evidence("run", once.table[once.table["part"] == f"fold-{fold}"][ONE]), folder, 0.6)
+        expected = both.table.loc[alone.table.index, "logit"]
+        np.testing.assert_allclose(alone.table["logit"], expected, atol=1e-5)
 
 
 ONE = ["image_id", "label", "part", "logit"]
@@ -98,18 +107,18 @@ ONE = ["image_id", "label", "part", "logit"]
 @pytest.mark.parametrize("side", [0.0, 1.0, -0.5, 7.0, float("nan")])
 def test_windows_must_be_a_part(run: RunFolder, tmp_path: Path, side: float) -> None:
     with pytest.raises(SettingsError, match="a window of"):
-        export_run(run.path, tmp_path / "model.onnx", second_look=side)
+        export_run(run.path, tmp_path / "model.onnx", closer_side=side)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_image_that_is_gone_is_named(run: RunFolder, tmp_path: Path) -> None:
-    table = look_again(Evidence.of_run(run), run.path, 0.6).table
-    name = table.loc[table["second"].notna(), "image_id"].iloc[0]
+    table = look_closer(Evidence.of_run(run), run.path, 0.6).table
+    name = table.loc[table["looks"] > 1, "image_id"].iloc[0]
     path = next(Path(run.settings().data.path or "").glob(f"images/*/{name}"))
     hidden = path.rename(path.with_suffix(".gone"))
     try:
         with pytest.raises(InputError, match=str(name)):
-            export_run(run.path, tmp_path / "model.onnx", second_look=0.6)
+            export_run(run.path, tmp_path / "model.onnx", closer_side=0.6)
     finally:
         hidden.rename(path)
     assert not (tmp_path / "model.onnx").exists()
@@ -121,4 +130,4 @@ def test_a_network_without_a_map_has_nothing_to_follow(run: RunFolder, tmp_path:
     del bare["model.options"]
     folder = train(load_settings(None, {"data.path": data, **bare}), tmp_path / "run", audit=False).folder
     with pytest.raises(SettingsError, match="no map"):
-        export_run(folder.path, tmp_path / "model.onnx", second_look=0.6)
+        export_run(folder.path, tmp_path / "model.onnx", closer_side=0.6)

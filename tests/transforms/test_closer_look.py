@@ -1,0 +1,102 @@
+"""Where closer looks go, and when."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from osteon.transforms.closer_look import MOST, Window, closer_square, suspicious_window, wants_closer_look
+from osteon.transforms.preprocess import fit_grey, placement
+
+
+def test_window_is_centred_on_the_brightest_place_of_the_map() -> None:
+    cells = np.zeros((8, 8), dtype=np.float32)
+    cells[4, 3] = 1.0
+    window = suspicious_window(cells, placement(800, 800, 64, "pad"), 0.5)
+    assert window == Window(150, 250, 400, 400)  # the middle of cell (4, 3) is at x 350, y 450
+
+
+def test_window_finds_a_spot_of_the_original_through_the_padding() -> None:
+    pixels = np.zeros((300, 900), dtype=np.uint8)
+    pixels[80:100, 700:720] = 255
+    place = placement(300, 900, 96, "pad")
+    square = fit_grey(pixels, 96, "pad")
+    cells = square.reshape(24, 4, 24, 4).mean(axis=(1, 3)).astype(np.float32) / 255
+    window = suspicious_window(cells, place, 0.4)
+    assert (window.width, window.height) == (360, 300)
+    assert window.left + window.width / 2 == pytest.approx(710, abs=20)
+    assert window.of(pixels).shape == (300, 360)
+    assert window.of(pixels).max() == 255
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (0, 15), (15, 0), (15, 15)])
+@pytest.mark.parametrize("shape", [(400, 400), (333, 80), (1, 900), (7, 3)])
+def test_window_stays_within_the_image(row: int, column: int, shape: tuple[int, int]) -> None:
+    cells = np.zeros((16, 16), dtype=np.float32)
+    cells[row, column] = 1.0
+    window = suspicious_window(cells, placement(*shape, 64, "pad"), 0.6)
+    assert min(window.left, window.top) >= 0
+    assert window.left + window.width <= shape[1]
+    assert window.top + window.height <= shape[0]
+    expected = max(1, round(0.6 * max(shape)))
+    assert (window.height, window.width) == (min(shape[0], expected), min(shape[1], expected))
+
+
+def test_one_loud_cell_does_not_outweigh_a_place() -> None:
+    cells = np.zeros((16, 16), dtype=np.float32)
+    cells[1, 1] = 1.0
+    cells[9:12, 9:12] = 0.5
+    window = suspicious_window(cells, placement(160, 160, 64, "pad"), 0.3)
+    assert window == Window(81, 81, 48, 48)
+
+
+def test_whole_side_takes_everything() -> None:
+    cells = np.random.default_rng(0).random((8, 8), dtype=np.float32)
+    assert suspicious_window(cells, placement(50, 70, 64, "pad"), 1.0).as_tuple() == (0, 0, 70, 50)
+
+
+def test_the_next_window_goes_to_another_place() -> None:
+    cells = np.zeros((16, 16), dtype=np.float32)
+    cells[4, 4], cells[5, 5], cells[12, 11] = 1.0, 0.4, 0.5
+    place = placement(160, 160, 64, "pad")
+    first = suspicious_window(cells, place, 0.4)
+    assert first == Window(13, 13, 64, 64)
+    second = suspicious_window(cells, place, 0.4, [first])
+    assert second == Window(83, 93, 64, 64)  # (5, 5) lies in the inner half of the first
+    cells[12, 11] = 0.0
+    cells[4, 8] = 0.1  # beyond the inner half of the first, though within it
+    assert suspicious_window(cells, place, 0.4, [first]).left > 45
+
+
+def test_a_corner_is_not_looked_at_twice() -> None:
+    place = placement(160, 160, 64, "pad")
+    cells = np.zeros((16, 16), dtype=np.float32)
+    cells[0, 0], cells[0, 2], cells[8, 8] = 1.0, 0.9, 0.2
+    first = suspicious_window(cells, place, 0.4)
+    assert first.as_tuple() == (0, 0, 64, 64)
+    assert suspicious_window(cells, place, 0.4, [first]) == Window(53, 53, 64, 64)
+    wide = placement(40, 160, 64, "pad")  # the window takes the whole height
+    upper = suspicious_window(cells, wide, 0.4)
+    assert suspicious_window(cells, wide, 0.4, [upper]).left > upper.left
+
+
+def test_a_closer_square_is_the_window_fitted_or_its_mirror_image() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 90)).astype(np.uint8)
+    window = Window(10, 20, 40, 40)
+    square = closer_square(pixels, window, 32, "pad", mirrored=False)
+    assert np.array_equal(square, fit_grey(np.ascontiguousarray(pixels[20:60, 10:50]), 32, "pad"))
+    mirror = closer_square(pixels, window, 32, "pad", mirrored=True)
+    assert np.array_equal(mirror[:, ::-1], square)
+    assert mirror.flags.c_contiguous
+
+
+def test_looks_go_on_while_it_is_unsure_and_not_for_ever() -> None:
+    assert not wants_closer_look([-4.7], -4.6, 3.0)
+    assert wants_closer_look([-4.6], -4.6, 3.0)
+    assert wants_closer_look([9.0], -4.6, 0.0)
+    assert wants_closer_look([-4.0, -1.9], -4.6, 3.0)
+    assert not wants_closer_look([-4.0, -2.0], -4.6, 3.0)
+    assert not wants_closer_look([5.0, 1.5], -4.6, 3.0)
+    assert not wants_closer_look([0.0, 0.0], -4.6, 0.0)
+    assert MOST == 2
+    assert not wants_closer_look([0.0, 0.0, 0.0], -4.6, 3.0)
