@@ -28,7 +28,7 @@ TEACHER := $(RUNS)/teacher
 QUIET := --no-audit --no-evaluate
 FOLD := folds/fold-%/summary.json
 FOLDS := $(foreach fold,0 1 2,$(RUNS)/folds/fold-$(fold)/summary.json)
-EXPORT = $(BIN)/osteon export $(RUNS)/all --calibration $(RUNS)/folds --closer-looks 0.6
+EXPORT = $(BIN)/osteon export $(RUNS)/all --calibration $(RUNS)/folds --closer-look 0.6
 NOTES = $(foreach text,speed gate,--note "$$(cat src/osteon/weights/$(text).txt)")
 run = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QUIET); \
   else $(BIN)/osteon train $(DATA) --reader fracatlas --preset $(1) $(QUIET) --out $(@D); fi

@@ -2,8 +2,8 @@
 
     python benchmarks/folds.py runs/plain runs/fracture/folds@0.6
 
-Each argument is a folder of ``osteon train --folds``; ``@0.6`` takes closer looks at 0.6 times the longer side, as a
-model file made with ``osteon export --closer-looks 0.6`` does. Temperatures and thresholds (highest kappa) are fitted
+Each argument is a folder of ``osteon train --folds``; ``@0.6`` takes a closer look at 0.6 times the longer side, as a
+model file made with ``osteon export --closer-look 0.6`` does. Temperatures and thresholds (highest kappa) are fitted
 on the other folds, as for a model file's card. Intervals and tests resample whole groups; the difference is the
 second's minus the first's.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from osteon.errors import InputError
-from osteon.export.closer_looks import look_closer
+from osteon.export.closer_look import look_closer
 from osteon.export.evidence import Evidence, Measured, measure
 from osteon.statistics.bootstrap import Replicates, replicate
 from osteon.statistics.metrics import average_precision, confusion, roc_auc

@@ -4,9 +4,9 @@
     python benchmarks/inference.py shared/data/fracatlas --model model.onnx --eager hybrid
 
 Every figure of a row is of the same process on the same cores, so that ratios hold where milliseconds do not. One core
-means one thread pinned to one core. Rows of 2 and 3 looks are of a predictor made to take as many at every picture; one
-that follows the model's card takes them only at those that are not clearly negative. ``cold`` is ``osteon predict
-one.jpg`` as a process of its own.
+means one thread pinned to one core. Rows of 2 looks are of a predictor made to look closer at every picture; one that
+follows the model's card does so only at those that are not clearly negative. ``cold`` is ``osteon predict one.jpg`` as
+a process of its own.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _one_core(options: argparse.Namespace, runtime: str, small: Path, large: Pat
     return {
         f"{name}, {looks} look{'s' * (looks > 1)}": _child("warm", options, f"{runtime}:{looks}:{file}")
         for name, file in (("small", small), ("large", large))
-        for looks in ((1, 2, 3) if _looks_closer(options) else (1,))
+        for looks in ((1, 2) if _looks_closer(options) else (1,))
     }
 
 
@@ -120,16 +120,15 @@ def _warm(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _looks_closer(options: argparse.Namespace) -> bool:
-    return read_model_file(find_model(options.model)).card.closer_looks is not None
+    return read_model_file(find_model(options.model)).card.closer_look is not None
 
 
 def _looking(looks: int, model: Path | None, runtime: str) -> Predictor:
     """Return a predictor that takes so many looks at every picture."""
-    predictor = Predictor(model, runtime=runtime, closer_looks=looks > 1)  # type: ignore[arg-type]
+    predictor = Predictor(model, runtime=runtime, closer_look=looks > 1)  # type: ignore[arg-type]
     if looks > 1:
-        assert predictor.card.closer_looks is not None
-        always = {"from_logit": -math.inf, "again_within": math.inf if looks > 2 else 0.0}
-        predictor._closer_looks = predictor.card.closer_looks.model_copy(update=always)
+        assert predictor.card.closer_look is not None
+        predictor._closer_look = predictor.card.closer_look.model_copy(update={"from_logit": -math.inf})
     return predictor
 
 

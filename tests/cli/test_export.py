@@ -52,7 +52,7 @@ def test_json_and_no_card(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--layout", "round"], 2, "'round' is not known"),
         (["--point", "best"], 2, "no operating point 'best'"),
         (["--calibration", "nowhere"], 3, "no folds"),
-        (["--closer-looks", "1.5"], 2, "a window of 1.5"),
+        (["--closer-look", "1.5"], 2, "a window of 1.5"),
     ],
 )
 def test_wrong_settings(

@@ -71,7 +71,7 @@ def test_a_folder_as_table_csv_and_heat_maps(
 
 def test_looking_once_is_an_option(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "twice.onnx"
-    write_tiny_model(path, format=2, closer_looks={"side": 0.5, "from_logit": -50.0})
+    write_tiny_model(path, format=2, closer_look={"side": 0.5, "from_logit": -50.0})
     found = []
     for arguments in ([], ["--one-look"]):
         assert _predict(path, folder, "--json", *arguments) == 0
@@ -79,8 +79,8 @@ def test_looking_once_is_an_option(folder: Path, tmp_path: Path, capsys: pytest.
         assert isinstance(images, list)
         found.append(images)
     twice, once = found
-    assert all([look[2:] for look in image["closer_looks"]] == [[40, 40]] for image in twice)
-    assert all(image["closer_looks"] == [] for image in once)
+    assert all(image["closer_look"][2:] == [40, 40] for image in twice)
+    assert all(image["closer_look"] is None for image in once)
     assert all(a["probability"] != b["probability"] for a, b in zip(twice, once, strict=True))
 
 

@@ -109,13 +109,14 @@ def test_a_region_with_quantiles_of_its_own_is_judged_by_them(tmp_path: Path) ->
 
 def test_the_most_suspicious_part_is_looked_at_closer(model: Path, tmp_path: Path) -> None:
     closer = _closer(tmp_path / "model.onnx")
-    once = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime", closer_looks=False)
+    once = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime", closer_look=False)
     pixels = _pixels(shape=(300, 200))
     first, both = once.predict(pixels, heat_map=True), closer.predict(pixels, heat_map=True)
     assert first.probability == Predictor(model, gate=False, runtime="onnxruntime").predict(pixels).probability
-    assert first.closer_looks == ()
-    (window,) = both.closer_looks
-    assert both.as_dict()["closer_looks"] == [(window.left, window.top, 150, 150)]
+    assert first.closer_look is None
+    window = both.closer_look
+    assert window is not None
+    assert both.as_dict()["closer_look"] == (window.left, window.top, 150, 150)
     second = once.predict(window.of(pixels))
     assert both.logit == pytest.approx(np.mean([_logit(first), _logit(second)]), abs=1e-5)
     assert both.logit != pytest.approx(first.logit, abs=1e-4)
@@ -127,22 +128,20 @@ def test_the_most_suspicious_part_is_looked_at_closer(model: Path, tmp_path: Pat
     assert window == suspicious_window(first.heat_map.cells, first.heat_map.place, 0.5)
 
 
-def test_while_it_is_unsure_the_next_place_is_looked_at(tmp_path: Path) -> None:
-    pixels = _pixels(shape=(300, 200))
-    once = _closer(tmp_path / "model.onnx", closer_looks=False)
-    answer = _closer(tmp_path / "model.onnx", mirrored=True, again_within=50.0).predict(pixels, heat_map=True)
-    assert answer.heat_map is not None
-    first, second = answer.closer_looks
-    assert second == suspicious_window(answer.heat_map.cells, answer.heat_map.place, 0.5, [first]) != first
-    mirror = np.ascontiguousarray(first.of(pixels)[:, ::-1])
-    logits = [_logit(once.predict(part)) for part in (pixels, mirror, second.of(pixels))]
-    assert answer.logit == pytest.approx(np.mean(logits), abs=1e-5)
-    sure = abs(np.mean(logits[:2]))
-    assert len(_closer(tmp_path / "a.onnx", mirrored=True, again_within=sure - 1e-3).predict(pixels).closer_looks) == 1
-    assert len(_closer(tmp_path / "b.onnx", mirrored=True, again_within=sure + 1e-3).predict(pixels).closer_looks) == 2
+def test_a_closer_look_may_be_at_a_mirror_image(tmp_path: Path) -> None:
+    pixels = _pixels(shape=(200, 200))
+    upright = _closer(tmp_path / "model.onnx").predict(pixels)
+    mirror = _closer(tmp_path / "model.onnx", mirrored=True).predict(pixels)
+    assert upright.closer_look == mirror.closer_look
+    assert mirror.closer_look is not None
+    once = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime", closer_look=False)
+    part = np.ascontiguousarray(mirror.closer_look.of(pixels)[:, ::-1])
+    logits = [_logit(once.predict(picture)) for picture in (pixels, part)]
+    assert mirror.logit == pytest.approx(np.mean(logits), abs=1e-5)
+    assert mirror.logit != upright.logit
 
 
-def test_inverted_greys_are_turned_round_for_all_looks(tmp_path: Path) -> None:
+def test_inverted_greys_are_turned_round_for_both_looks(tmp_path: Path) -> None:
     _closer(tmp_path / "model.onnx")
     predictor = Predictor(tmp_path / "model.onnx", runtime="onnxruntime")
     rows, columns = np.mgrid[:400, :300]
@@ -150,37 +149,39 @@ def test_inverted_greys_are_turned_round_for_all_looks(tmp_path: Path) -> None:
     upright, turned = predictor.predict(limb), predictor.predict(255 - limb)
     assert [flag.code for flag in turned.flags if flag.code == "inverted"] == ["inverted"]
     assert turned.probability == upright.probability
-    assert turned.closer_looks == upright.closer_looks != ()
+    assert turned.closer_look is not None
+    assert turned.closer_look == upright.closer_look
 
 
 def test_one_look_is_enough_for_a_clearly_negative_picture(tmp_path: Path) -> None:
-    logit = _logit(_closer(tmp_path / "model.onnx", closer_looks=False).predict(_pixels()))
-    assert _closer(tmp_path / "model.onnx", from_logit=logit - 0.01).predict(_pixels()).closer_looks
-    assert not _closer(tmp_path / "model.onnx", from_logit=logit + 0.01).predict(_pixels()).closer_looks
+    logit = _logit(_closer(tmp_path / "model.onnx", closer_look=False).predict(_pixels()))
+    assert _closer(tmp_path / "model.onnx", from_logit=logit - 0.01).predict(_pixels()).closer_look
+    assert not _closer(tmp_path / "model.onnx", from_logit=logit + 0.01).predict(_pixels()).closer_look
 
 
-def test_further_views_are_of_all_looks(tmp_path: Path) -> None:
+def test_further_views_are_of_both_looks(tmp_path: Path) -> None:
     predictor = _closer(tmp_path / "model.onnx")
-    alone = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime", closer_looks=False)
+    alone = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime", closer_look=False)
     views = parse_views(["horizontal_flip"])
     answer = predictor.predict(_pixels(), views=views)
-    (window,) = answer.closer_looks
+    window = answer.closer_look
+    assert window is not None
     logits = [_logit(alone.predict(pixels, views=views)) for pixels in (_pixels(), window.of(_pixels()))]
     assert answer.logit == pytest.approx(np.mean(logits), abs=1e-5)
 
 
 def test_processes_look_as_often_as_asked(tmp_path: Path) -> None:
     files = [_write(tmp_path / f"{seed}.png", seed) for seed in range(4)]
-    for closer_looks in (True, False):
-        predictor = _closer(tmp_path / "model.onnx", closer_looks=closer_looks)
+    for closer_look in (True, False):
+        predictor = _closer(tmp_path / "model.onnx", closer_look=closer_look)
         answers = list(predictor.predict_each(files, workers=2, processes=True))
-        assert [len(answer.closer_looks) for answer in answers] == [int(closer_looks)] * 4
+        assert [answer.closer_look is not None for answer in answers] == [closer_look] * 4
 
 
-def _closer(path: Path, *, closer_looks: bool = True, from_logit: float = -50.0, **rule: object) -> Predictor:
+def _closer(path: Path, *, closer_look: bool = True, from_logit: float = -50.0, **rule: object) -> Predictor:
     """A predictor that looks closer at parts of half the side; the model file is written anew."""
-    write_tiny_model(path, format=2, closer_looks={"side": 0.5, "from_logit": from_logit, **rule})
-    return Predictor(path, gate=False, runtime="onnxruntime", closer_looks=closer_looks)
+    write_tiny_model(path, format=2, closer_look={"side": 0.5, "from_logit": from_logit, **rule})
+    return Predictor(path, gate=False, runtime="onnxruntime", closer_look=closer_look)
 
 
 def _logit(answer: Prediction) -> float:

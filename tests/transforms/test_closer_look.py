@@ -1,11 +1,11 @@
-"""Where closer looks go, and when."""
+"""Where a closer look goes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from osteon.transforms.closer_look import MOST, Window, closer_square, suspicious_window, wants_closer_look
+from osteon.transforms.closer_look import Window, closer_square, suspicious_window
 from osteon.transforms.preprocess import fit_grey, placement
 
 
@@ -55,31 +55,6 @@ def test_whole_side_takes_everything() -> None:
     assert suspicious_window(cells, placement(50, 70, 64, "pad"), 1.0).as_tuple() == (0, 0, 70, 50)
 
 
-def test_the_next_window_goes_to_another_place() -> None:
-    cells = np.zeros((16, 16), dtype=np.float32)
-    cells[4, 4], cells[5, 5], cells[12, 11] = 1.0, 0.4, 0.5
-    place = placement(160, 160, 64, "pad")
-    first = suspicious_window(cells, place, 0.4)
-    assert first == Window(13, 13, 64, 64)
-    second = suspicious_window(cells, place, 0.4, [first])
-    assert second == Window(83, 93, 64, 64)  # (5, 5) lies in the inner half of the first
-    cells[12, 11] = 0.0
-    cells[4, 8] = 0.1  # beyond the inner half of the first, though within it
-    assert suspicious_window(cells, place, 0.4, [first]).left > 45
-
-
-def test_a_corner_is_not_looked_at_twice() -> None:
-    place = placement(160, 160, 64, "pad")
-    cells = np.zeros((16, 16), dtype=np.float32)
-    cells[0, 0], cells[0, 2], cells[8, 8] = 1.0, 0.9, 0.2
-    first = suspicious_window(cells, place, 0.4)
-    assert first.as_tuple() == (0, 0, 64, 64)
-    assert suspicious_window(cells, place, 0.4, [first]) == Window(53, 53, 64, 64)
-    wide = placement(40, 160, 64, "pad")  # the window takes the whole height
-    upper = suspicious_window(cells, wide, 0.4)
-    assert suspicious_window(cells, wide, 0.4, [upper]).left > upper.left
-
-
 def test_a_closer_square_is_the_window_fitted_or_its_mirror_image() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (120, 90)).astype(np.uint8)
     window = Window(10, 20, 40, 40)
@@ -88,15 +63,3 @@ def test_a_closer_square_is_the_window_fitted_or_its_mirror_image() -> None:
     mirror = closer_square(pixels, window, 32, "pad", mirrored=True)
     assert np.array_equal(mirror[:, ::-1], square)
     assert mirror.flags.c_contiguous
-
-
-def test_looks_go_on_while_it_is_unsure_and_not_for_ever() -> None:
-    assert not wants_closer_look([-4.7], -4.6, 3.0)
-    assert wants_closer_look([-4.6], -4.6, 3.0)
-    assert wants_closer_look([9.0], -4.6, 0.0)
-    assert wants_closer_look([-4.0, -1.9], -4.6, 3.0)
-    assert not wants_closer_look([-4.0, -2.0], -4.6, 3.0)
-    assert not wants_closer_look([5.0, 1.5], -4.6, 3.0)
-    assert not wants_closer_look([0.0, 0.0], -4.6, 0.0)
-    assert MOST == 2
-    assert not wants_closer_look([0.0, 0.0, 0.0], -4.6, 3.0)

@@ -63,18 +63,16 @@ def test_the_map_comes_in_pixels_of_the_original(client: TestClient, predictor: 
     assert predicted(client, png(), heat_map="false")["studies"][0]["views"][0]["heat_map"] is None
 
 
-def test_parts_that_were_looked_at_closer_are_told(client_of: Callable[..., TestClient], tmp_path: Path) -> None:
+def test_the_part_that_was_looked_at_closer_is_told(client_of: Callable[..., TestClient], tmp_path: Path) -> None:
     path = tmp_path / "closer.onnx"
-    write_tiny_model(path, format=2, closer_looks={"side": 0.5, "from_logit": -50.0, "again_within": 50.0})
+    write_tiny_model(path, format=2, closer_look={"side": 0.5, "from_logit": -50.0})
     closer = Predictor(path, gate=False, runtime="onnxruntime")
-    expected = closer.predict(picture(4)).closer_looks
+    expected = closer.predict(picture(4)).closer_look
+    assert expected is not None
     (view,) = predicted(client_of(closer), png(seed=4))["studies"][0]["views"]
-    assert [(look["x"], look["y"], look["width"], look["height"]) for look in view["closer_looks"]] == [
-        window.as_tuple() for window in expected
-    ]
-    assert [(look["width"], look["height"]) for look in view["closer_looks"]] == [(60, 60), (60, 60)]
+    assert view["closer_look"] == {"x": expected.left, "y": expected.top, "width": 60, "height": 60}
     (view,) = predicted(client_of(), png(seed=4))["studies"][0]["views"]
-    assert view["closer_looks"] == []
+    assert view["closer_look"] is None
 
 
 def test_decoded_greys_come_back_if_asked_for(client: TestClient) -> None:

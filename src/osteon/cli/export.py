@@ -37,7 +37,7 @@ def export(
     closer_side: Annotated[
         float | None,
         typer.Option(
-            "--closer-looks",
+            "--closer-look",
             metavar="SIDE",
             help="Have the predictor look closer at pictures that are not clearly negative: side of the part that it "
             "sees, as a share of the longer side, e.g. 0.6. The network must draw a map.",

@@ -65,11 +65,11 @@ def predict(
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Images at a time.", show_default="one a core", min=1)] = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,
-    closer_looks: Annotated[
+    closer_look: Annotated[
         bool,
         typer.Option(
-            "--closer-looks/--one-look",
-            help="Look closer where the model asks for it: more exact, up to three times the time.",
+            "--closer-look/--one-look",
+            help="Look closer where the model asks for it: more exact, up to twice the time.",
         ),
     ] = True,
     as_json: Annotated[bool, JSON_OPTION] = False,
@@ -94,7 +94,7 @@ def predict(
         error_rate=error_rate,
         runtime=runtime,  # type: ignore[arg-type]
         gate=gate,
-        closer_looks=closer_looks,
+        closer_look=closer_look,
     )
     found = gather(inputs, study_by=study_by, region=region)
     writer = _Heatmaps(heatmaps) if heatmaps else None

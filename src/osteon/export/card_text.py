@@ -57,7 +57,7 @@ def sections(card: ModelCard) -> list[Section]:
         Section("limits", "What it must not be used for", NOT_FOR),
         _data(card),
         _metrics(card),
-        _closer_looks(card),
+        _closer_look(card),
         _points(card),
         _calibration(card),
         _conformal(card),
@@ -123,36 +123,23 @@ def _metrics(card: ModelCard) -> Section:
     return Section("metrics", "How well it does", (text,), Table(("images", "n", *titles), rows))
 
 
-def _closer_looks(card: ModelCard) -> Section:
-    rule = card.closer_looks
+def _closer_look(card: ModelCard) -> Section:
+    rule = card.closer_look
     if rule is None:
-        return Section("closer_looks", "")
-    least, unsure = (1 / (1 + math.exp(value)) for value in (-rule.from_logit, rule.again_within))
-    mirrored = " and mirrored" if rule.mirrored else ""
-    text = (
-        f"A picture to which the first look gives {100 * least:.2g} % or more before calibration"
-        f"{_of_measured(rule.share)} is looked at closer: a part of {rule.side:g} times its longer side around the "
-        f"highest place of the map is cut from the original{mirrored}, so that the network sees more of its detail."
-    )
-    if rule.again_within:
-        text += (
-            f" Where the mean is then still between {100 * unsure:.2g} and {100 * (1 - unsure):.2g} % before "
-            f"calibration{_of_measured(rule.share_again)}, the next highest place is looked at too."
-        )
-    text += (
-        " The logits of all looks are averaged. All figures, thresholds and sets of this card are of all looks; the "
-        "graph by itself takes one."
-    )
-    lines = [text]
+        return Section("closer_look", "")
+    least = 100 / (1 + math.exp(-rule.from_logit))
+    share = "" if rule.share is None else f" ({100 * rule.share:.0f} % of those measured)"
+    lines = [
+        f"A picture to which the first look gives {least:.2g} % or more before calibration{share} is looked at closer: "
+        f"a part of {rule.side:g} times its longer side around the highest place of the map is cut from the original"
+        f"{' and mirrored' if rule.mirrored else ''}, so that the network sees more of its detail. The logits of both "
+        "looks are averaged. All figures, thresholds and sets of this card are of both; the graph by itself takes one."
+    ]
     if rule.alone:
         names = {"auc": "AUC", "average_precision": "average precision", "kappa": "kappa"}
         alone = ", ".join(f"{names[name]} {figure.text()}" for name, figure in rule.alone.items())
         lines.append(f"One look alone, on the same images: {alone}.")
-    return Section("closer_looks", "Closer looks", tuple(lines))
-
-
-def _of_measured(share: float | None) -> str:
-    return "" if share is None else f" ({100 * share:.0f} % of those measured)"
+    return Section("closer_look", "A closer look", tuple(lines))
 
 
 def _points(card: ModelCard) -> Section:

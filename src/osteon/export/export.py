@@ -17,12 +17,12 @@ from osteon.data.catalogue import Catalogue, has_name, names_in
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, SettingsError
 from osteon.export.assemble import write_model
-from osteon.export.closer_looks import closer_looks, look_closer
+from osteon.export.closer_look import closer_look, look_closer
 from osteon.export.evidence import POINTS, RATES, Evidence, Fitted, Measured, fit_rows, measure, subsets
 from osteon.export.model_card import (
     FORMAT,
     Calibration,
-    CloserLooks,
+    CloserLook,
     Conformal,
     ConformalQuantiles,
     DataFacts,
@@ -196,8 +196,8 @@ def export_run(
         name or folder.path.resolve().name, graph, settings, catalogue, evidence, fitted, measured, point
     ).model_copy(update={"precision": precision, "notes": (*notes, *([reduced.text()] if reduced else []))})
     if closer_side is not None:
-        looks = _measured_looks(closer_looks(settings, closer_side), once, measured, point)
-        card = card.model_copy(update={"format": FORMAT, "closer_looks": looks})
+        look = _measured_look(closer_look(settings, closer_side), once, measured, point)
+        card = card.model_copy(update={"format": FORMAT, "closer_look": look})
     card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
     if fit_gate is not None:
         card = card.model_copy(update={"gate": _gate(fit_gate, graph, settings, store, catalogue, note)})
@@ -326,13 +326,12 @@ def _point(name: str, evidence: Evidence, fitted: Fitted, measured: Measured | N
     return OperatingPoint(name=name, threshold=fitted.thresholds[name], chosen_on=evidence.fitted_on, measured=found)
 
 
-def _measured_looks(rule: CloserLooks, once: Measured | None, measured: Measured | None, point: str) -> CloserLooks:
+def _measured_look(rule: CloserLook, once: Measured | None, measured: Measured | None, point: str) -> CloserLook:
     if once is None or measured is None:
         return rule
-    alone, looks = once.metrics(point), measured.table["looks"]
+    alone, share = once.metrics(point), float(measured.table["second"].notna().mean())
     figures = _figures({name: alone[name] for name in ("auc", "average_precision", "kappa")})
-    shares = {"share": float((looks > 1).mean()), "share_again": float((looks > 2).mean())}
-    return rule.model_copy(update={**shares, "alone": figures})
+    return rule.model_copy(update={"share": share, "alone": figures})
 
 
 def _called(values: Mapping[str, Estimate]) -> dict[str, Figure]:

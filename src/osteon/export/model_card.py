@@ -11,7 +11,7 @@ from osteon.config import Fit, Settings
 from osteon.errors import InputError
 
 FORMAT = 2
-"""The newest version of the record; those without closer looks are still written as 1."""
+"""The newest version of the record; those without a closer look are still written as 1."""
 
 KEY = "osteon"
 ALL = "all"
@@ -142,30 +142,22 @@ class Conformal(Settings):
     measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
 
 
-class CloserLooks(Settings):
-    """Looks at parts of the original, with more detail: the predictor averages the logits of all looks.
+class CloserLook(Settings):
+    """A look at a part of the original, with more detail: the predictor averages the logits of both looks.
 
     Attributes:
-        side: Height and width of a part, as a share of the longer side of the original.
-        mirrored: Whether the first closer look is at a mirror image; further ones are not.
+        side: Height and width of the part, as a share of the longer side of the original.
+        mirrored: Whether the closer look is at a mirror image.
         from_logit: From this logit of the first look on there is a closer one.
-        again_within: While the mean of several looks lies within this of 0, there is another one.
         share: Share of the measured images that were looked at closer.
-        share_again: Share that were looked at closer more than once.
         alone: Figures of the first look alone on the images that ``metrics`` are of.
     """
 
     side: float = Field(gt=0, lt=1)
     mirrored: bool = False
     from_logit: float
-    again_within: float = Field(0.0, ge=0)
     share: Probability | None = None
-    share_again: Probability | None = None
     alone: dict[str, Figure] = Field(default_factory=dict)
-
-    def mirrors(self, number: int) -> bool:
-        """Return whether a closer look, counted from 0, is at a mirror image."""
-        return self.mirrored and number == 0
 
 
 class DataFacts(Settings):
@@ -202,8 +194,8 @@ class ModelCard(Settings):
         calibration: From logit to probability.
         operating_points: Thresholds; the first is the default.
         conformal: Sets for "I don't know"; None where no held-out images were there.
-        closer_looks: When and how the predictor looks closer; None: never. Calibration, operating points, conformal
-            sets and metrics then are of all looks.
+        closer_look: When and how the predictor looks closer; None: never. Calibration, operating points, conformal sets
+            and metrics then are of both looks.
         gate: Statistics of its embedding over images like those it was taught on, for the input gate.
         data: What it was taught on.
         metrics: By set of images, then by metric.
@@ -222,7 +214,7 @@ class ModelCard(Settings):
     calibration: Calibration
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     conformal: Conformal | None = None
-    closer_looks: CloserLooks | None = None
+    closer_look: CloserLook | None = None
     gate: dict[str, Any] | None = None
     data: DataFacts
     metrics: dict[str, dict[str, Figure]] = Field(default_factory=dict)

@@ -28,7 +28,7 @@ class Prediction:
         height: Rows of the original in pixels; 0 if it could not be read.
         width: Columns.
         probability: Calibrated probability of the target, 0-1; None when refused.
-        logit: Raw logit of the network, the mean of all looks; None when refused.
+        logit: Raw logit of the network, the mean of its looks; None when refused.
         threshold: From which probability on it is called positive.
         positive: The call by the threshold; None when refused.
         verdict: ``positive`` or ``negative`` where the conformal set holds that class alone; else ``uncertain``: have
@@ -37,7 +37,7 @@ class Prediction:
         flags: What was noticed about the image.
         refusal: Why nothing was computed.
         heat_map: Where the network saw it, if asked for.
-        closer_looks: The parts of the original that it looked at closer, in this order; none where one look was enough.
+        closer_look: The part of the original that it looked at closer; None where one look was enough.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Prediction:
     flags: tuple[Flag, ...] = ()
     refusal: Refusal | None = None
     heat_map: HeatMap | None = None
-    closer_looks: tuple[Window, ...] = ()
+    closer_look: Window | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without the heat map."""
@@ -63,7 +63,7 @@ class Prediction:
             for name in ("name", "study", "region", "height", "width", "probability", "logit", "threshold", "positive")
         }
         values |= {"verdict": self.verdict, "error_rate": self.error_rate}
-        values["closer_looks"] = [window.as_tuple() for window in self.closer_looks]
+        values["closer_look"] = None if self.closer_look is None else self.closer_look.as_tuple()
         values["flags"] = [flag.as_dict() for flag in self.flags]
         values["refusal"] = None if self.refusal is None else self.refusal.as_dict()
         return values

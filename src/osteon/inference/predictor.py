@@ -31,8 +31,8 @@ from osteon.inference.shipped import find_model
 from osteon.inference.spread import available_cores, in_processes, in_turn
 from osteon.inference.views import View
 from osteon.machine import processor_flags
-from osteon.transforms.closer_look import Window, closer_square, suspicious_window, wants_closer_look
-from osteon.transforms.preprocess import Placement, fit_grey, placement
+from osteon.transforms.closer_look import closer_square, suspicious_window
+from osteon.transforms.preprocess import fit_grey, placement
 
 if TYPE_CHECKING:
     from osteon.inference.gate import EmbeddingGate, PixelGate
@@ -52,8 +52,8 @@ class Predictor:
         runtime: ``onnxruntime``, ``openvino``, or ``auto``: OpenVINO where it is installed.
         threads: Cores for one image; folders are spread over images instead.
         gate: Whether input that is no radiograph of a kind the model knows is held back.
-        closer_looks: Whether parts of a picture are looked at closer where the model's card asks for it, which takes up
-            to three times as long. Its thresholds and sets are those of all looks.
+        closer_look: Whether the most suspicious part of a picture is looked at closer where the model's card asks for
+            it, which takes up to twice as long. Its thresholds and sets are those of both looks.
 
     Attributes:
         card: What the model says of itself.
@@ -74,7 +74,7 @@ class Predictor:
         runtime: RuntimeName = "auto",
         threads: int = 1,
         gate: bool = True,
-        closer_looks: bool = True,
+        closer_look: bool = True,
     ) -> None:
         file = model if isinstance(model, ModelFile) else read_model_file(find_model(model))
         self.file = file
@@ -92,9 +92,9 @@ class Predictor:
             "runtime": self.runtime.name,
             "threads": threads,
             "gate": gate,
-            "closer_looks": closer_looks,
+            "closer_look": closer_look,
         }
-        self._closer_looks = self.card.closer_looks if closer_looks else None
+        self._closer_look = self.card.closer_look if closer_look else None
         self._pixel_gate: PixelGate | None = None
         self._embedding_gate: EmbeddingGate | None = None
         if gate:
@@ -186,12 +186,12 @@ class Predictor:
             flags += self._embedding_gate.check(scores.embedding[0])
         logit, probability = _averaged(scores, self.card.calibration.temperature)
         place = placement(height, width, size, fit)
-        windows: tuple[Window, ...] = ()
-        if self._closer_looks is not None and scores.map is not None:
-            logits, windows = self._look_closer(grey, logit, scores.map[0], place, views)
-            if windows:
-                logit = sum(logits) / len(logits)
-                probability = float(expit(logit / self.card.calibration.temperature))
+        rule, window = self._closer_look, None
+        if rule is not None and scores.map is not None and logit >= rule.from_logit:
+            window = suspicious_window(scores.map[0], place, rule.side)
+            closer = self._look(closer_square(grey, window, size, fit, mirrored=rule.mirrored), views)
+            logit = (logit + float(closer.logit.mean())) / 2
+            probability = float(expit(logit / self.card.calibration.temperature))
         drawn = None
         if heat_map and scores.map is not None:
             drawn = HeatMap(scores.map[0], place, self.card.outputs.map or "")
@@ -206,26 +206,11 @@ class Predictor:
             error_rate=self.error_rate,
             flags=flags,
             heat_map=drawn,
-            closer_looks=windows,
+            closer_look=window,
         )
 
     def _look(self, square: NDArray[np.uint8], views: Sequence[View]) -> Scores:
         return self.runtime.run(np.stack([square, *(view.apply(square) for view in views)]))
-
-    def _look_closer(
-        self, grey: NDArray[np.uint8], first: float, cells: NDArray[np.float32], place: Placement, views: Sequence[View]
-    ) -> tuple[list[float], tuple[Window, ...]]:
-        """Return the logits of all looks, and the parts that were looked at closer."""
-        rule, size, fit = self._closer_looks, self.card.input.size, self.card.input.fit
-        assert rule is not None
-        logits: list[float] = [first]
-        windows: list[Window] = []
-        while wants_closer_look(logits, rule.from_logit, rule.again_within):
-            window = suspicious_window(cells, place, rule.side, windows)
-            square = closer_square(grey, window, size, fit, mirrored=rule.mirrors(len(windows)))
-            logits.append(float(self._look(square, views).logit.mean()))
-            windows.append(window)
-        return logits, tuple(windows)
 
     def _verdict(self, probability: float, region: str, flags: Sequence[Flag]) -> Verdict:
         """Return the class that alone is in the conformal set, else that it is uncertain."""

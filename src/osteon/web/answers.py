@@ -57,7 +57,7 @@ class BoxAnswer(BaseModel):
 
 
 class LookAnswer(BaseModel):
-    """A part of the original that was looked at closer, in its pixels."""
+    """The part of the original that was looked at closer, in its pixels."""
 
     x: int
     y: int
@@ -95,7 +95,7 @@ class ViewAnswer(BaseModel):
     flags: list[FlagAnswer]
     refusal: RefusalAnswer | None
     heat_map: HeatMapAnswer | None = None
-    closer_looks: list[LookAnswer] = Field(description="parts that were looked at closer; none: one look was enough")
+    closer_look: LookAnswer | None = Field(None, description="null where one look was enough")
     picture: str | None = Field(None, description="decoded grey values as a PNG in a data URI, if asked for")
 
 
@@ -183,7 +183,7 @@ def _view(view: View, target: str, pictures: bool) -> ViewAnswer:
         flags=[FlagAnswer(code=flag.code, severity=flag.severity, detail=flag.detail) for flag in found.flags],
         refusal=None if refusal is None else RefusalAnswer(reason=refusal.reason, detail=refusal.detail),
         heat_map=None if found.heat_map is None else _heat_map(found.heat_map),
-        closer_looks=[_look(window) for window in found.closer_looks],
+        closer_look=None if found.closer_look is None else _look(found.closer_look),
         picture=None if grey is None else png_uri(grey),
     )
 

@@ -10,8 +10,8 @@ const KEY_STEP = 8;
 
 export class Viewer {
   // settings is shared by all views: { heat, opacity, outline, drag }.
-  constructor(canvas, grey, { map, looks }, settings, onChange) {
-    Object.assign(this, { canvas, grey, map, looks, settings, onChange });
+  constructor(canvas, grey, { map, look }, settings, onChange) {
+    Object.assign(this, { canvas, grey, map, look, settings, onChange });
     this.heat = map ? heatCanvas(map, grey.width, grey.height) : null;
     this.pointers = new Map();
     this.pending = false;
@@ -100,16 +100,16 @@ export class Viewer {
     }
     if (!settings.outline) return;
     if (this.map) this.paintOutlines(context, 2 / scale);
-    this.paintLooks(context, 1.5 / scale);
+    if (this.look) this.paintLook(context, 1.5 / scale);
   }
 
-  // The parts that were looked at closer, dashed.
-  paintLooks(context, lineWidth) {
+  // The part that was looked at closer, dashed.
+  paintLook(context, lineWidth) {
+    const { x, y, width, height } = this.look;
     context.lineWidth = lineWidth;
     context.strokeStyle = LOOK;
     context.setLineDash([6 * lineWidth, 4 * lineWidth]);
-    for (const { x, y, width, height } of this.looks)
-      context.strokeRect(x + lineWidth / 2, y + lineWidth / 2, width - lineWidth, height - lineWidth);
+    context.strokeRect(x + lineWidth / 2, y + lineWidth / 2, width - lineWidth, height - lineWidth);
     context.setLineDash([]);
   }
 

@@ -1,4 +1,4 @@
-"""Closer looks: what held-out images would have got is what the predictor gives."""
+"""A closer look: what held-out images would have got is what the predictor gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from makers.tiny import SMALL
 from osteon.config import RunSettings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.export.card_page import write_card
-from osteon.export.closer_looks import ENOUGH, UNSURE, look_closer
+from osteon.export.closer_look import ENOUGH, look_closer
 from osteon.export.evidence import Evidence
 from osteon.export.export import export_run
 from osteon.export.model_file import read_model_file
@@ -47,14 +47,9 @@ def test_held_out_images_are_seen_again_as_the_predictor_does(
 ) -> None:
     once = Evidence.of_run(run)
     enough = float(once.table["logit"].quantile(0.4)) + 1e-4
-    monkeypatch.setattr("osteon.export.closer_looks.ENOUGH", enough)
-    monkeypatch.setattr("osteon.export.closer_looks.UNSURE", 0.0)
-    twice = look_closer(once, run.path, 0.6).table
-    assert sorted(twice["looks"].unique()) == [1, 2]
-    unsure = float(twice.loc[twice["looks"] == 2, "logit"].abs().median()) + 1e-4  # no tie
-    monkeypatch.setattr("osteon.export.closer_looks.UNSURE", unsure)
+    monkeypatch.setattr("osteon.export.closer_look.ENOUGH", enough)
     both = look_closer(once, run.path, 0.6)
-    assert both.table["looks"].value_counts().min() > 10
+    assert both.table["second"].notna().sum() > 30
     made = export_run(run.path, tmp_path / "model.onnx", closer_side=0.6)
     predictor = Predictor(made.path, gate=False, runtime="onnxruntime")
     assert both.table["image_id"].tolist() == once.table["image_id"].tolist()
@@ -63,27 +58,25 @@ def test_held_out_images_are_seen_again_as_the_predictor_does(
     for row in both.table.itertuples():
         answer = predictor.predict(paths[str(row.image_id)])
         assert answer.logit == pytest.approx(row.logit, abs=1e-3)
-        assert 1 + len(answer.closer_looks) == row.looks
-        assert (row.looks > 1) == (row.first >= enough)
+        assert (answer.closer_look is not None) == (not np.isnan(row.second)) == (row.first >= enough)
 
 
 def test_the_card_is_of_both_looks_and_tells_what_one_was_worth(run: RunFolder, tmp_path: Path) -> None:
     made = export_run(run.path, tmp_path / "model.onnx", closer_side=0.6)
     card = read_model_file(made.path).card
     single = export_run(run.path, tmp_path / "single.onnx").card
-    assert (single.format, single.closer_looks, card.format) == (1, None, 2)
-    rule = card.closer_looks
+    assert (single.format, single.closer_look, card.format) == (1, None, 2)
+    rule = card.closer_look
     assert rule is not None
-    assert (rule.side, rule.mirrored, rule.from_logit, rule.again_within) == (0.6, True, ENOUGH, UNSURE)
+    assert (rule.side, rule.mirrored, rule.from_logit) == (0.6, True, ENOUGH)
     assert made.measured is not None
     assert rule.share == pytest.approx(float((made.measured.table["first"] >= ENOUGH).mean()))
-    assert rule.share_again == pytest.approx(float((made.measured.table["looks"] == 3).mean()))
     assert rule.alone["auc"] == single.metrics["all images"]["auc"]
     assert rule.alone["kappa"] == single.metrics["all images"]["kappa"]
     text = write_card(made)["card"].read_text()
-    assert "## Closer looks" in text
+    assert "## A closer look" in text
     assert f"One look alone, on the same images: AUC {rule.alone['auc'].text()}" in text
-    assert "Closer looks" in write_card(made)["page"].read_text()
+    assert "A closer look" in write_card(made)["page"].read_text()
 
 
 def test_folds_are_seen_again_by_their_own_networks(run: RunFolder, tmp_path: Path) -> None:
@@ -113,7 +106,7 @@ def test_windows_must_be_a_part(run: RunFolder, tmp_path: Path, side: float) -> 
 
 def test_an_image_that_is_gone_is_named(run: RunFolder, tmp_path: Path) -> None:
     table = look_closer(Evidence.of_run(run), run.path, 0.6).table
-    name = table.loc[table["looks"] > 1, "image_id"].iloc[0]
+    name = table.loc[table["second"].notna(), "image_id"].iloc[0]
     path = next(Path(run.settings().data.path or "").glob(f"images/*/{name}"))
     hidden = path.rename(path.with_suffix(".gone"))
     try:
