@@ -18,6 +18,7 @@ from osteon.export.export import export_run
 from osteon.export.model_file import read_model_file
 from osteon.inference.predictor import Predictor
 from osteon.run import RunFolder
+from osteon.statistics.metrics import roc_auc
 from osteon.training.pipeline import train
 
 HYBRID = {
@@ -95,6 +96,23 @@ def test_folds_are_seen_again_by_their_own_networks(run: RunFolder, tmp_path: Pa
 
 
 ONE = ["image_id", "label", "part", "logit"]
+
+
+def test_a_smaller_file_is_compared_with_a_closer_look_too(run: RunFolder, tmp_path: Path) -> None:
+    options = {"precision": "int8", "force": True, "closer_side": 0.6}
+    made = export_run(run.path, tmp_path / "int8.onnx", **options)  # type: ignore[arg-type]
+    full = export_run(run.path, tmp_path / "fp32.onnx", closer_side=0.6)
+    paths = {path.name: path for path in Path(run.settings().data.path or "").glob("images/*/*.jpg")}
+    table = Evidence.of_run(run).table
+    rows = table[table["part"] == "test"]
+    before, after = (
+        np.array([predictor.predict(paths[name]).probability for name in rows["image_id"]], dtype=float)
+        for predictor in (Predictor(item.path, gate=False, runtime="onnxruntime") for item in (full, made))
+    )
+    assert made.reduced is not None
+    assert made.reduced.images == len(rows)
+    assert made.reduced.largest == pytest.approx(np.abs(before - after).max(), abs=1e-3)
+    assert made.reduced.auc_after == pytest.approx(roc_auc(rows["label"].to_numpy(dtype=float), after), abs=0.01)
 
 
 @pytest.mark.parametrize("side", [0.0, 1.0, -0.5, 7.0, float("nan")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def _second_logits(folder: RunFolder, image_ids: pd.Series[str], side: float) ->
     trained = load_run(folder)
     assert isinstance(trained, TrainedNetwork)
     graph, settings = network_graph(trained), trained.settings
-    rule, size, fit = closer_look(settings, side), settings.store.size, settings.store.fit
+    rule = closer_look(settings, side)
     if graph.map is None:
         raise SettingsError("the network draws no map that could say where to look", where="--closer-look")
     scorer = SquareScorer(graph, settings)
@@ -81,7 +82,23 @@ def _second_logits(folder: RunFolder, image_ids: pd.Series[str], side: float) ->
     store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
     maps = scorer.run(store.pixels[store.rows(image_ids)], ["map"])["map"]
     paths = catalogue.images.set_index("image_id")["path"][image_ids]
-    logits = []
+    return closer_logits(scorer, settings, rule, list(paths), maps)
+
+
+def closer_logits(
+    scorer: SquareScorer, settings: RunSettings, rule: CloserLook, paths: Sequence[str], maps: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return the logits of a closer look at each image, shape ``(n,)``.
+
+    Args:
+        scorer: Runs the network.
+        settings: Of its run.
+        rule: Where to look.
+        paths: Files of the images.
+        maps: What the first look drew of them, shape ``(n, h, w)``.
+    """
+    size, fit = settings.store.size, settings.store.fit
+    logits = [np.empty(0)]
     for start in track(range(0, len(maps), BATCH), "Looking closer"):
         squares = []
         for file, cells in zip(paths[start : start + BATCH], maps[start : start + BATCH], strict=True):

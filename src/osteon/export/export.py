@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.config import RunSettings
@@ -17,7 +18,7 @@ from osteon.data.catalogue import Catalogue, has_name, names_in
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, SettingsError
 from osteon.export.assemble import write_model
-from osteon.export.closer_look import closer_look, look_closer
+from osteon.export.closer_look import closer_logits, closer_look, look_closer
 from osteon.export.evidence import POINTS, RATES, Evidence, Fitted, Measured, fit_rows, measure, subsets
 from osteon.export.model_card import (
     FORMAT,
@@ -166,6 +167,7 @@ def export_run(
     if not isinstance(trained, TrainedNetwork):
         raise InputError("only networks can be exported, and this run is of another method", where=folder.path)
     evidence = Evidence.of_run(folder) if calibration is None else Evidence.of_folds(calibration)
+    rule = None if closer_side is None else closer_look(trained.settings, closer_side)
     once = None
     if closer_side is not None:
         once = measure(evidence)
@@ -185,7 +187,7 @@ def export_run(
         subject = _Subject(graph, smaller, settings, store, catalogue)
         if calibration is not None and not subject.held_out:
             subject = _fold_subject(Path(calibration), precision)
-        reduced = _compare(subject, fitted)
+        reduced = _compare(subject, fitted, rule)
         note(f"{precision}: {reduced.text()}")
         if reduced.lost > LOST_AUC and not force:
             raise SettingsError(
@@ -195,8 +197,8 @@ def export_run(
     card = _card(
         name or folder.path.resolve().name, graph, settings, catalogue, evidence, fitted, measured, point
     ).model_copy(update={"precision": precision, "notes": (*notes, *([reduced.text()] if reduced else []))})
-    if closer_side is not None:
-        look = _measured_look(closer_look(settings, closer_side), once, measured, point)
+    if rule is not None:
+        look = _measured_look(rule, once, measured, point)
         card = card.model_copy(update={"format": FORMAT, "closer_look": look})
     card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
     if fit_gate is not None:
@@ -241,25 +243,30 @@ def _fold_subject(folds: Path, precision: Precision) -> _Subject:
     return _Subject(graph, smaller, settings, store, catalogue, stand_in=True)
 
 
-def _images(
-    store: ImageStore, catalogue: Catalogue, split: str, count: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return squares and labels of evenly spread images of a split."""
+def _images(store: ImageStore, catalogue: Catalogue, split: str, count: int) -> tuple[NDArray[np.uint8], pd.DataFrame]:
+    """Return squares and catalogue rows of evenly spread images of a split."""
     images = store.usable(catalogue).in_split(split)
     if len(images) > count:
         images = images.iloc[np.linspace(0, len(images) - 1, count).astype(int)]
-    pixels = store.pixels[store.rows(images["image_id"])]
-    return np.asarray(pixels), images["label"].to_numpy(dtype=float)
+    return np.asarray(store.pixels[store.rows(images["image_id"])]), images
 
 
-def _compare(subject: _Subject, fitted: Fitted) -> Reduced:
-    """Score the same images with both networks; held-out ones where there are any."""
+def _compare(subject: _Subject, fitted: Fitted, rule: CloserLook | None) -> Reduced:
+    """Score the same images with both networks, with a closer look if there is to be one; held-out ones if possible."""
     split = "test" if subject.held_out else "train"
-    squares, labels = _images(subject.store, subject.catalogue, split, CHECKED_IMAGES)
-    before, after = (
-        SquareScorer(item, subject.settings, fitted.temperature).run(squares, ["probability"])["probability"]
-        for item in (subject.graph, subject.smaller)
-    )
+    squares, images = _images(subject.store, subject.catalogue, split, CHECKED_IMAGES)
+    paths, labels = images["path"].to_numpy(), images["label"].to_numpy(dtype=float)
+    answers = []
+    for graph in (subject.graph, subject.smaller):
+        scorer = SquareScorer(graph, subject.settings)
+        seen = scorer.run(squares, ["logit"] if rule is None else ["logit", "map"])
+        logits = seen["logit"].astype(np.float64)
+        if rule is not None:
+            more = logits >= rule.from_logit
+            closer = closer_logits(scorer, subject.settings, rule, list(paths[more]), seen["map"][more])
+            logits[more] = (logits[more] + closer) / 2
+        answers.append(scaled(logits, fitted.temperature))
+    before, after = answers
     threshold = fitted.thresholds["kappa"]
     return Reduced(
         images=len(labels),
