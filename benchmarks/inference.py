@@ -30,6 +30,7 @@ from PIL import Image
 
 from osteon.export.model_file import read_model_file
 from osteon.inference.predictor import Predictor
+from osteon.inference.runtime import RuntimeName
 from osteon.inference.shipped import find_model
 
 LARGE = (2880, 2304)
@@ -123,9 +124,9 @@ def _looks_closer(options: argparse.Namespace) -> bool:
     return read_model_file(find_model(options.model)).card.closer_look is not None
 
 
-def _looking(looks: int, model: Path | None, runtime: str) -> Predictor:
+def _looking(looks: int, model: Path | None, runtime: RuntimeName) -> Predictor:
     """Return a predictor that takes so many looks at every picture."""
-    predictor = Predictor(model, runtime=runtime, closer_look=looks > 1)  # type: ignore[arg-type]
+    predictor = Predictor(model, runtime=runtime, closer_look=looks > 1)
     if looks > 1:
         assert predictor.card.closer_look is not None
         predictor._closer_look = predictor.card.closer_look.model_copy(update={"from_logit": -math.inf})

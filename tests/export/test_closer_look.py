@@ -99,8 +99,7 @@ ONE = ["image_id", "label", "part", "logit"]
 
 
 def test_a_smaller_file_is_compared_with_a_closer_look_too(run: RunFolder, tmp_path: Path) -> None:
-    options = {"precision": "int8", "force": True, "closer_side": 0.6}
-    made = export_run(run.path, tmp_path / "int8.onnx", **options)  # type: ignore[arg-type]
+    made = export_run(run.path, tmp_path / "int8.onnx", precision="int8", force=True, closer_side=0.6)
     full = export_run(run.path, tmp_path / "fp32.onnx", closer_side=0.6)
     paths = {path.name: path for path in Path(run.settings().data.path or "").glob("images/*/*.jpg")}
     table = Evidence.of_run(run).table

@@ -135,7 +135,7 @@ def test_a_precision_that_loses_too_much_is_refused(
         changed.graph.node.insert(at + 1, onnx.helper.make_node("Neg", ["lost"], ["logit"]))
         return changed
 
-    monkeypatch.setattr("osteon.export.export.to_int8", ruined)
+    monkeypatch.setattr("osteon.export.smaller.to_int8", ruined)
     with pytest.raises(SettingsError, match=r"int8 loses [01]\.\d+ of AUC"):
         export_run(run.path, tmp_path / "model.onnx", precision="int8")
     assert not (tmp_path / "model.onnx").exists()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.config import RunSettings
@@ -18,7 +17,7 @@ from osteon.data.catalogue import Catalogue, has_name, names_in
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, SettingsError
 from osteon.export.assemble import write_model
-from osteon.export.closer_look import closer_logits, closer_look, look_closer
+from osteon.export.closer_look import closer_look, look_closer
 from osteon.export.evidence import POINTS, RATES, Evidence, Fitted, Measured, fit_rows, measure, subsets
 from osteon.export.model_card import (
     FORMAT,
@@ -35,19 +34,15 @@ from osteon.export.model_card import (
     Precision,
 )
 from osteon.export.network_graph import NetworkGraph, network_graph
-from osteon.export.reduce import to_fp16, to_int8
+from osteon.export.smaller import Reduced, Subject, make_smaller, refuse_loss
 from osteon.export.squares import SquareScorer, assembled
 from osteon.run import RunFolder
 from osteon.statistics.conformal import Sets
 from osteon.statistics.intervals import Estimate
-from osteon.statistics.metrics import roc_auc
 from osteon.statistics.temperature import scaled
 from osteon.training.method import load_run
 from osteon.training.network import TrainedNetwork
 
-CALIBRATION_IMAGES = 128
-CHECKED_IMAGES = 600
-LOST_AUC = 0.005
 DEFAULT_RATE = 0.1
 SHOWN_METRICS = (
     "auc",
@@ -66,44 +61,6 @@ SHOWN_METRICS = (
 PACKAGES = ("osteon", "torch", "timm", "onnx", "onnxruntime", "numpy", "pillow")
 Note = Callable[[str], None]
 FitGate = Callable[[NDArray[np.float32], list[str], list[str]], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Reduced:
-    """What making a model smaller did to its answers.
-
-    Attributes:
-        images: On how many images it was looked at.
-        held_out: Whether the network had not been taught on them.
-        stand_in: Whether it was looked at with a network of the cross-validation, as the model's own holds nothing out.
-        auc_before: Of the fp32 model.
-        auc_after: Of the smaller one.
-        agreement: Share of images of which both make the same call.
-        largest: Largest difference of the calibrated probability.
-    """
-
-    images: int
-    held_out: bool
-    auc_before: float
-    auc_after: float
-    agreement: float
-    largest: float
-    stand_in: bool = False
-
-    @property
-    def lost(self) -> float:
-        """AUC lost."""
-        return self.auc_before - self.auc_after
-
-    def text(self) -> str:
-        """Return the figures in a sentence."""
-        kind = "held-out" if self.held_out else "training"
-        whose = "a network of the cross-validation, made smaller alike: " if self.stand_in else ""
-        return (
-            f"{whose}on {self.images} {kind} images its AUC is {self.auc_after:.4f} "
-            f"against {self.auc_before:.4f} in fp32, {100 * self.agreement:.1f} % of the calls agree, "
-            f"and probabilities differ by at most {self.largest:.3f}"
-        )
 
 
 @dataclass(frozen=True)
@@ -183,16 +140,11 @@ def export_run(
     model = assembled(graph, settings, layout, fitted.temperature)
     reduced = None
     if precision != "fp32":
-        smaller = _reduced(graph, precision, store, catalogue)
-        subject = _Subject(graph, smaller, settings, store, catalogue)
-        if calibration is not None and not subject.held_out:
-            subject = _fold_subject(Path(calibration), precision)
-        reduced = _compare(subject, fitted, rule)
+        subject = Subject(graph, settings, store, catalogue)
+        smaller, reduced = make_smaller(subject, precision, calibration, fitted, rule)
         note(f"{precision}: {reduced.text()}")
-        if reduced.lost > LOST_AUC and not force:
-            raise SettingsError(
-                f"{precision} loses {reduced.lost:.4f} of AUC, more than {LOST_AUC}", hint="--force writes it anyway"
-            )
+        if not force:
+            refuse_loss(reduced, precision)
         model = assembled(smaller, settings, layout, fitted.temperature)
     card = _card(
         name or folder.path.resolve().name, graph, settings, catalogue, evidence, fitted, measured, point
@@ -205,78 +157,6 @@ def export_run(
         card = card.model_copy(update={"gate": _gate(fit_gate, graph, settings, store, catalogue, note)})
     path = Path(out)
     return Export(path, write_model(model, card, path), measured, reduced)
-
-
-def _reduced(graph: NetworkGraph, precision: Precision, store: ImageStore, catalogue: Catalogue) -> NetworkGraph:
-    if precision == "fp16":
-        model = to_fp16(graph.model)
-    else:
-        model = to_int8(graph.model, _images(store, catalogue, "train", CALIBRATION_IMAGES)[0])
-    return NetworkGraph(model, graph.embedding, graph.map, graph.cells)
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """A network before and after it was reduced, and its images."""
-
-    graph: NetworkGraph
-    smaller: NetworkGraph
-    settings: RunSettings
-    store: ImageStore
-    catalogue: Catalogue
-    stand_in: bool = False
-
-    @property
-    def held_out(self) -> bool:
-        return not self.catalogue.in_split("test").empty
-
-
-def _fold_subject(folds: Path, precision: Precision) -> _Subject:
-    """Reduce the network of the first fold alike: it holds images out, where the model's own was taught on all."""
-    folder = RunFolder.open(min(folds.glob("fold-*")))
-    trained = load_run(folder)
-    assert isinstance(trained, TrainedNetwork)
-    catalogue, settings = Catalogue.read(folder.split), trained.settings
-    store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
-    graph = network_graph(trained)
-    smaller = _reduced(graph, precision, store, catalogue)
-    return _Subject(graph, smaller, settings, store, catalogue, stand_in=True)
-
-
-def _images(store: ImageStore, catalogue: Catalogue, split: str, count: int) -> tuple[NDArray[np.uint8], pd.DataFrame]:
-    """Return squares and catalogue rows of evenly spread images of a split."""
-    images = store.usable(catalogue).in_split(split)
-    if len(images) > count:
-        images = images.iloc[np.linspace(0, len(images) - 1, count).astype(int)]
-    return np.asarray(store.pixels[store.rows(images["image_id"])]), images
-
-
-def _compare(subject: _Subject, fitted: Fitted, rule: CloserLook | None) -> Reduced:
-    """Score the same images with both networks, with a closer look if there is to be one; held-out ones if possible."""
-    split = "test" if subject.held_out else "train"
-    squares, images = _images(subject.store, subject.catalogue, split, CHECKED_IMAGES)
-    paths, labels = images["path"].to_numpy(), images["label"].to_numpy(dtype=float)
-    answers = []
-    for graph in (subject.graph, subject.smaller):
-        scorer = SquareScorer(graph, subject.settings)
-        seen = scorer.run(squares, ["logit"] if rule is None else ["logit", "map"])
-        logits = seen["logit"].astype(np.float64)
-        if rule is not None:
-            more = logits >= rule.from_logit
-            closer = closer_logits(scorer, subject.settings, rule, list(paths[more]), seen["map"][more])
-            logits[more] = (logits[more] + closer) / 2
-        answers.append(scaled(logits, fitted.temperature))
-    before, after = answers
-    threshold = fitted.thresholds["kappa"]
-    return Reduced(
-        images=len(labels),
-        held_out=subject.held_out,
-        stand_in=subject.stand_in,
-        auc_before=roc_auc(labels, before),
-        auc_after=roc_auc(labels, after),
-        agreement=float(np.mean((before >= threshold) == (after >= threshold))),
-        largest=float(np.abs(before - after).max()),
-    )
 
 
 def _gate(

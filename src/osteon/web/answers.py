@@ -46,23 +46,19 @@ class PlacementAnswer(BaseModel):
     left: int
 
 
-class BoxAnswer(BaseModel):
-    """A part of the map above the outline's level, in pixels of the original."""
+class PartAnswer(BaseModel):
+    """A part of the picture, in pixels of the original."""
 
     x: int
     y: int
     width: int
     height: int
+
+
+class BoxAnswer(PartAnswer):
+    """A part of the map above the outline's level."""
+
     strength: float
-
-
-class LookAnswer(BaseModel):
-    """The part of the original that was looked at closer, in its pixels."""
-
-    x: int
-    y: int
-    width: int
-    height: int
 
 
 class HeatMapAnswer(BaseModel):
@@ -95,7 +91,7 @@ class ViewAnswer(BaseModel):
     flags: list[FlagAnswer]
     refusal: RefusalAnswer | None
     heat_map: HeatMapAnswer | None = None
-    closer_look: LookAnswer | None = Field(None, description="null where one look was enough")
+    closer_look: PartAnswer | None = Field(None, description="what was looked at closer; null: one look was enough")
     picture: str | None = Field(None, description="decoded grey values as a PNG in a data URI, if asked for")
 
 
@@ -183,13 +179,13 @@ def _view(view: View, target: str, pictures: bool) -> ViewAnswer:
         flags=[FlagAnswer(code=flag.code, severity=flag.severity, detail=flag.detail) for flag in found.flags],
         refusal=None if refusal is None else RefusalAnswer(reason=refusal.reason, detail=refusal.detail),
         heat_map=None if found.heat_map is None else _heat_map(found.heat_map),
-        closer_look=None if found.closer_look is None else _look(found.closer_look),
+        closer_look=None if found.closer_look is None else _part(found.closer_look),
         picture=None if grey is None else png_uri(grey),
     )
 
 
-def _look(window: Window) -> LookAnswer:
-    return LookAnswer(x=window.left, y=window.top, width=window.width, height=window.height)
+def _part(window: Window) -> PartAnswer:
+    return PartAnswer(x=window.left, y=window.top, width=window.width, height=window.height)
 
 
 def _heat_map(found: HeatMap) -> HeatMapAnswer:
