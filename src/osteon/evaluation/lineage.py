@@ -29,11 +29,24 @@ def teacher_folders(settings: RunSettings) -> list[RunFolder]:
     return [RunFolder(Path(name) if split.folds is None else Path(name, f"fold-{split.fold}")) for name in names]
 
 
+def initial_weights(settings: RunSettings) -> str:
+    """Return ``model.weights``; of a folder of folds, the run of the same fold."""
+    named, split = settings.model.weights, settings.split
+    same = RunFolder(Path(named, f"fold-{split.fold}"))
+    return str(same.path) if split.folds is not None and same.config.is_file() else named
+
+
+def parents(settings: RunSettings) -> list[RunFolder]:
+    """Return the runs that a run of these settings learns from itself: where its weights start, and its teachers."""
+    named = initial_weights(settings)
+    weights = Path(named)
+    places = () if named in ("default", "none") else (weights, *weights.parents[:_ABOVE])
+    runs = [run for run in map(RunFolder, places) if run.config.is_file() and run.checkpoints.is_dir()]
+    return [*runs[:1], *teacher_folders(settings)]
+
+
 def _parents(run: RunFolder) -> list[RunFolder]:
     try:
-        settings = load_settings(run.config)
+        return parents(load_settings(run.config))
     except OsteonError:
         return []
-    weights = Path(settings.model.weights)
-    source = [folder for folder in (weights, *weights.parents[:_ABOVE]) if (folder / "config.yaml").is_file()]
-    return [*map(RunFolder, source[:1]), *teacher_folders(settings)]

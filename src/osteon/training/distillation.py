@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,7 +17,7 @@ from torch.nn import functional
 from osteon.config import RunSettings
 from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError, SettingsError
-from osteon.evaluation.lineage import ancestors, teacher_folders
+from osteon.evaluation.lineage import ancestors, parents, teacher_folders
 from osteon.run import RunFolder
 from osteon.transforms.augment import standardise
 
@@ -70,7 +71,9 @@ def check_teachers(settings: RunSettings) -> None:
 
 
 def refuse_leaks(settings: RunSettings, catalogue: Catalogue) -> None:
-    """Refuse teachers that have learnt, themselves or through other runs, from what this run validates or tests.
+    """Refuse to learn from runs that have learnt, themselves or through others, from what this run validates or tests.
+
+    These are its teachers, and the run whose weights it starts from, if its folder is known.
 
     Args:
         settings: Of the run.
@@ -80,18 +83,25 @@ def refuse_leaks(settings: RunSettings, catalogue: Catalogue) -> None:
         SettingsError: One has, or it is not known what it has learnt from.
     """
     held_out = catalogue.images[catalogue.images["split"].isin(("valid", "test"))]
-    for run in (run for teacher in teacher_folders(settings) for run in ancestors(teacher)):
-        try:
-            learnt = Catalogue.read(run.split).in_split("train")
-        except InputError as error:
-            raise SettingsError(f"what {run.path} has learnt from is not known: {error}", where=WHERE) from None
-        for column, what in (("image_id", "images"), ("patient_id", "patients")):
-            if leaked := set(learnt[column]) & set(held_out[column]) - {""}:
-                raise SettingsError(
-                    f"{run.path} has learnt from {len(leaked)} {what} that this run holds out, e.g. {min(leaked)}",
-                    where=WHERE,
-                    hint="A teacher, and what it has learnt from itself, must have the same split",
-                )
+    teachers = [folder.path for folder in teacher_folders(settings)]
+    for parent in parents(settings):
+        where = WHERE if parent.path in teachers else "model.weights"
+        for run in ancestors(parent):
+            _refuse_leak(run, held_out, where)
+
+
+def _refuse_leak(run: RunFolder, held_out: pd.DataFrame, where: str) -> None:
+    try:
+        learnt = Catalogue.read(run.split).in_split("train")
+    except InputError as error:
+        raise SettingsError(f"what {run.path} has learnt from is not known: {error}", where=where) from None
+    for column, what in (("image_id", "images"), ("patient_id", "patients")):
+        if leaked := set(learnt[column]) & set(held_out[column]) - {""}:
+            raise SettingsError(
+                f"{run.path} has learnt from {len(leaked)} {what} that this run holds out, e.g. {min(leaked)}",
+                where=where,
+                hint="It, and what it has learnt from itself, must have the same split",
+            )
 
 
 def load_teachers(settings: RunSettings, load: Load) -> Teachers | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from osteon.config import RunSettings
 from osteon.errors import SettingsError
+from osteon.evaluation.lineage import initial_weights
 from osteon.models.cost import measure
 from osteon.models.factory import create, load_initial
 from osteon.models.hybrid import LocalisingNetwork
@@ -124,7 +125,7 @@ def make_network(settings: RunSettings, *, initial: bool = True) -> Network:
     torch.manual_seed(settings.seed)
     network = create(settings.model, settings.preprocess, settings.store)
     if initial:
-        load_initial(network, settings.model)
+        load_initial(network, settings.model.model_copy(update={"weights": initial_weights(settings)}))
     return network
 
 
