@@ -69,7 +69,7 @@ def test_the_card_is_of_both_looks_and_tells_what_one_was_worth(run: RunFolder, 
     assert (single.format, single.closer_look, card.format) == (1, None, 2)
     rule = card.closer_look
     assert rule is not None
-    assert (rule.side, rule.mirrored, rule.stretched, rule.from_logit) == (0.6, True, True, ENOUGH)
+    assert (rule.side, rule.mirrored, rule.from_logit) == (0.6, True, ENOUGH)
     assert made.measured is not None
     assert rule.share == pytest.approx(float((made.measured.table["first"] >= ENOUGH).mean()))
     assert rule.alone["auc"] == single.metrics["all images"]["auc"]

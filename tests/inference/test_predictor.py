@@ -17,7 +17,7 @@ from osteon.inference.case import Case
 from osteon.inference.prediction import Prediction
 from osteon.inference.predictor import Predictor
 from osteon.inference.views import parse_views
-from osteon.transforms.closer_look import stretch_greys, suspicious_window
+from osteon.transforms.closer_look import suspicious_window
 from osteon.transforms.preprocess import fit_grey
 
 
@@ -139,17 +139,6 @@ def test_a_closer_look_may_be_at_a_mirror_image(tmp_path: Path) -> None:
     logits = [_logit(once.predict(picture)) for picture in (pixels, part)]
     assert mirror.logit == pytest.approx(np.mean(logits), abs=1e-5)
     assert mirror.logit != upright.logit
-
-
-def test_a_closer_look_may_be_at_stretched_greys(tmp_path: Path) -> None:
-    pixels = _pixels(shape=(200, 200)) // 3 + 40
-    answer = _closer(tmp_path / "model.onnx", stretched=True).predict(pixels)
-    assert answer.closer_look is not None
-    once = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime", closer_look=False)
-    part = stretch_greys(answer.closer_look.of(pixels))
-    logits = [_logit(once.predict(picture)) for picture in (pixels, part)]
-    assert answer.logit == pytest.approx(np.mean(logits), abs=1e-5)
-    assert answer.logit != _closer(tmp_path / "model.onnx").predict(pixels).logit
 
 
 def test_inverted_greys_are_turned_round_for_both_looks(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from osteon.transforms.closer_look import Window, closer_square, stretch_greys, suspicious_window
+from osteon.transforms.closer_look import Window, closer_square, suspicious_window
 from osteon.transforms.preprocess import fit_grey, placement
 
 
@@ -58,31 +58,8 @@ def test_whole_side_takes_everything() -> None:
 def test_a_closer_square_is_the_window_fitted_or_its_mirror_image() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (120, 90)).astype(np.uint8)
     window = Window(10, 20, 40, 40)
-    square = closer_square(pixels, window, 32, "pad", mirrored=False, stretched=False)
+    square = closer_square(pixels, window, 32, "pad", mirrored=False)
     assert np.array_equal(square, fit_grey(np.ascontiguousarray(pixels[20:60, 10:50]), 32, "pad"))
-    mirror = closer_square(pixels, window, 32, "pad", mirrored=True, stretched=False)
+    mirror = closer_square(pixels, window, 32, "pad", mirrored=True)
     assert np.array_equal(mirror[:, ::-1], square)
     assert mirror.flags.c_contiguous
-
-
-def test_a_closer_square_may_be_of_stretched_greys() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (120, 90)).astype(np.uint8)
-    pixels[20:60, 10:50] = pixels[20:60, 10:50] // 4 + 30  # the rest of the picture does not count
-    square = closer_square(pixels, Window(10, 20, 40, 40), 32, "pad", mirrored=True, stretched=True)
-    part = stretch_greys(np.ascontiguousarray(pixels[20:60, 10:50]))
-    assert (part.min(), part.max()) == (0, 255)
-    assert np.array_equal(square, fit_grey(part, 32, "pad")[:, ::-1])
-
-
-def test_stretched_greys_run_from_black_to_white_between_two_percentiles() -> None:
-    greys = np.repeat(np.arange(50, 150, dtype=np.uint8), 10).reshape(40, 25)
-    greys[0, :4], greys[-1, -4:] = 0, 255  # 0.4 % at each end are cut
-    stretched = stretch_greys(greys)
-    expected = np.clip(np.rint((greys.astype(float) - 50) * 255 / 99), 0, 255)
-    assert np.array_equal(stretched, expected)
-    assert (stretched.dtype, stretched.shape) == (np.uint8, (40, 25))
-
-
-def test_even_greys_cannot_be_stretched() -> None:
-    flat = np.full((10, 10), 77, dtype=np.uint8)
-    assert np.array_equal(stretch_greys(flat), flat)

@@ -129,11 +129,10 @@ def _closer_look(card: ModelCard) -> Section:
         return Section("closer_look", "")
     least = 100 / (1 + math.exp(-rule.from_logit))
     share = "" if rule.share is None else f" ({100 * rule.share:.0f} % of those measured)"
-    ways = [""] + ["mirrored"] * rule.mirrored + ["its greys stretched to the whole scale"] * rule.stretched
     lines = [
         f"A picture to which the first look gives {least:.2g} % or more before calibration{share} is looked at closer: "
         f"a part of {rule.side:g} times its longer side around the highest place of the map is cut from the original"
-        f"{', '.join(ways)}, so that the network sees more of its detail. The logits of both "
+        f"{' and mirrored' if rule.mirrored else ''}, so that the network sees more of its detail. The logits of both "
         "looks are averaged. All figures, thresholds and sets of this card are of both; the graph by itself takes one."
     ]
     if rule.alone:

@@ -42,8 +42,7 @@ def closer_look(settings: RunSettings, side: float) -> CloserLook:
     """
     if not 0 < side < 1:
         raise SettingsError(f"a window of {side:g} times the image's side", where="--closer-look", hint="e.g. 0.6")
-    mirrored = settings.augment.horizontal_flip > 0
-    return CloserLook(side=side, mirrored=mirrored, stretched=True, from_logit=ENOUGH)
+    return CloserLook(side=side, mirrored=settings.augment.horizontal_flip > 0, from_logit=ENOUGH)
 
 
 def look_closer(evidence: Evidence, path: str | Path, side: float) -> Evidence:
@@ -105,7 +104,6 @@ def closer_logits(
         for file, cells in zip(paths[start : start + BATCH], maps[start : start + BATCH], strict=True):
             grey = read_image(file).eight_bit()
             window = suspicious_window(cells, placement(grey.shape[0], grey.shape[1], size, fit), rule.side)
-            square = closer_square(grey, window, size, fit, mirrored=rule.mirrored, stretched=rule.stretched)
-            squares.append(square)
+            squares.append(closer_square(grey, window, size, fit, mirrored=rule.mirrored))
         logits.append(scorer.run(np.stack(squares), ["logit"])["logit"])
     return np.concatenate(logits).astype(np.float64)

@@ -148,7 +148,6 @@ class CloserLook(Settings):
     Attributes:
         side: Height and width of the part, as a share of the longer side of the original.
         mirrored: Whether the closer look is at a mirror image.
-        stretched: Whether the part's greys are stretched to the whole scale.
         from_logit: From this logit of the first look on there is a closer one.
         share: Share of the measured images that were looked at closer.
         alone: Figures of the first look alone on the images that ``metrics`` are of.
@@ -156,7 +155,6 @@ class CloserLook(Settings):
 
     side: float = Field(gt=0, lt=1)
     mirrored: bool = False
-    stretched: bool = False
     from_logit: float
     share: Probability | None = None
     alone: dict[str, Figure] = Field(default_factory=dict)

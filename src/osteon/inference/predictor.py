@@ -189,8 +189,7 @@ class Predictor:
         rule, window = self._closer_look, None
         if rule is not None and scores.map is not None and logit >= rule.from_logit:
             window = suspicious_window(scores.map[0], place, rule.side)
-            square = closer_square(grey, window, size, fit, mirrored=rule.mirrored, stretched=rule.stretched)
-            closer = self._look(square, views)
+            closer = self._look(closer_square(grey, window, size, fit, mirrored=rule.mirrored), views)
             logit = (logit + float(closer.logit.mean())) / 2
             probability = float(expit(logit / self.card.calibration.temperature))
         drawn = None

@@ -2,8 +2,7 @@
 
 A network sees a whole radiograph at a few hundred pixels, where a fine break is a few pixels wide. Its map says where
 it would look closer, and the original has more to show there. The logits of both looks are averaged. The idea is that
-of attention-guided crops (Guan et al. 2018, arXiv:1801.09927), here with one network for both. The part's greys can be
-windowed anew, as a reader would: beside a collimator's edge or a marker, bone takes up few of the picture's own.
+of attention-guided crops (Guan et al. 2018, arXiv:1801.09927), here with one network for both.
 """
 
 from __future__ import annotations
@@ -15,9 +14,6 @@ from numpy.typing import NDArray
 
 from osteon.config import Fit
 from osteon.transforms.preprocess import Placement, fit_grey
-
-OUTERMOST = 0.005
-"""Share of the darkest, and of the brightest, pixels that a grey window leaves outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ def suspicious_window(cells: NDArray[np.float32], place: Placement, side: float)
 
 
 def closer_square(
-    pixels: NDArray[np.uint8], window: Window, size: int, fit: Fit, *, mirrored: bool, stretched: bool
+    pixels: NDArray[np.uint8], window: Window, size: int, fit: Fit, *, mirrored: bool
 ) -> NDArray[np.uint8]:
     """Return the square of a closer look, shape ``(size, size)``.
 
@@ -78,25 +74,9 @@ def closer_square(
         size: Rows and columns of the square.
         fit: ``pad`` or ``squeeze``.
         mirrored: Whether left becomes right: a look at a mirror image errs less like the first.
-        stretched: Whether the part's greys are windowed by :func:`stretch_greys` before it is resized.
     """
-    part = window.of(pixels)
-    square = fit_grey(stretch_greys(part) if stretched else part, size, fit)
+    square = fit_grey(window.of(pixels), size, fit)
     return np.ascontiguousarray(square[:, ::-1]) if mirrored else square
-
-
-def stretch_greys(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Window grey values linearly: the percentiles 0.5 and 99.5 become black and white.
-
-    Args:
-        pixels: Shape ``(height, width)``; where both percentiles are the same grey, it is returned as it is.
-    """
-    at_most = np.bincount(pixels.ravel(), minlength=256).cumsum()
-    low, high = np.searchsorted(at_most, [OUTERMOST * pixels.size, (1 - OUTERMOST) * pixels.size])
-    if low == high:
-        return pixels
-    window = (np.arange(256) - low) * (255.0 / (high - low))
-    return np.asarray(np.rint(window.clip(0, 255)).astype(np.uint8)[pixels])
 
 
 def _smoothed(cells: NDArray[np.float32]) -> NDArray[np.float64]:
