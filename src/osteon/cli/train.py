@@ -39,8 +39,7 @@ def train(
         str | None,
         typer.Option(
             "--preset",
-            help="finetune, fracture, fracture_averaged, fracture_teacher, mura_densenet, paper, paper_short, strong, "
-            "or a YAML file.",
+            help="finetune, fracture, fracture_teacher, mura_densenet, paper, paper_short, strong, or a YAML file.",
             show_default=False,
         ),
     ] = None,

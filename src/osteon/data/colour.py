@@ -22,11 +22,12 @@ def colourfulness(image: Image.Image) -> float:
     Returns:
         0 for grey pictures; about 1 for the noise of JPEG, above 5 for nearly all colour photographs.
     """
-    colours = np.asarray(_small(image).convert("RGB"), dtype=np.float64).reshape(-1, 3)
+    pixels = np.asarray(_small(image).convert("RGB")).reshape(-1, 3)
+    if (pixels == pixels[:, :1]).all():
+        return 0.0
+    colours = pixels.astype(np.float64)
     red, green, blue = colours.T
     opponents = np.column_stack([red - green, (red + green) / 2 - blue])
-    if not opponents.any():
-        return 0.0
     luma = colours @ np.array([0.299, 0.587, 0.114]) / 255.0
     design = np.column_stack([np.ones_like(luma), luma, luma * luma])
     fit = np.linalg.lstsq(design, opponents, rcond=None)[0]
