@@ -94,7 +94,11 @@ def _refuse_leak(run: RunFolder, held_out: pd.DataFrame, where: str) -> None:
     try:
         learnt = Catalogue.read(run.split).in_split("train")
     except InputError as error:
-        raise SettingsError(f"what {run.path} has learnt from is not known: {error}", where=where) from None
+        raise SettingsError(
+            f"what {run.path} has learnt from is not known: {error}",
+            where=where,
+            hint="Start where its path leads to it. Of a weights file outside of a run folder nothing is asked",
+        ) from None
     for column, what in (("image_id", "images"), ("patient_id", "patients")):
         if leaked := set(learnt[column]) & set(held_out[column]) - {""}:
             raise SettingsError(
