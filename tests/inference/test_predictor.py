@@ -222,6 +222,19 @@ def test_order_is_kept_and_a_bad_file_stops_nothing(predictor: Predictor, tmp_pa
     assert [answer.probability for answer in answers] == alone
 
 
+def test_a_list_is_answered_for_in_its_order(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    sources = [_write(tmp_path / "a.png", 1), _pixels(2), tmp_path / "bad.png", np.zeros((4, 4, 3), np.uint8)]
+    answers = predictor.predict([*sources, Case(str(tmp_path / "a.png"), "case")], heat_map=True)
+    alone = [predictor.predict(source).probability for source in sources[:3]]
+    assert [answer.probability for answer in answers] == [*alone, None, alone[0]]
+    assert [answer.refusal.reason for answer in answers if answer.refusal] == ["corrupt", "unsupported_pixels"]
+    assert [answer.heat_map is not None for answer in answers] == [True, True, False, False, True]
+    assert answers[4].name == "case"
+    assert predictor.predict(tuple(sources[:1]))[0].probability == alone[0]
+    assert predictor.predict([]) == []
+
+
 def test_several_threads_work_at_once_and_only_a_little_ahead(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

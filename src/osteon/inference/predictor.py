@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from osteon.data.flags import Flag
 from osteon.data.images import DecodedImage, UnreadableImageError
-from osteon.errors import Refusal, SettingsError
+from osteon.errors import InputError, Refusal, SettingsError
 from osteon.export.model_card import ALL, ModelCard
 from osteon.export.model_file import ModelFile, read_model_file
 from osteon.inference.aggregation import expit
@@ -103,18 +103,38 @@ class Predictor:
             self._pixel_gate = PixelGate()
             self._embedding_gate = EmbeddingGate.from_dict(self.card.gate) if self.card.gate else None
 
-    def predict(self, source: Source | Case, *, heat_map: bool = False, views: Sequence[View] = ()) -> Prediction:
-        """Answer for one image.
+    @overload
+    def predict(self, source: Source | Case, *, heat_map: bool = ..., views: Sequence[View] = ...) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, source: list[Any] | tuple[Any, ...], *, heat_map: bool = ..., views: Sequence[View] = ...
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self,
+        source: Source | Case | list[Any] | tuple[Any, ...],
+        *,
+        heat_map: bool = False,
+        views: Sequence[View] = (),
+    ) -> Prediction | list[Prediction]:
+        """Answer for one image, or for each of a list.
 
         Args:
-            source: See :class:`Case`.
+            source: See :class:`Case`; a list (or tuple) of such is spread over the cores (:meth:`predict_each`).
             heat_map: Keep the map too.
             views: Test-time augmentation: the logits of these views of the square are averaged; the map is that of the
                 untouched picture.
 
         Returns:
-            The answer; of a file that cannot be read or is refused by the gate, a refusal with its reason.
+            The answer; of a file that cannot be read or is refused by the gate, a refusal with its reason. Of a list,
+            the answers in its order.
+
+        Raises:
+            InputError: An array is not grey pixels; in a list, it is refused like a file that cannot be read.
         """
+        if isinstance(source, list | tuple):
+            return list(self.predict_each(source, heat_map=heat_map, views=views))
         case = Case.of(source)
         try:
             found = decode(case)
@@ -157,6 +177,8 @@ class Predictor:
         """Answer as :meth:`predict` does; a fault of ours, too, becomes a refusal, and its kind is logged."""
         try:
             return self.predict(case, heat_map=heat_map, views=views)
+        except InputError as error:
+            return _refused(case, Refusal(case.name, "unsupported_pixels", error.what))
         except Exception as error:
             log.error("A fault while an image was answered for: %s", type(error).__name__)
             log.debug("Its words may quote a header", exc_info=True)
