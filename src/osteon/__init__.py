@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from osteon.evaluation.comparison import compare
     from osteon.evaluation.evaluate import evaluate
     from osteon.evaluation.predictions import read_predictions
-    from osteon.inference.predictor import Predictor, load
+    from osteon.inference.predictor import Predictor, load, predict
     from osteon.training.pipeline import train
 
 _LAZY = {
@@ -35,6 +35,7 @@ _LAZY = {
     "evaluate": "osteon.evaluation.evaluate",
     "load": "osteon.inference.predictor",
     "load_settings": "osteon.config",
+    "predict": "osteon.inference.predictor",
     "read_catalogue": "osteon.data.reading",
     "read_predictions": "osteon.evaluation.predictions",
     "run_audit": "osteon.data.audit",
@@ -55,6 +56,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_settings",
+    "predict",
     "read_catalogue",
     "read_predictions",
     "run_audit",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import osteon
 from makers.model_files import tiny_network, write_tiny_model
 from osteon.data.flags import Flag
 from osteon.errors import InputError, SettingsError
@@ -233,6 +234,15 @@ def test_a_list_is_answered_for_in_its_order(predictor: Predictor, tmp_path: Pat
     assert answers[4].name == "case"
     assert predictor.predict(tuple(sources[:1]))[0].probability == alone[0]
     assert predictor.predict([]) == []
+
+
+def test_one_call_answers_with_a_model_file(model: Path, predictor: Predictor, tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.png", 1)
+    answer = osteon.predict(path, model, heat_map=True, gate=False, runtime="onnxruntime")
+    assert answer.probability == predictor.predict(path).probability
+    assert answer.heat_map is not None
+    both = osteon.predict([path, _pixels(2)], model, gate=False, runtime="onnxruntime")
+    assert [answer.probability for answer in both] == [predictor.predict(it).probability for it in (path, _pixels(2))]
 
 
 def test_several_threads_work_at_once_and_only_a_little_ahead(

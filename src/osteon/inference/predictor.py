@@ -255,6 +255,38 @@ def load(model: str | Path | None = None, **options: object) -> Predictor:
     return Predictor(model, **options)  # type: ignore[arg-type]
 
 
+@overload
+def predict(
+    source: Source | Case, model: str | Path | None = ..., *, heat_map: bool = ..., **options: object
+) -> Prediction: ...
+
+
+@overload
+def predict(
+    source: list[Any] | tuple[Any, ...], model: str | Path | None = ..., *, heat_map: bool = ..., **options: object
+) -> list[Prediction]: ...
+
+
+def predict(
+    source: Source | Case | list[Any] | tuple[Any, ...],
+    model: str | Path | None = None,
+    *,
+    heat_map: bool = False,
+    **options: object,
+) -> Prediction | list[Prediction]:
+    """Answer for one image, or for each of a list: ``osteon.predict("wrist.png").verdict``.
+
+    The model is loaded each time: of several calls, :func:`load` once is faster.
+
+    Args:
+        source: As of :meth:`Predictor.predict`.
+        model: A model file, or one of the package's by name.
+        heat_map: Keep the maps too.
+        options: As of :class:`Predictor`.
+    """
+    return load(model, **options).predict(source, heat_map=heat_map)
+
+
 def _damage(image: DecodedImage) -> tuple[Flag, ...]:
     if not image.damaged:
         return ()
