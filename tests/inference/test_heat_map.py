@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from osteon.inference.heat_map import HeatMap, coloured
+from osteon.transforms.closer_look import Window
 from osteon.transforms.preprocess import placement
 
 
@@ -52,6 +53,37 @@ def test_outlines_and_boxes_enclose_what_is_strong() -> None:
     largest = max(outlines, key=len)
     assert largest[:, 0].min() == pytest.approx(72, abs=1.5)
     assert largest[:, 1].max() == pytest.approx(40, abs=1.5)
+
+
+def test_a_map_of_both_looks_is_the_mean_of_logits_where_both_looked() -> None:
+    first = HeatMap(np.full((16, 16), 0.3, np.float32), placement(120, 90, 64, "pad"))
+    window = Window(left=20, top=30, width=60, height=72)
+    cells = np.full((16, 16), 0.05, np.float32)
+    cells[:8] = 0.9  # the upper half of the window
+    both = first.with_closer_look(HeatMap(cells, placement(72, 60, 64, "pad")), window)
+    assert (both.cells.shape, both.cells.dtype, both.place, both.kind) == ((32, 32), np.float32, first.place, "learnt")
+    strength = both.on_original()
+    upper, lower = (1 / (1 + np.sqrt(0.7 / 0.3 * (1 - other) / other)) for other in (0.9, 0.05))
+    assert strength[36:58, 26:74] == pytest.approx(np.full((22, 48), upper), abs=1e-3)
+    assert strength[74:96, 26:74] == pytest.approx(np.full((22, 48), lower), abs=1e-3)
+    outside = np.ones((120, 90), bool)
+    outside[26:106, 16:84] = False  # a cell of blending around the window
+    assert strength[outside] == pytest.approx(np.full(outside.sum(), 0.3), abs=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 200), (333, 217)])
+def test_a_closer_looks_peak_goes_back_to_the_place_it_came_from(height: int, width: int) -> None:
+    first = HeatMap(np.full((16, 16), 0.2, np.float32), placement(height, width, 64, "pad"))
+    side = round(0.6 * max(height, width))
+    window = Window(min(7, max(0, width - side)), min(5, max(0, height - side)), min(side, width), min(side, height))
+    part = placement(window.height, window.width, 64, "pad")
+    x, y = 0.7 * window.width, 0.25 * window.height
+    column, row = (part.points([x, y]) / 4).astype(int)
+    closer = _map(window.height, window.width, row, column)
+    found = first.with_closer_look(HeatMap(closer.cells * 0.98 + 0.01, part), window).peak()
+    reach = 4 / min(part.scale)  # one cell of the closer look
+    assert abs(found[0] - window.left - x) <= reach
+    assert abs(found[1] - window.top - y) <= reach
 
 
 def test_a_strong_rim_is_outlined_along_the_edge() -> None:

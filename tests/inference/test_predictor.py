@@ -15,6 +15,7 @@ from osteon.data.flags import Flag
 from osteon.errors import InputError, SettingsError
 from osteon.inference import predictor as module
 from osteon.inference.case import Case
+from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import Prediction
 from osteon.inference.predictor import Predictor
 from osteon.inference.views import parse_views
@@ -125,14 +126,18 @@ def test_the_most_suspicious_part_is_looked_at_closer(model: Path, tmp_path: Pat
     assert both.probability == pytest.approx(1 / (1 + np.exp(-_logit(both) / temperature)), abs=1e-6)
     assert both.heat_map is not None
     assert first.heat_map is not None
-    assert np.array_equal(both.heat_map.cells, first.heat_map.cells)
+    seen = once.predict(window.of(pixels), heat_map=True).heat_map
+    assert seen is not None
+    expected = first.heat_map.with_closer_look(seen, window)
+    assert both.heat_map.cells == pytest.approx(expected.cells, abs=1e-6)
+    assert both.heat_map.on_original().shape == (300, 200)
     assert window == suspicious_window(first.heat_map.cells, first.heat_map.place, 0.5)
 
 
 def test_a_closer_look_may_be_at_a_mirror_image(tmp_path: Path) -> None:
     pixels = _pixels(shape=(200, 200))
     upright = _closer(tmp_path / "model.onnx").predict(pixels)
-    mirror = _closer(tmp_path / "model.onnx", mirrored=True).predict(pixels)
+    mirror = _closer(tmp_path / "model.onnx", mirrored=True).predict(pixels, heat_map=True)
     assert upright.closer_look == mirror.closer_look
     assert mirror.closer_look is not None
     once = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime", closer_look=False)
@@ -140,6 +145,14 @@ def test_a_closer_look_may_be_at_a_mirror_image(tmp_path: Path) -> None:
     logits = [_logit(once.predict(picture)) for picture in (pixels, part)]
     assert mirror.logit == pytest.approx(np.mean(logits), abs=1e-5)
     assert mirror.logit != upright.logit
+    whole, seen = (once.predict(picture, heat_map=True).heat_map for picture in (pixels, part))
+    assert whole is not None
+    assert seen is not None
+    assert mirror.heat_map is not None
+    turned = HeatMap(seen.cells[:, ::-1], seen.place, seen.kind)
+    expected, mistaken = (whole.with_closer_look(item, mirror.closer_look).cells for item in (turned, seen))
+    assert mirror.heat_map.cells == pytest.approx(expected, abs=1e-6)
+    assert mirror.heat_map.cells != pytest.approx(mistaken, abs=1e-6)
 
 
 def test_inverted_greys_are_turned_round_for_both_looks(tmp_path: Path) -> None:

@@ -8,11 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from osteon.inference.aggregation import expit, logit
+from osteon.transforms.closer_look import Window
 from osteon.transforms.preprocess import Placement
 
 Pixels = NDArray[np.uint8]
 OUTLINE_LEVEL = 0.3
 OPACITY = 0.45
+FINER = 2
+"""How many times as many cells a side a map of both looks has: those of a closer look are smaller."""
+
 _COLOURS = np.array(
     [(0, 0, 0), (60, 15, 110), (150, 30, 110), (220, 70, 60), (250, 150, 20), (250, 240, 140)], dtype=np.float64
 )
@@ -35,15 +40,38 @@ class HeatMap:
 
     def on_original(self) -> NDArray[np.float32]:
         """Return the map over the original's pixels, shape ``(height, width)``, interpolated between cells' centres."""
-        rows = _interpolation(self.cells.shape[0], self._at(self.place.height, axis=0))
-        columns = _interpolation(self.cells.shape[1], self._at(self.place.width, axis=1))
-        return np.asarray(rows @ self.cells @ columns.T, dtype=np.float32)
+        y, x = (np.arange(length, dtype=np.float64) + 0.5 for length in (self.place.height, self.place.width))
+        return self._sampled(y, x).astype(np.float32)
 
-    def _at(self, length: int, axis: int) -> NDArray[np.float64]:
-        """Return where the centres of the original's pixels lie in the square, as a fraction of its side."""
-        scale = self.place.scale[1 - axis]
-        offset = self.place.top if axis == 0 else self.place.left
-        return ((np.arange(length) + 0.5) * scale + offset) / self.place.size
+    def _sampled(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the map at the crossings of rows and columns, in continuous pixels of the original."""
+        place, (rows, columns) = self.place, self.cells.shape
+        along_x, along_y = place.scale
+        down = _interpolation(rows, (y * along_y + place.top) / place.size)
+        across = _interpolation(columns, (x * along_x + place.left) / place.size)
+        return np.asarray(down @ self.cells @ across.T, dtype=np.float64)
+
+    def with_closer_look(self, closer: HeatMap, window: Window) -> HeatMap:
+        """Return the map of both looks: within the window the mean of their logits, as theirs for the picture is.
+
+        Args:
+            closer: The closer look's map, upright; its original is the window.
+            window: What was looked at closer.
+
+        Returns:
+            :data:`FINER` times as many cells a side.
+        """
+        place, (rows, columns) = self.place, (FINER * count for count in self.cells.shape)
+        along_x, along_y = place.scale
+        y = ((np.arange(rows) + 0.5) * place.size / rows - place.top) / along_y
+        x = ((np.arange(columns) + 0.5) * place.size / columns - place.left) / along_x
+        cells = self._sampled(y, x)
+        y, x = y - window.top, x - window.left
+        down, across = (y >= 0) & (y < window.height), (x >= 0) & (x < window.width)
+        seen = closer._sampled(y[down], x[across])
+        part = np.ix_(down, across)
+        cells[part] = expit((logit(cells[part]) + logit(seen)) / 2)
+        return HeatMap(cells.astype(np.float32), place, self.kind)
 
     def peak(self) -> tuple[float, float]:
         """Return x and y of the strongest pixel's centre in the original."""

@@ -32,7 +32,7 @@ from osteon.inference.spread import available_cores, in_processes, in_turn
 from osteon.inference.views import View
 from osteon.machine import processor_flags
 from osteon.transforms.closer_look import closer_square, suspicious_window
-from osteon.transforms.preprocess import fit_grey, placement
+from osteon.transforms.preprocess import Placement, fit_grey, placement
 
 if TYPE_CHECKING:
     from osteon.inference.gate import EmbeddingGate, PixelGate
@@ -208,15 +208,16 @@ class Predictor:
             flags += self._embedding_gate.check(scores.embedding[0])
         logit, probability = _averaged(scores, self.card.calibration.temperature)
         place = placement(height, width, size, fit)
+        drawn = self._drawn(scores, place) if heat_map else None
         rule, window = self._closer_look, None
         if rule is not None and scores.map is not None and logit >= rule.from_logit:
             window = suspicious_window(scores.map[0], place, rule.side)
             closer = self._look(closer_square(grey, window, size, fit, mirrored=rule.mirrored), views)
             logit = (logit + float(closer.logit.mean())) / 2
             probability = float(expit(logit / self.card.calibration.temperature))
-        drawn = None
-        if heat_map and scores.map is not None:
-            drawn = HeatMap(scores.map[0], place, self.card.outputs.map or "")
+            part = placement(window.height, window.width, size, fit)
+            if drawn and (seen := self._drawn(closer, part, mirrored=rule.mirrored)):
+                drawn = drawn.with_closer_look(seen, window)
         threshold = self.operating_point.threshold
         return replace(
             known,
@@ -230,6 +231,12 @@ class Predictor:
             heat_map=drawn,
             closer_look=window,
         )
+
+    def _drawn(self, scores: Scores, place: Placement, *, mirrored: bool = False) -> HeatMap | None:
+        if scores.map is None:
+            return None
+        cells = scores.map[0]
+        return HeatMap(cells[:, ::-1] if mirrored else cells, place, self.card.outputs.map or "")
 
     def _look(self, square: NDArray[np.uint8], views: Sequence[View]) -> Scores:
         return self.runtime.run(np.stack([square, *(view.apply(square) for view in views)]))
