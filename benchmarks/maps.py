@@ -5,7 +5,7 @@
 Each image is seen by the network that never saw its group, as a file made with ``osteon export --closer-look 0.6``
 sees it. Of images with a finding that is outlined: whether the map's highest place lies in a box around one (the
 pointing game, Zhang et al. 2018), average precision of the map's pixels against the boxes, and the Dice coefficient of
-what is outlined (0.3 or more). Of negative images: whether anything is outlined. Intervals resample whole groups.
+what is outlined (0.6 or more). Of negative images: whether anything is outlined. Intervals resample whole groups.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def test_the_overlay_colours_the_strong_place_only() -> None:
     assert (picture[0, 0] == 100).all()
     assert picture[34, 34, 0] > picture[34, 34, 2] + 20
     assert (np.asarray(heat.overlay(grey, opacity=0, level=None)) == 100).all()
-    drawn = np.asarray(heat.overlay(grey, opacity=0)).reshape(-1, 3)
+    drawn = np.asarray(heat.overlay(grey, opacity=0, level=0.3)).reshape(-1, 3)
     assert (drawn == (0, 230, 230)).all(axis=1).sum() > 8
 
 

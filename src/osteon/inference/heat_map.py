@@ -13,7 +13,9 @@ from osteon.transforms.closer_look import Window
 from osteon.transforms.preprocess import Placement
 
 Pixels = NDArray[np.uint8]
-OUTLINE_LEVEL = 0.3
+OUTLINE_LEVEL = 0.6
+"""Strength that is outlined. At 0.3 some more findings are, and twice as many negative pictures (docs/experiments.md)."""
+
 OPACITY = 0.45
 FINER = 2
 """How many times as many cells a side a map of both looks has: those of a closer look are smaller."""
