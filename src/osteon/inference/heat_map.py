@@ -14,7 +14,7 @@ from osteon.transforms.preprocess import Placement
 
 Pixels = NDArray[np.uint8]
 OUTLINE_LEVEL = 0.6
-"""Strength that is outlined. At 0.3 some more findings are, and twice as many negative pictures (docs/experiments.md)."""
+"""Strength that is outlined. From 0.3 on it would be in twice as many negative pictures (docs/experiments.md)."""
 
 OPACITY = 0.45
 FINER = 2
