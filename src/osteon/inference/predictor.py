@@ -177,9 +177,9 @@ class Predictor:
         """Answer as :meth:`predict` does; a fault of ours, too, becomes a refusal, and its kind is logged."""
         try:
             return self.predict(case, heat_map=heat_map, views=views)
-        except InputError as error:
-            return _refused(case, Refusal(case.name, "unsupported_pixels", error.what))
         except Exception as error:
+            if isinstance(error, InputError) and isinstance(case.source, np.ndarray):
+                return _refused(case, Refusal(case.name, "unsupported_pixels", error.what))
             log.error("A fault while an image was answered for: %s", type(error).__name__)
             log.debug("Its words may quote a header", exc_info=True)
             return _refused(case, Refusal(case.name, "fault", f"a fault of ours: {type(error).__name__}"))
