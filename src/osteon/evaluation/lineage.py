@@ -1,11 +1,17 @@
-"""What a run has learnt from beside its own images: the runs whose weights it started from, and its teachers."""
+"""What a run has learnt from beside its own images: the runs whose weights it started from, and its teachers.
+
+One that had learnt from an image that this run is measured on would leak, and is refused.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from osteon.config import RunSettings, load_settings
-from osteon.errors import OsteonError
+from osteon.data.catalogue import Catalogue
+from osteon.errors import InputError, OsteonError, SettingsError
 from osteon.run import RunFolder
 
 _ABOVE = 2  # a checkpoint lies in RUN/checkpoints/
@@ -50,3 +56,41 @@ def _parents(run: RunFolder) -> list[RunFolder]:
         return parents(load_settings(run.config))
     except OsteonError:
         return []
+
+
+def refuse_leaks(settings: RunSettings, catalogue: Catalogue) -> None:
+    """Refuse to learn from runs that have learnt, themselves or through others, from what this run validates or tests.
+
+    These are its teachers, and the run whose weights it starts from, if its folder is known.
+
+    Args:
+        settings: Of the run.
+        catalogue: Its images with their split.
+
+    Raises:
+        SettingsError: One has, or it is not known what it has learnt from.
+    """
+    held_out = catalogue.images[catalogue.images["split"].isin(("valid", "test"))]
+    teachers = [folder.path for folder in teacher_folders(settings)]
+    for parent in parents(settings):
+        where = "training.teachers" if parent.path in teachers else "model.weights"
+        for run in ancestors(parent):
+            _refuse_leak(run, held_out, where)
+
+
+def _refuse_leak(run: RunFolder, held_out: pd.DataFrame, where: str) -> None:
+    try:
+        learnt = Catalogue.read(run.split).in_split("train")
+    except InputError as error:
+        raise SettingsError(
+            f"what {run.path} has learnt from is not known: {error}",
+            where=where,
+            hint="Start where its path leads to it. Of a weights file outside of a run folder nothing is asked",
+        ) from None
+    for column, what in (("image_id", "images"), ("patient_id", "patients")):
+        if leaked := set(learnt[column]) & set(held_out[column]) - {""}:
+            raise SettingsError(
+                f"{run.path} has learnt from {len(leaked)} {what} that this run holds out, e.g. {min(leaked)}",
+                where=where,
+                hint="It, and what it has learnt from itself, must have the same split",
+            )

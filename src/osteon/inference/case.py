@@ -87,7 +87,7 @@ def _holds_dicom(source: str | Path | bytes) -> bool:
     if isinstance(source, bytes):
         return is_dicom(source)
     try:
-        with open(source, "rb", buffering=0) as file:  # noqa: PTH123 - half of the time of Path.open
+        with Path(source).open("rb") as file:
             return is_dicom(file.read(132))
     except (OSError, ValueError):
         return False

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from osteon.config import RunSettings
-from osteon.data.catalogue import Catalogue
-from osteon.errors import InputError, SettingsError
-from osteon.evaluation.lineage import ancestors, parents, teacher_folders
+from osteon.errors import SettingsError
+from osteon.evaluation.lineage import teacher_folders
 from osteon.run import RunFolder
 from osteon.transforms.augment import standardise
 
@@ -68,44 +66,6 @@ def check_teachers(settings: RunSettings) -> None:
         theirs = RunFolder.open(folder.path).settings()
         if theirs.method.name != "network" or theirs.store.fit != settings.store.fit:
             raise SettingsError(f"{folder.path} cannot teach: it is no network, or fits images otherwise", where=WHERE)
-
-
-def refuse_leaks(settings: RunSettings, catalogue: Catalogue) -> None:
-    """Refuse to learn from runs that have learnt, themselves or through others, from what this run validates or tests.
-
-    These are its teachers, and the run whose weights it starts from, if its folder is known.
-
-    Args:
-        settings: Of the run.
-        catalogue: Its images with their split.
-
-    Raises:
-        SettingsError: One has, or it is not known what it has learnt from.
-    """
-    held_out = catalogue.images[catalogue.images["split"].isin(("valid", "test"))]
-    teachers = [folder.path for folder in teacher_folders(settings)]
-    for parent in parents(settings):
-        where = WHERE if parent.path in teachers else "model.weights"
-        for run in ancestors(parent):
-            _refuse_leak(run, held_out, where)
-
-
-def _refuse_leak(run: RunFolder, held_out: pd.DataFrame, where: str) -> None:
-    try:
-        learnt = Catalogue.read(run.split).in_split("train")
-    except InputError as error:
-        raise SettingsError(
-            f"what {run.path} has learnt from is not known: {error}",
-            where=where,
-            hint="Start where its path leads to it. Of a weights file outside of a run folder nothing is asked",
-        ) from None
-    for column, what in (("image_id", "images"), ("patient_id", "patients")):
-        if leaked := set(learnt[column]) & set(held_out[column]) - {""}:
-            raise SettingsError(
-                f"{run.path} has learnt from {len(leaked)} {what} that this run holds out, e.g. {min(leaked)}",
-                where=where,
-                hint="It, and what it has learnt from itself, must have the same split",
-            )
 
 
 def load_teachers(settings: RunSettings, load: Load) -> Teachers | None:

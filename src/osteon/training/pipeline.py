@@ -17,9 +17,9 @@ from osteon.config import RunSettings
 from osteon.data.catalogue import SPLITS, Catalogue
 from osteon.data.splits import leaks
 from osteon.errors import Refusal, SettingsError
+from osteon.evaluation.lineage import refuse_leaks
 from osteon.evaluation.predictions import write_predictions
 from osteon.run import RunFolder, atomic_path, write_json
-from osteon.training.distillation import refuse_leaks
 from osteon.training.method import Job, Method, Note, Trained, make_method
 from osteon.training.predict import predictions_table
 from osteon.training.prepare import prepare, split_catalogue
