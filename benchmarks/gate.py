@@ -91,9 +91,10 @@ def changed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def polar_pair(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    grey = gate_pixels.stretched(gate_pixels.small_copy(pixels))
-    gradients = gate_pixels.Gradients.of(grey)
-    return *gate_pixels.polar_statistics(grey, gradients), gate_pixels.texture_statistics(grey, gradients)
+    copy = gate_pixels.small_copy(pixels)
+    tones = gate_pixels.Tones.of(copy)
+    picture = gate_pixels.Picture.stretched(copy, tones, gate_pixels.extremes(tones))
+    return *gate_pixels.polar_statistics(picture), gate_pixels.texture_statistics(picture)
 
 
 def pairs(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

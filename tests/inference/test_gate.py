@@ -4,6 +4,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from makers.non_radiographs import KINDS, make
 from osteon.data.images import read_image
@@ -12,11 +13,12 @@ from osteon.inference.gate_looks import _WORDS
 from osteon.inference.gate_pixels import (
     POLAR,
     TEXTURE,
-    Gradients,
+    Picture,
+    Tones,
+    extremes,
     polar_statistics,
     quantiles,
     small_copy,
-    stretched,
     texture_statistics,
 )
 
@@ -132,19 +134,48 @@ def test_every_statistic_has_its_words() -> None:
 
 
 def test_statistics_of_the_inverse_are_those_of_the_inverted_picture() -> None:
-    grey = stretched(small_copy(_limb()))
-    upright, inverted = polar_statistics(grey, Gradients.of(grey))
-    again, back = polar_statistics(1 - grey, Gradients.of(1 - grey))
+    picture = _picture(_limb())
+    inverse = Picture.of(1 - picture.grey)
+    upright, inverted = polar_statistics(picture)
+    again, back = polar_statistics(inverse)
     others = [index for index, name in enumerate(POLAR) if name != "flat_level"]  # which rounding decides among ties
     np.testing.assert_allclose(inverted[others], again[others], atol=1e-4)
     np.testing.assert_allclose(back[others], upright[others], atol=1e-4)
     assert not np.allclose(upright, inverted, atol=0.1)
-    textures = [texture_statistics(each, Gradients.of(each)) for each in (grey, 1 - grey)]
+    textures = [texture_statistics(each) for each in (picture, inverse)]
     np.testing.assert_allclose(*textures, atol=0.05)
+
+
+def test_statistics_do_not_depend_on_how_greys_are_counted() -> None:
+    counted = _picture(_limb())
+    sorted_ = Picture.of(counted.grey)
+    assert len(counted.tones.values) == 256 < len(sorted_.tones.values)
+    np.testing.assert_allclose(polar_statistics(counted), polar_statistics(sorted_), atol=1e-5)
+    np.testing.assert_allclose(texture_statistics(counted), texture_statistics(sorted_), atol=1e-5)
+
+
+def test_averages_are_scipys(rng: np.random.Generator) -> None:
+    grey = rng.random((41, 30), dtype=np.float32)
+    picture = Picture.of(grey)
+    for side, mean in ((3, picture.smooth_3), (5, picture.smooth_5), (9, picture.smooth_9)):
+        np.testing.assert_allclose(mean, ndimage.uniform_filter(grey, side, mode="reflect"), atol=1e-6)
 
 
 def test_quantiles_are_numpys(rng: np.random.Generator) -> None:
     for shape in ((1, 1), (2, 3), (40, 33)):
         values = rng.normal(size=shape).astype(np.float32)
         shares = (0.0, 0.005, 0.3, 0.5, 0.8, 0.995, 1.0)
-        np.testing.assert_allclose(quantiles(values, *shares), np.quantile(values, shares), rtol=1e-6, atol=1e-7)
+        expected = np.quantile(values, shares)
+        np.testing.assert_allclose(quantiles(values, *shares), expected, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(Tones.of(values).quantiles(*shares), expected, rtol=1e-6, atol=1e-7)
+    skewed = np.append(rng.random(500, dtype=np.float32) * 1e-6, np.float32(1))
+    np.testing.assert_allclose(quantiles(skewed, *shares), np.quantile(skewed, shares), rtol=1e-6)
+    assert quantiles(np.full((3, 3), 0.25, np.float32), 0.1, 0.9) == [0.25, 0.25]
+    greys = rng.integers(0, 256, (40, 33)).astype(np.uint8)
+    np.testing.assert_allclose(Tones.of(greys).quantiles(*shares), np.quantile(greys, shares), rtol=1e-6)
+
+
+def _picture(pixels: np.ndarray) -> Picture:
+    copy = small_copy(pixels)
+    tones = Tones.of(copy)
+    return Picture.stretched(copy, tones, extremes(tones))

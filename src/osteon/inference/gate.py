@@ -15,13 +15,12 @@ from osteon.data.flags import Flag, Gravity
 from osteon.data.images import Pixels
 from osteon.inference.gate_embedding import EmbeddingGate as EmbeddingGate
 from osteon.inference.gate_pixels import (
-    Gradients,
-    Grey,
+    Picture,
+    Tones,
     Vector,
     extremes,
     polar_statistics,
     small_copy,
-    stretched,
     texture_statistics,
 )
 from osteon.inference.gate_statistics import LOOKS, POLARITY
@@ -71,26 +70,21 @@ class PixelGate:
         if shape := _shape_flags(pixels):
             return GateResult(shape, inverted=False)
         copy = small_copy(pixels)
-        ends = extremes(copy)
-        if exposure := _exposure_flags(copy, ends, _top(pixels)):
+        tones = Tones.of(copy)
+        ends = extremes(tones)
+        if exposure := _exposure_flags(tones, ends, _top(pixels)):
             return GateResult(exposure, inverted=False)
-        grey = stretched(copy, ends)
-        inverted, statistics = canonical_statistics(grey)
+        inverted, statistics = canonical_statistics(Picture.stretched(copy, tones, ends))
         colour, looks = _colour_flags(colourfulness), _look_flags(statistics)
         flags = tuple(sorted(colour + looks, key=lambda flag: flag.severity != "reject"))
         return GateResult(flags, inverted=inverted and not any(flag.severity == "reject" for flag in flags))
 
 
-def canonical_statistics(grey: Grey) -> tuple[bool, Vector]:
-    """Return whether the greys are inverted, and the picture's statistics with bone bright.
-
-    Args:
-        grey: From :func:`osteon.inference.gate_pixels.stretched`.
-    """
-    gradients = Gradients.of(grey)
-    upright, inverted = polar_statistics(grey, gradients)
+def canonical_statistics(picture: Picture) -> tuple[bool, Vector]:
+    """Return whether the greys are inverted, and the picture's statistics with bone bright."""
+    upright, inverted = polar_statistics(picture)
     is_inverted = float((upright - inverted) @ POLARITY) < 0.0
-    return is_inverted, np.concatenate([inverted if is_inverted else upright, texture_statistics(grey, gradients)])
+    return is_inverted, np.concatenate([inverted if is_inverted else upright, texture_statistics(picture)])
 
 
 def _shape_flags(pixels: Pixels) -> tuple[Flag, ...]:
@@ -113,11 +107,11 @@ def _top(pixels: Pixels) -> float:
     return float(next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if maximum < 2**bits))
 
 
-def _exposure_flags(copy: Grey, ends: tuple[float, float], top: float) -> tuple[Flag, ...]:
+def _exposure_flags(tones: Tones, ends: tuple[float, float], top: float) -> tuple[Flag, ...]:
     span = (ends[1] - ends[0]) / top
     if span < LEAST_RANGE:
         return (Flag("blank", "reject", f"shows nothing: its greys differ by {100 * span:.1f} % of the scale"),)
-    white, black = float((copy >= 0.98 * top).mean()), float((copy <= 0.02 * top).mean())
+    white, black = tones.share(tones.values >= 0.98 * top), tones.share(tones.values <= 0.02 * top)
     if white > MOST_WHITE:
         return (Flag("saturated", "reject", f"{100 * white:.0f} % of it is white"),)
     if black > MOST_BLACK:
