@@ -22,6 +22,7 @@ from osteon.cli import (
     models,
     predict,
     serve,
+    slim,
     study,
     train,
 )
@@ -42,6 +43,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("ensemble")(ensemble.ensemble)
 app.command("train")(train.train)
+app.command("slim")(slim.slim)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)

@@ -10,13 +10,14 @@ from typing import Annotated, Any, ClassVar
 
 import timm
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from timm.layers.classifier import NormMlpClassifierHead
 from timm.models.hiera import Hiera
 from timm.models.hieradet_sam2 import HieraDet
 from torch import Tensor, nn
 
 from osteon.errors import SettingsError
+from osteon.models.narrow import narrow
 from osteon.models.stem import Normalisation
 from osteon.models.transfer import Pooling, TransferNetwork
 
@@ -39,6 +40,8 @@ class Backbone(TransferNetwork):
         dropout: Probability of dropping a pooled feature in training.
         drop_path: Probability of skipping the last residual block in training, less for those before it (stochastic
             depth, Huang et al. 2016, arXiv:1603.09382).
+        widths: Channels inside each inverted residual block, in order, as ``osteon slim`` finds them; None: as the
+            network was designed. Its pretrained weights do not fit fewer.
 
     Raises:
         SettingsError: There is no such network, it has no blocks to skip, it gives no maps, or images of this size do
@@ -51,6 +54,7 @@ class Backbone(TransferNetwork):
     reasons: ClassVar[dict[str, str]] = {
         **TransferNetwork.reasons,
         "drop_path": "off, as plain fine-tuning has it; 0.2 is what the EfficientNets were trained with",
+        "widths": "fewer channels are faster; which can go is known only once the network has learnt",
     }
 
     def __init__(
@@ -62,11 +66,14 @@ class Backbone(TransferNetwork):
         pooling: Pooling = "average",
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2,
         drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        widths: list[PositiveInt] | None = None,
     ) -> None:
         seen = survey(architecture, input_size)
         body = make_body(architecture, input_size, drop_path=drop_path)
         for name in seen.unused:
             _remove(body, name)
+        if widths is not None:
+            narrow(body, widths)
         super().__init__(
             body,
             seen.channels,

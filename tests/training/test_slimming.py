@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from makers.located import train_located, write_located
+from osteon.cli.app import main
+from osteon.config import load_settings
+from osteon.errors import InputError, SettingsError
+from osteon.evaluation.lineage import ancestors
+from osteon.models.narrow import blocks
+from osteon.run import RunFolder
+from osteon.training.network import load_network
+from osteon.training.pipeline import train
+from osteon.training.slimming import channel_importance, choose_channels, slim
+
+TRUNK = {
+    "model.name": "hybrid",
+    "model.options": {"trunk": "timm/mobilenetv2_035", "head": "both", "hidden": 16},
+    "model.weights": "none",
+    "training.mask_weight": 1.0,
+    "training.epochs": 6,
+    "training.learning_rate": 0.003,
+    "split.valid": 0.0,
+    "training.select": "last",
+}
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slim")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OSTEON_CACHE", str(folder / "cache"))
+        return train_located(write_located(folder / "data"), folder / "wide", **TRUNK)
+
+
+def test_what_matters_least_for_what_it_costs_goes_first() -> None:
+    importance = [torch.tensor([5.0, 1, 3, 2]), torch.tensor([4.0, 4, 0.4, 0.4])]
+    cheap = choose_channels(importance, [1.0, 1.0], spare=2, unit=2)
+    assert [item.tolist() for item in cheap] == [[0, 1, 2, 3], [0, 1]]
+    costly = choose_channels(importance, [10.0, 1.0], spare=20, unit=2)
+    assert [item.tolist() for item in costly] == [[0, 2], [0, 1, 2, 3]]
+    both = choose_channels(importance, [1.0, 1.0], spare=3, unit=2)
+    assert [item.tolist() for item in both] == [[0, 2], [0, 1]]
+    odd = choose_channels([torch.tensor([1.0, 2, 3])], [1.0], spare=1, unit=2)
+    assert [item.tolist() for item in odd] == [[1, 2]]
+    with pytest.raises(SettingsError, match="so much cannot be taken out"):
+        choose_channels(importance, [1.0, 1.0], spare=5, unit=2)
+
+
+def test_importance_is_how_far_the_outputs_move(wide: Path) -> None:
+    trained = load_network(RunFolder.open(wide))
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)
+    block = blocks(trained.network)[3]
+    dead = 2
+    block.project.weight.data[:, dead] = 0
+    importance = channel_importance(trained.network, pixels, trained.preprocess)
+    assert [len(item) for item in importance] == [item.width for item in blocks(trained.network)]
+    assert importance[3][dead] < 1e-9 * importance[3].max()
+    again = channel_importance(trained.network, pixels, trained.preprocess)
+    assert all(torch.equal(a, b) for a, b in zip(importance, again, strict=True))
+
+    logits = np.log(p := trained.probabilities(pixels)) - np.log1p(-p)
+    moved = []
+    for channel in range(block.width):
+        norm = block.norms[1]
+        kept = norm.weight.data[channel].item(), norm.bias.data[channel].item()
+        with torch.no_grad():
+            norm.weight[channel] *= 0.99
+            norm.bias[channel] *= 0.99
+            p = trained.probabilities(pixels)
+            norm.weight[channel], norm.bias[channel] = kept
+        moved.append(float(((np.log(p) - np.log1p(-p) - logits) ** 2).sum()))
+    order = pd.Series(moved).corr(pd.Series(importance[3].numpy()), method="spearman")
+    assert order > 0.7
+
+
+def test_a_slimmed_run_can_be_trained_on(wide: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    slimmed = slim(wide, start, keep=0.6)
+    settings = RunFolder.open(start).settings()
+    widths = settings.model.options["trunk_options"]["widths"]
+    assert list(slimmed.after) == widths
+    assert all(1 <= now <= before for now, before in zip(slimmed.after, slimmed.before, strict=True))
+    assert slimmed.multiply_adds_after <= 0.6 * slimmed.multiply_adds_before
+    assert load_network(slimmed.folder).cost()["multiply_adds"] == slimmed.multiply_adds_after
+    pd.testing.assert_frame_equal(pd.read_csv(start / "split.csv"), pd.read_csv(wide / "split.csv"))
+
+    changes = {
+        "training.epochs": 1,
+        "training.learning_rate": 1e-7,
+        "training.teachers": (str(wide),),
+        "model.weights": str(start),
+    }
+    run = train(load_settings(str(start / "config.yaml"), changes), tmp_path / "narrow", audit=False).folder
+    assert [item.path for item in ancestors(run)] == [run.path, start, wide]
+    begun, ended = (dict(load_network(RunFolder.open(path)).network.named_parameters()) for path in (start, run.path))
+    for name, parameter in begun.items():
+        torch.testing.assert_close(ended[name], parameter, atol=1e-5, rtol=1e-4)
+    assert len(pd.read_csv(run.predictions)) == 36
+
+
+def test_the_command_says_what_it_took_out(wide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "start"
+    assert main(["slim", str(wide), "--out", str(out), "--keep", "0.7", "--images", "32"]) == 0
+    printed = capsys.readouterr().out
+    assert "million multiply-adds an image" in printed
+    assert "trained on" in printed
+    assert main(["slim", str(wide), "--out", str(out)]) == 2
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_what_cannot_be_narrowed_is_refused_before_anything_is_written(wide: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a run folder"):
+        slim(tmp_path, tmp_path / "out", keep=0.5)
+    with pytest.raises(SettingsError, match="so much cannot be taken out"):
+        slim(wide, tmp_path / "out", keep=0.01)
+    other = train_located(Path(RunFolder.open(wide).settings().data.path or ""), tmp_path / "other")
+    with pytest.raises(SettingsError, match="no inverted residual blocks"):
+        slim(other, tmp_path / "out", keep=0.5)
+    assert not (tmp_path / "out").exists()
