@@ -173,9 +173,6 @@ class TrainingSettings(Settings):
         (), description="run folders, or folders of the same folds, of trained networks that this one imitates"
     )
     teacher_weight: float = Field(0.5, ge=0, le=1, description="the teachers' share of the loss on the logit")
-    teacher_map_weight: float = Field(
-        0.0, ge=0, le=1, description="the teachers' share of the loss on masks: their maps are imitated too"
-    )
     select: Metric | Literal["last"] = Field("auc", description="validation metric that chooses the checkpoint")
     early_stopping: EarlyStopping | None = None
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="auto: bf16 where it is fast")

@@ -15,8 +15,6 @@ from osteon.errors import InputError, SettingsError
 from osteon.evaluation.lineage import refuse_leaks
 from osteon.evaluation.predictions import read_predictions
 from osteon.training.distillation import Teachers, load_teachers
-from osteon.training.location import map_targets
-from osteon.training.losses import map_imitation_losses, mask_losses
 from osteon.training.module import Classifier
 from osteon.training.network import TrainedNetwork, load_network, make_network
 from osteon.training.pipeline import train
@@ -37,7 +35,7 @@ def test_the_mean_logit_of_the_teachers_is_taught() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
     logit = [np.log(p) - np.log1p(-p) for p in (item.probabilities(pixels) for item in (first, second))]
     taught = Teachers([first, second])(torch.from_numpy(pixels)[:, None])
-    np.testing.assert_allclose(taught.probability.numpy(), 1 / (1 + np.exp(-(logit[0] + logit[1]) / 2)), rtol=1e-4)
+    np.testing.assert_allclose(taught.numpy(), 1 / (1 + np.exp(-(logit[0] + logit[1]) / 2)), rtol=1e-4)
     assert not any(parameter.requires_grad for parameter in first.network.parameters())
 
 
@@ -46,8 +44,7 @@ def test_a_teacher_of_another_size_sees_the_picture_at_its_own() -> None:
     pixels = np.kron(np.random.default_rng(0).integers(0, 256, (3, 16, 16)), np.ones((2, 2))).astype(np.uint8)
     taught = Teachers([small])(torch.from_numpy(pixels)[:, None])
     expected = small.probabilities(pixels[:, ::2, ::2])
-    assert np.abs(taught.probability.numpy() - expected).max() < 0.05
-    assert taught.map is None
+    assert np.abs(taught.numpy() - expected).max() < 0.05
 
 
 def test_the_loss_is_shared_between_labels_and_teachers() -> None:
@@ -63,65 +60,6 @@ def test_the_loss_is_shared_between_labels_and_teachers() -> None:
     aims = ((logits + 1.5, labels), (logits, taught))  # teachers know how common the class is
     parts = [binary_cross_entropy_with_logits(got, wanted).item() for got, wanted in aims]
     assert loss.item() == pytest.approx(0.75 * parts[0] + 0.25 * parts[1], rel=1e-5)
-
-
-def _hybrid(**changes: Any) -> TrainedNetwork:
-    trunk = {"trunk": "paper_cnn", "trunk_options": SMALL["model.options"], "head": "both"}
-    return _network(model__name="hybrid", model__options=trunk, training__mask_weight=1.0, **changes)
-
-
-def test_the_mean_of_the_teachers_maps_is_taught() -> None:
-    members = [_hybrid(seed=1), _hybrid(seed=2)]
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
-    logit = [np.log(p) - np.log1p(-p) for p in (item.localise(pixels).astype(float) for item in members)]
-    taught = Teachers(members, maps=True)(torch.from_numpy(pixels)[:, None])
-    assert taught.map is not None
-    np.testing.assert_allclose(taught.map[:, 0].numpy(), 1 / (1 + np.exp(-(logit[0] + logit[1]) / 2)), rtol=1e-3)
-
-
-def test_a_map_that_agrees_loses_least() -> None:
-    taught = torch.rand(3, 1, 4, 4)
-    cells = torch.logit(taught).requires_grad_()
-    (gradient,) = torch.autograd.grad(map_imitation_losses(cells, taught).sum(), cells)
-    assert gradient.abs().max() < 1e-6
-    marked = torch.zeros(1, 1, 4, 4)
-    marked[0, 0, 0, 0] = 1
-    silent = map_imitation_losses(torch.full((1, 1, 4, 4), -3.0), marked)
-    assert silent.item() == pytest.approx((np.log1p(np.exp(3)) + np.log1p(np.exp(-3))) / 2)  # half for the one cell
-
-
-def test_the_loss_on_the_map_is_shared_too() -> None:
-    network = _hybrid().network
-    pixels, taught = torch.randn(4, 1, 32, 32), torch.rand(4, 1, 5, 5)
-    masks = torch.zeros(4, 1, 32, 32, dtype=torch.uint8)
-    masks[1, 0, 8:12, 8:12] = 1
-    batch: Any = {
-        "images": pixels, "labels": torch.tensor([0.0, 1, 0, 1]), "weights": torch.ones(4), "seed": 1, "masks": masks,
-        "mask_known": torch.tensor([True, True, True, False]), "taught": torch.rand(4), "taught_map": taught,
-    }  # fmt: skip
-    losses = {}
-    for share in (0.0, 0.25, 1.0):
-        settings = _settings(Path("unused"), training__mask_weight=2.0, training__teacher_map_weight=share)
-        module = Classifier(network, settings, 1)
-        module.on_train_epoch_start()
-        with torch.no_grad():
-            losses[share] = module.training_step(batch, 0).item()
-    with torch.no_grad():
-        cells = network.localise(network.features(pixels))
-        wide = torch.nn.functional.interpolate(taught, cells.shape[-2:], mode="bilinear", align_corners=False)
-        imitation = map_imitation_losses(cells, wide).mean().item()
-        labelled = mask_losses(cells, map_targets(masks, cells))[:3].mean().item()
-    assert losses[0.25] == pytest.approx(0.75 * losses[0.0] + 0.25 * losses[1.0], rel=1e-5)
-    assert losses[1.0] - losses[0.0] == pytest.approx(2 * (imitation - labelled), rel=1e-4)
-
-
-def test_maps_are_imitated_only_where_there_are_some(class_folders: Path, tmp_path: Path) -> None:
-    teacher = train(_settings(class_folders, training__epochs=1), tmp_path / "teacher", audit=False).folder
-    chosen = {"training__teachers": (str(teacher.path),), "training__teacher_map_weight": 0.5}
-    with pytest.raises(SettingsError, match="no map is learnt"):
-        train(_settings(class_folders, **chosen), tmp_path / "pupil", audit=False)
-    with pytest.raises(SettingsError, match="a teacher has learnt no map"):
-        load_teachers(_settings(class_folders, training__mask_weight=1.0, **chosen), load_network)
 
 
 def test_a_pupil_learns_from_its_teacher_alone(class_folders: Path, tmp_path: Path) -> None:

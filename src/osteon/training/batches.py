@@ -30,7 +30,6 @@ class Batch(TypedDict):
         masks: Where images show what their label means, uint8 of 0 and 1, shape ``(n, 1, size, size)``.
         mask_known: Whether that is known, bool, shape ``(n,)``.
         taught: Probability of the positive class that teachers give, float32, shape ``(n,)``.
-        taught_map: Probability of each cell of a map that they give, float32, shape ``(n, 1, h, w)``.
     """
 
     images: torch.Tensor
@@ -41,7 +40,6 @@ class Batch(TypedDict):
     masks: NotRequired[torch.Tensor]
     mask_known: NotRequired[torch.Tensor]
     taught: NotRequired[torch.Tensor]
-    taught_map: NotRequired[torch.Tensor]
 
 
 @dataclass(frozen=True)

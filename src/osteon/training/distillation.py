@@ -7,7 +7,7 @@ arXiv:2106.05237). One that had learnt from an image its pupil is measured on wo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from torch.nn import functional
 from osteon.config import RunSettings
 from osteon.errors import SettingsError
 from osteon.evaluation.lineage import teacher_folders
-from osteon.models.hybrid import LocalisingNetwork
 from osteon.run import RunFolder
 from osteon.transforms.augment import standardise
 
@@ -27,52 +26,33 @@ WHERE = "training.teachers"
 Load = Callable[[RunFolder, RunSettings], "TrainedNetwork"]
 
 
-class Taught(NamedTuple):
-    """What teachers say of a batch.
-
-    Attributes:
-        probability: Of the positive class, (N,) float32, that goes with the mean logit.
-        map: Of each cell of a map, (N, 1, H, W) float32, that goes with the mean of the maps' logits; None unless asked
-            for.
-    """
-
-    probability: Tensor
-    map: Tensor | None
-
-
 class Teachers:
-    """Trained networks whose mean logit is taught, and the mean of their maps' logits.
+    """Trained networks whose mean logit is taught.
 
     Args:
         networks: In evaluation mode; never trained.
-        maps: Whether their maps are taught too; they have such of one size.
     """
 
-    def __init__(self, networks: Sequence[TrainedNetwork], *, maps: bool = False) -> None:
+    def __init__(self, networks: Sequence[TrainedNetwork]) -> None:
         self.networks = tuple(networks)
-        self.maps = maps
         for item in self.networks:
             item.network.requires_grad_(False)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Taught:
-        """Say what they see.
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the probability of the positive class, (N,) float32, that goes with the mean logit.
 
         Args:
             images: Grey values (N, 1, S, S) on 0-255; resized (antialiased) for teachers of another size.
         """
-        logits, maps = [], []
+        total = torch.zeros(len(images), device=images.device)
         for item in self.networks:
             network = item.network.to(images.device).eval()
             seen = standardise(_resized(images, item.settings.store.size), item.preprocess)
             features = network.features(seen.contiguous(memory_format=torch.channels_last))
             with torch.autocast(features.device.type, enabled=False):
-                logits.append(network.classify(features.float()))
-                if self.maps:
-                    assert isinstance(network, LocalisingNetwork)
-                    maps.append(network.localise(features.float()))
-        probability = torch.sigmoid(torch.stack(logits).mean(dim=0))
-        return Taught(probability, torch.sigmoid(torch.stack(maps).mean(dim=0)) if self.maps else None)
+                total += network.classify(features.float())
+        return torch.sigmoid(total / len(self.networks))
 
 
 def check_teachers(settings: RunSettings) -> None:
@@ -82,12 +62,6 @@ def check_teachers(settings: RunSettings) -> None:
         InputError: There is no such run.
         SettingsError: It cannot teach.
     """
-    if settings.training.teacher_map_weight > 0 and settings.training.mask_weight == 0:
-        raise SettingsError(
-            "no map is learnt that could imitate another",
-            where="training.teacher_map_weight",
-            hint="training.mask_weight above 0, with --model hybrid",
-        )
     for folder in teacher_folders(settings):
         theirs = RunFolder.open(folder.path).settings()
         if theirs.method.name != "network" or theirs.store.fit != settings.store.fit:
@@ -106,13 +80,7 @@ def load_teachers(settings: RunSettings, load: Load) -> Teachers | None:
     """
     if not settings.training.teachers:
         return None
-    networks = [load(folder, folder.settings()) for folder in teacher_folders(settings)]
-    maps = settings.training.teacher_map_weight > 0
-    if maps and not all(item.localises for item in networks):
-        raise SettingsError(
-            "a teacher has learnt no map", where="training.teacher_map_weight", hint="0 leaves maps out"
-        )
-    return Teachers(networks, maps=maps)
+    return Teachers([load(folder, folder.settings()) for folder in teacher_folders(settings)])
 
 
 def _resized(images: Tensor, size: int) -> Tensor:

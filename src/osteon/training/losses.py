@@ -55,25 +55,6 @@ def mask_losses(cells: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return entropy + torch.where(shows, dice, 0.0)
 
 
-def map_imitation_losses(cells: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
-    """Return the loss of each image's map against one that is to be imitated: balanced cross-entropy.
-
-    As in :func:`mask_losses`, what the other map marks and what it does not have half of the loss each.
-
-    Args:
-        cells: Logits of the map, shape ``(n, 1, h, w)``.
-        taught: Probabilities, likewise.
-
-    Returns:
-        Shape ``(n,)``; least where the two agree.
-    """
-    cells, taught = cells.flatten(1), taught.flatten(1)
-    each = functional.binary_cross_entropy_with_logits(cells, taught, reduction="none")
-    marked, unmarked = taught, 1 - taught
-    shares = [part / part.sum(dim=1, keepdim=True).clamp(min=1) for part in (marked, unmarked)]
-    return (each * (shares[0] + shares[1])).sum(dim=1) / 2
-
-
 def image_weights(images: pd.DataFrame, kind: str) -> Weights:
     """Return the weight of each image in the loss, mean about 1, shape ``(n,)``.
 

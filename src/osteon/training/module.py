@@ -16,14 +16,13 @@ from osteon.config import RunSettings
 from osteon.models.network import Network
 from osteon.statistics import metrics
 from osteon.training.batches import Batch
-from osteon.training.distillation import Taught
 from osteon.training.location import LocationRecord, localiser, move_masks, rest_map, seen_after
-from osteon.training.losses import binary_cross_entropy, map_imitation_losses
+from osteon.training.losses import binary_cross_entropy
 from osteon.training.mixing import cut_mix, draw_patches
 from osteon.training.optimiser import Plateau, make_optimiser, make_schedule, rate_factor
 from osteon.transforms.augment import Augment, standardise
 
-Teach = Callable[[torch.Tensor], Taught]
+Teach = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Classifier(pl.LightningModule):
@@ -35,9 +34,8 @@ class Classifier(pl.LightningModule):
         steps_per_epoch: Number of batches an epoch, for the schedule.
         prior_shift: What the way of sampling adds to the log-odds of the positive class. It is added to the logits in
             training, so that the network's own keep to how common the class is (Menon et al. 2021, arXiv:2007.07314).
-        teachers: Say what they see in augmented grey images (N, 1, S, S) on 0-255; the network learns to imitate them
-            by the share ``training.teacher_weight`` of its loss on the logit, and ``training.teacher_map_weight`` of
-            that on the map.
+        teachers: Give the probabilities of augmented grey images (N, 1, S, S) on 0-255, shape (N,); the network learns
+            to imitate them by the share ``training.teacher_weight`` of its loss.
     """
 
     def __init__(
@@ -91,10 +89,6 @@ class Classifier(pl.LightningModule):
             return logits, logits.new_zeros(())
         cells = self._full_precision(localiser(self.network), features)
         loss = self._located.add(split, cells, batch["masks"], batch["mask_known"])
-        if "taught_map" in batch:
-            taught = functional.interpolate(batch["taught_map"], cells.shape[-2:], mode="bilinear", align_corners=False)
-            imitation = map_imitation_losses(cells, taught).mean()
-            loss = torch.lerp(loss, imitation, self.settings.training.teacher_map_weight)
         return logits, self.settings.training.mask_weight * loss
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -125,10 +119,7 @@ class Classifier(pl.LightningModule):
             changed = cut_mix(changed, draw_patches(len(images), images.shape[-1], probability, generator))
         if self.teachers is not None:
             with self.trainer.precision_plugin.forward_context():
-                taught = self.teachers(changed["images"])
-            changed["taught"] = taught.probability
-            if taught.map is not None:
-                changed["taught_map"] = taught.map
+                changed["taught"] = self.teachers(changed["images"])
         return changed
 
     def on_train_epoch_start(self) -> None:
