@@ -1,7 +1,8 @@
 """How fast a model file answers: file on disk to probability and map.
 
     python benchmarks/inference.py shared/data/fracatlas
-    python benchmarks/inference.py shared/data/fracatlas --model model.onnx --eager hybrid
+    python benchmarks/inference.py shared/data/fracatlas --eager fracture
+    python benchmarks/inference.py shared/data/fracatlas --model model.onnx --eager runs/mine/config.yaml
 
 Every figure of a row is of the same process on the same cores, so that ratios hold where milliseconds do not. One core
 means one thread pinned to one core. Rows of 2 looks are of a predictor made to look closer at every picture; one that
@@ -58,7 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="model file, or fracture-int8; else the package's own")
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--images", type=int, default=2000, help="images of the folder")
-    parser.add_argument("--eager", action="store_true", help="compare with the same network in eager torch")
+    parser.add_argument("--eager", help="preset or settings of the same network, to compare with it in eager torch")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--file", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -94,6 +95,7 @@ def _child(kind: str, options: argparse.Namespace, what: str) -> dict[str, float
     """Run a measurement in a process of its own, pinned to one core."""
     command = [sys.executable, __file__, str(options.data), "--child", kind, "--file", what]
     command += ["--repeats", str(options.repeats), *(["--model", str(options.model)] if options.model else [])]
+    command += ["--eager", options.eager] if options.eager else []
     core = min(os.sched_getaffinity(0))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -143,7 +145,7 @@ def _eager(options: argparse.Namespace) -> dict[str, float]:
 
     torch.set_num_threads(1)
     card = Predictor(options.model, runtime="onnxruntime", gate=False).card
-    model = load_settings("fracture").model.model_copy(update={"weights": "none"})
+    model = load_settings(options.eager).model.model_copy(update={"weights": "none"})
     network = create(model, PreprocessSettings(), StoreSettings(size=card.input.size)).eval()
     assert isinstance(network, LocalisingNetwork)
     network = network.to(memory_format=torch.channels_last)

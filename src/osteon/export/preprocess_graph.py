@@ -53,22 +53,21 @@ def preprocess_graph(size: int, fit: Fit) -> onnx.GraphProto:
     """Return the graph from ``pixels`` (height, width), uint16, to ``square`` (1, 1, size, size), uint8.
 
     8-bit grey values are given as they are, deeper ones are first brought to 8 bits as
-    :func:`osteon.data.images.to_uint8` does. A picture that already is ``size`` x ``size`` is not resized.
+    :func:`osteon.data.images.to_uint8` does. One of 8 bits that already is ``size`` x ``size`` is passed through.
 
     Args:
         size: Rows and columns of the square.
         fit: How the picture is brought into it.
     """
     build = GraphBuilder("preprocess_")
-    grey = _eight_bits(build)
-    shape = build("Shape", PIXELS)
+    grey = build.cast(PIXELS, TensorProto.FLOAT)
+    brightest = build("ReduceMax", grey, keepdims=0)
     wanted = build.constant([size, size], np.int64)
-    same = build(
-        "Equal", build("ReduceSum", build("Abs", build("Sub", shape, wanted)), keepdims=0), build.constant(0, np.int64)
-    )
-    square = build("If", same, then_branch=_untouched(grey), else_branch=_resized(grey, size, fit))
-    flat = build("Reshape", square, build.constant([1, 1, size, size], np.int64))
-    build("Cast", flat, name=SQUARE, to=TensorProto.UINT8)
+    apart = build("ReduceSum", build("Abs", build("Sub", build("Shape", PIXELS), wanted)), keepdims=0)
+    same = build("Equal", apart, build.constant(0, np.int64))
+    ready = build("And", same, build("Less", brightest, build.constant(256.0, np.float32)))
+    square = build("If", ready, then_branch=_untouched(), else_branch=_resized(grey, brightest, size, fit))
+    build("Reshape", square, build.constant([1, 1, size, size], np.int64), name=SQUARE)
     return helper.make_graph(
         build.nodes,
         "preprocess",
@@ -77,10 +76,8 @@ def preprocess_graph(size: int, fit: Fit) -> onnx.GraphProto:
     )
 
 
-def _eight_bits(build: GraphBuilder) -> str:
+def _eight_bits(build: GraphBuilder, grey: str, brightest: str) -> str:
     """Scale by the smallest depth that holds the brightest pixel; return float grey values (height, width)."""
-    grey = build.cast(PIXELS, TensorProto.FLOAT)
-    brightest = build("ReduceMax", grey, keepdims=0)
     top = build.constant(float(2 ** _DEPTHS[-1] - 1), np.float32)
     for depth in reversed(_DEPTHS[:-1]):
         smaller = build("Less", brightest, build.constant(float(2**depth), np.float32))
@@ -90,14 +87,14 @@ def _eight_bits(build: GraphBuilder) -> str:
     return build("Round", scaled)
 
 
-def _untouched(grey: str) -> onnx.GraphProto:
+def _untouched() -> onnx.GraphProto:
     build = GraphBuilder("same_")
-    output = build("Identity", grey)
-    return _branch(build, "untouched", output)
+    return _branch(build, "untouched", build.cast(PIXELS, TensorProto.UINT8))
 
 
-def _resized(grey: str, size: int, fit: Fit) -> onnx.GraphProto:
+def _resized(pixels: str, brightest: str, size: int, fit: Fit) -> onnx.GraphProto:
     build = GraphBuilder("resize_")
+    grey = _eight_bits(build, pixels, brightest)
     shape = build("Shape", grey)
     side = build.constant([size], np.int64)
     fitted = _fitted(build, shape, side, fit)
@@ -106,7 +103,7 @@ def _resized(grey: str, size: int, fit: Fit) -> onnx.GraphProto:
     rows, columns = (_filter(build, shape, fitted, before, axis, size) for axis in (0, 1))
     across = _product(build, grey, build("Transpose", columns, perm=[1, 0]))
     output = _product(build, rows, across)
-    return _branch(build, "resized", output)
+    return _branch(build, "resized", build.cast(output, TensorProto.UINT8))
 
 
 def _fitted(build: GraphBuilder, shape: str, side: str, fit: Fit) -> str:
@@ -155,5 +152,5 @@ def _product(build: GraphBuilder, left: str, right: str) -> str:
 
 def _branch(build: GraphBuilder, name: str, output: str) -> onnx.GraphProto:
     return helper.make_graph(
-        build.nodes, name, [], [helper.make_tensor_value_info(output, TensorProto.DOUBLE, ["rows", "columns"])]
+        build.nodes, name, [], [helper.make_tensor_value_info(output, TensorProto.UINT8, ["rows", "columns"])]
     )

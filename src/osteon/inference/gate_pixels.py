@@ -111,7 +111,7 @@ def quantiles(values: npt.NDArray[np.float32], *shares: float) -> list[float]:
     lowest, highest = values.min(), values.max()
     if lowest == highest:
         return [float(lowest)] * len(shares)
-    bins = ((values - lowest) * np.float32((_BINS - 1) / (highest - lowest))).astype(np.intp).ravel()
+    bins = ((values - lowest) * np.float32((_BINS - 1) / (highest - lowest))).astype(np.int16).ravel()
     starts = np.concatenate([[0], np.cumsum(np.bincount(bins))])
     found = []
     for place in np.multiply(shares, values.size - 1):
@@ -184,13 +184,17 @@ def polar_statistics(picture: Picture) -> tuple[Vector, Vector]:
     ridges = _skewness(float(squares.mean()), float(np.vdot(squares, ridge)) / ridge.size)
     border = float(ring.mean())
     upright = (
-        border, float((ring < 0.3).mean()), corners[1], median, mean, flat, edge, dark, bright, skewness, ridges,
+        border, _share(ring < 0.3), corners[1], median, mean, flat, edge, dark, bright, skewness, ridges,
     )  # fmt: skip
     inverted = (
-        1 - border, float((ring > 0.7).mean()), 1 - corners[2], 1 - median, 1 - mean, 1 - flat, -edge, bright, dark,
+        1 - border, _share(ring > 0.7), 1 - corners[2], 1 - median, 1 - mean, 1 - flat, -edge, bright, dark,
         -skewness, -ridges,
     )  # fmt: skip
     return np.array(upright, dtype=np.float64), np.array(inverted, dtype=np.float64)
+
+
+def _share(chosen: npt.NDArray[np.bool_]) -> float:
+    return float(np.count_nonzero(chosen)) / chosen.size
 
 
 def _mean_where(chosen: npt.NDArray[np.bool_], values: Grey) -> float:
@@ -214,12 +218,12 @@ def texture_statistics(picture: Picture) -> Vector:
     mean_slope = float(slope.mean())
     values = (
         _log(mean_slope / variance**0.5), _log(_mean_square(slope) / (mean_slope**2 + 1e-9)),
-        _log(_decorrelation(grey, 1) / variance), _log(_decorrelation(grey, 4) / variance), (slope < 0.01).mean(),
+        _log(_decorrelation(grey, 1) / variance), _log(_decorrelation(grey, 4) / variance), _share(slope < 0.01),
         _log(_variance(grey - picture.smooth_3) / variance),
         _log(_variance(picture.smooth_3 - picture.smooth_9) / variance),
         _mean_where(slope >= picture.steep, alignment),
-        -(shares * np.log2(shares + 1e-9)).sum(), grey.mean(axis=1).var() / variance,
-        grey.mean(axis=0).var() / variance, tones.share((tones.values > 0.3) & (tones.values < 0.7)),
+        -(shares * np.log2(shares + 1e-9)).sum(), _spread(grey, 1) / variance, _spread(grey, 0) / variance,
+        tones.share((tones.values > 0.3) & (tones.values < 0.7)),
     )  # fmt: skip
     return np.array(values, dtype=np.float64)
 
@@ -230,7 +234,8 @@ def _box_means(grey: Grey) -> tuple[Grey, Grey, Grey]:
     As SciPy's uniform filter, whose import is slow. Sums of nine are three sums of three.
     """
     rows, columns = grey.shape
-    high = np.pad(grey, 4, mode="symmetric")
+    wider = np.concatenate([grey[:, 3::-1], grey, grey[:, :-5:-1]], axis=1)
+    high = np.concatenate([wider[3::-1], wider, wider[:-5:-1]])
     three = high[:-2] + high[1:-1] + high[2:]
     five = three[2 : rows + 2] + high[5 : rows + 5] + high[6 : rows + 6]
     nine = three[:rows] + three[3 : rows + 3] + three[6:]
@@ -256,6 +261,12 @@ def _corners(grey: Grey) -> list[float]:
     """Return the corners' mean values, the darkest first."""
     y, x = (max(1, size // 8) for size in grey.shape)
     return sorted(float(corner.mean()) for corner in (grey[:y, :x], grey[:y, -x:], grey[-y:, :x], grey[-y:, -x:]))
+
+
+def _spread(grey: Grey, axis: int) -> float:
+    """Return the variance of the means of rows (axis 1) or columns (axis 0)."""
+    means = grey.sum(axis=axis) / grey.shape[axis]
+    return _mean_square(means - means.sum() / means.size)
 
 
 def _decorrelation(grey: Grey, lag: int) -> float:
