@@ -1,7 +1,7 @@
 """Fit and measure the input gate: python benchmarks/gate.py {fit,measure,model,speed} FRACATLAS [--pictures FOLDER].
 
 ``fit`` writes src/osteon/inference/gate_statistics.py from one half of the radiographs (crc32 of the file's name) and
-one half of the kinds of other pictures; ``measure`` reports both halves; ``model`` reports what the shipped model's
+one half of the kinds of other pictures; ``measure`` reports both halves; ``model`` reports what a shipped model's
 predictor holds back, by pixels and embedding together. ``--pictures`` adds photographs from a folder.
 """
 
@@ -209,7 +209,7 @@ def model(arguments: argparse.Namespace) -> None:
     from osteon.data.images import DecodedImage
     from osteon.inference.predictor import Predictor
 
-    predictor = Predictor(runtime="onnxruntime")
+    predictor = Predictor(arguments.model, runtime="onnxruntime")
     images = radiographs(arguments.radiographs)
     for label, view in {"as they are": lambda p: p, "inverted": lambda p: 255 - p}.items():
         answers = list(predictor.predict_each(view(pixels) for _, pixels in images))
@@ -259,6 +259,7 @@ def main() -> None:
     parser.add_argument("what", choices=["fit", "measure", "model", "speed"])
     parser.add_argument("radiographs", type=Path)
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--model", help="of the package, by name; else its default")
     arguments = parser.parse_args()
     {"fit": fit, "measure": measure, "model": model, "speed": speed}[arguments.what](arguments)
 

@@ -56,7 +56,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="FracAtlas")
-    parser.add_argument("--model", type=Path, help="model file, or fracture-int8; else the package's own")
+    parser.add_argument("--model", type=Path, help="model file, or another of the package's by name")
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--images", type=int, default=2000, help="images of the folder")
     parser.add_argument("--eager", help="preset or settings of the same network, to compare with it in eager torch")

@@ -38,11 +38,23 @@ def test_the_int8_file_is_a_third() -> None:
     assert any("int8" in note or "AUC" in note for note in file.card.notes)
 
 
+def test_the_fast_file_is_a_third_and_has_its_own_card() -> None:
+    file = read_model_file(shipped_model("fracture-fast"))
+    assert len(file.data) < 5e6
+    assert (file.card.target, file.card.precision, file.card.outputs.map) == ("fractured", "fp32", "learnt")
+    whole, default = (card.metrics["all images"]["auc"] for card in (file.card, read_model_file(shipped_model()).card))
+    assert whole.n == default.n == 3226
+    assert whole.low is not None
+    assert whole.low > 0.88
+    assert file.card.weights_sha256 in (WEIGHTS / "fracture.fast.md").read_text()
+
+
 def test_models_of_the_package_go_by_name_unless_a_file_is_called_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert Predictor("fracture-int8", runtime="onnxruntime").card.precision == "int8"
+    assert "fast" in Predictor("fracture-fast", runtime="onnxruntime").card.name
     assert find_model(Path("fracture")) == find_model(None) == shipped_model()
     assert find_model("other.onnx") == Path("other.onnx")
     (tmp_path / "fracture-int8").write_bytes(b"mine")
@@ -87,11 +99,12 @@ def test_its_figures_are_cross_validated_with_intervals() -> None:
 
 
 @pytest.mark.slow
-def test_it_ranks_the_images_it_was_taught_on_and_refuses_few(fracatlas: Path) -> None:
+@pytest.mark.parametrize("model", ["fracture", "fracture-fast"])
+def test_it_ranks_the_images_it_was_taught_on_and_refuses_few(fracatlas: Path, model: str) -> None:
     """Not a measure of its worth (it has seen them): a check that file, preprocessing and gate belong together."""
     table = pd.read_csv(fracatlas / "dataset.csv").set_index("image_id")["fractured"]
     files = sorted((fracatlas / "images").glob("*/*.jpg"))[::20]
-    answers = list(Predictor(runtime="onnxruntime").predict_each(files))
+    answers = list(Predictor(model, runtime="onnxruntime").predict_each(files))
     scored = [(table[Path(item.name).name], item.probability) for item in answers if item.probability is not None]
     labels, probabilities = np.array(scored).T
     assert roc_auc(labels, probabilities) > 0.97

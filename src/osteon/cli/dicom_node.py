@@ -49,7 +49,9 @@ def dicom_node(
         Path | None, typer.Option(help="Certificates in PEM: callers and a TLS destination must be signed by one.")
     ] = None,
     to_tls: Annotated[bool, typer.Option(help="Reach a TITLE@HOST:PORT destination by TLS.")] = False,
-    model: Annotated[Path | None, typer.Option(help="Model file, or fracture-int8.", show_default="fracture")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model file, or fracture-int8 or -fast.", show_default="fracture")
+    ] = None,
     operating_point: Annotated[str | None, typer.Option(help="The model's threshold by name.")] = None,
     pooling: Annotated[str, typer.Option(help="Views to one probability: mean, max or noisy_or.")] = "mean",
     workers: Annotated[int | None, typer.Option(min=1, help="Images at a time.", show_default="one a core")] = None,

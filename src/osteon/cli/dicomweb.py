@@ -24,7 +24,9 @@ def dicomweb(
     studies: Annotated[list[str], typer.Argument(help="Study instance UIDs.", show_default=False)],
     send: Annotated[bool, typer.Option("--send", help="Send report and overlays back to the service.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write them to this folder.", show_default=False)] = None,
-    model: Annotated[Path | None, typer.Option(help="Model file, or fracture-int8.", show_default="fracture")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model file, or fracture-int8 or -fast.", show_default="fracture")
+    ] = None,
     operating_point: Annotated[str | None, typer.Option(help="The model's threshold by name.")] = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,
     as_json: Annotated[bool, JSON_OPTION] = False,

@@ -28,7 +28,9 @@ def predict(
     ],
     model: Annotated[
         Path | None,
-        typer.Option(help="Model file, or one of the package's: fracture, fracture-int8.", show_default="fracture"),
+        typer.Option(
+            help="Model file, or one of the package's: fracture, fracture-int8, fracture-fast.", show_default="fracture"
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="What is asked for; a model for another target is refused.", show_default=False)

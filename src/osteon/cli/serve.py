@@ -23,7 +23,9 @@ LOCAL = "127.0.0.1"
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's need a token.")] = LOCAL,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 8000,
-    model: Annotated[Path | None, typer.Option(help="Model file, or fracture-int8.", show_default="fracture")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model file, or fracture-int8 or -fast.", show_default="fracture")
+    ] = None,
     token_file: Annotated[
         Path | None, typer.Option(help=f"File that holds the token clients must show; or set {TOKEN}.")
     ] = None,

@@ -44,8 +44,8 @@ class Predictor:
     """Answers for radiographs.
 
     Args:
-        model: A model file, or one of the package's by name: ``fracture`` (or None), or ``fracture-int8``, which
-            is faster on processors with VNNI, and a little less exact.
+        model: A model file, or one of the package's by name: ``fracture`` (or None); ``fracture-int8``, which is
+            faster on processors with VNNI, and a little less exact; or ``fracture-fast``, a narrower network.
         target: What the user asks for, e.g. ``fractured``; None takes whatever the model's target is.
         operating_point: Name of the model's threshold; None: its first.
         error_rate: Of the conformal sets behind "uncertain"; None: the model's default.

@@ -7,7 +7,11 @@ from pathlib import Path
 
 from osteon.errors import InputError
 
-SHIPPED = {"fracture": "fracture.onnx", "fracture-int8": "fracture.int8.onnx"}
+SHIPPED = {
+    "fracture": "fracture.onnx",
+    "fracture-int8": "fracture.int8.onnx",
+    "fracture-fast": "fracture.fast.onnx",
+}
 """File of each, by the name that ``--model`` takes; the first is the default."""
 
 
