@@ -58,7 +58,7 @@ def test_show_describes_any_member_of_a_family(capsys: pytest.CaptureFixture[str
     assert main(["models", "show", "timm/resnet34", "--size", "64", "--channels", "1", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["stages"] == 5
-    assert [option["name"] for option in shown["options"]] == ["pooling", "dropout", "drop_path"]
+    assert [option["name"] for option in shown["options"]] == ["pooling", "dropout", "drop_path", "widths"]
     assert shown["layers"][0]["name"] == "body.conv1"
     assert shown["layers"][0]["output"] == [64, 32, 32]
     assert shown["layers"][-1]["name"] == "head"
