@@ -99,15 +99,15 @@ def test_its_figures_are_cross_validated_with_intervals() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["fracture", "fracture-fast"])
-def test_it_ranks_the_images_it_was_taught_on_and_refuses_few(fracatlas: Path, model: str) -> None:
+@pytest.mark.parametrize(("model", "least"), [("fracture", 0.97), ("fracture-fast", 0.94)])
+def test_it_ranks_the_images_it_was_taught_on_and_refuses_few(fracatlas: Path, model: str, least: float) -> None:
     """Not a measure of its worth (it has seen them): a check that file, preprocessing and gate belong together."""
     table = pd.read_csv(fracatlas / "dataset.csv").set_index("image_id")["fractured"]
     files = sorted((fracatlas / "images").glob("*/*.jpg"))[::20]
     answers = list(Predictor(model, runtime="onnxruntime").predict_each(files))
     scored = [(table[Path(item.name).name], item.probability) for item in answers if item.probability is not None]
     labels, probabilities = np.array(scored).T
-    assert roc_auc(labels, probabilities) > 0.97
+    assert roc_auc(labels, probabilities) > least
     assert len(scored) > 0.97 * len(files)
     verdicts = pd.Series([item.verdict for item in answers]).value_counts(normalize=True)
     assert verdicts.get("uncertain", 0) < 0.25
