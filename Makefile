@@ -20,7 +20,7 @@ lint: $(VENV)/.dev
 
 # The shipped models, from FracAtlas: a network that looks at more pixels teaches the one that is shipped, in each of three
 # folds, which measure it, and once more with all images; the shipped one then teaches a narrower one, made of itself; then
-# their files. Four hours on two cores with `OMP_NUM_THREADS=1 make -j2 weights`, which trains two networks at a time; what
+# their files. About four hours on two cores with `OMP_NUM_THREADS=1 make -j2 weights`, which trains two networks at a time; what
 # was stopped goes on.
 # speed*.txt and gate*.txt are what benchmarks/inference.py and benchmarks/gate.py measured: measure anew, then export again.
 DATA ?= data/FracAtlas

@@ -22,10 +22,10 @@ def slim(
     ] = 1024,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Take the channels that matter least out of a trained network; train it on afterwards.
+    r"""Take the channels that matter least out of a trained network; train it on afterwards.
 
     Example: osteon slim runs/wide -o runs/start && osteon train --preset runs/start/config.yaml --weights runs/start
-    --set training.teachers=[runs/wide] --set training.freeze=0 --out runs/narrow
+    --set training.teachers=\[runs/wide] --set training.freeze=0 --out runs/narrow
     """
     require("lightning", extra="train", feature="Narrowing a network")
     from osteon.training.slimming import slim as narrowed

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from osteon.errors import SettingsError
 
-WHERE = "model.options.trunk_options.widths"
+WHERE = "widths"
 
 
 @dataclass(frozen=True)
