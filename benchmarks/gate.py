@@ -22,10 +22,12 @@ from osteon.data.colour import colourfulness
 from osteon.data.images import SUFFIXES, read_image
 from osteon.data.phantoms.settings import PhantomSettings
 from osteon.data.phantoms.writer import write_phantoms
-from osteon.inference import gate_pixels
+from osteon.inference import gate_pixels, gate_polarity
+from osteon.inference.gate_polarity import Polarity
 from osteon.progress import track
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
 
 OUTPUT = ROOT / "src" / "osteon" / "inference" / "gate_statistics.py"
 EACH = 30
@@ -52,7 +54,6 @@ def phantoms(seed: int) -> list[np.ndarray]:
 
 def others(folder: Path | None) -> list[tuple[str, np.ndarray, float]]:
     """Return the other pictures with their kind: made ones, and crops of photographs."""
-    sys.path.insert(0, str(ROOT / "tests"))
     from makers.non_radiographs import KINDS, make
 
     found = []
@@ -91,9 +92,11 @@ def changed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def polar_pair(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from osteon.inference.gate import _without_frame
+
     copy = gate_pixels.small_copy(pixels)
     tones = gate_pixels.Tones.of(copy)
-    picture = gate_pixels.Picture.stretched(copy, tones, gate_pixels.extremes(tones))
+    picture, _ = _without_frame(gate_pixels.Picture.stretched(copy, tones, gate_pixels.extremes(tones)))
     return *gate_pixels.polar_statistics(picture), gate_pixels.texture_statistics(picture)
 
 
@@ -102,28 +105,64 @@ def pairs(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.array(upright), np.array(inverted), np.array(texture)
 
 
-def canonical(pair: tuple[np.ndarray, np.ndarray, np.ndarray], polarity: np.ndarray) -> np.ndarray:
+def surrounded(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a radiograph in a collimator's bright surround."""
+    from makers import collimated
+
+    return collimated.surrounded(pixels, rng)[0]
+
+
+def in_black(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a radiograph in a black frame."""
+    amounts = [[int(rng.uniform(0, 0.3) * side) for _ in range(2)] for side in pixels.shape]
+    return np.pad(pixels, amounts)
+
+
+def canonical(pair: tuple[np.ndarray, np.ndarray, np.ndarray], polarity: Polarity) -> np.ndarray:
+    turned = np.array([polarity.score(*statistics) < 0 for statistics in zip(*pair, strict=True)])[:, None]
     upright, inverted, texture = pair
-    turned = ((upright - inverted) @ polarity < 0)[:, None]
     return np.hstack([np.where(turned, inverted, upright), texture])
 
 
-def fit(arguments: argparse.Namespace) -> None:
+def fit_polarity(pair: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Polarity:
+    """Tell radiographs from their inverses by the differences of their statistics, and of the products of these."""
     from sklearn.linear_model import LogisticRegression
 
+    upright, inverted, texture = pair
+    count = upright.shape[1]
+    both = np.vstack([np.hstack([upright, texture]), np.hstack([inverted, texture])])
+    centre, spread = both.mean(axis=0), both.std(axis=0)
+    one, other, rest = (
+        np.clip((values - centre[which]) / spread[which], -gate_polarity.MOST_DEVIATIONS, gate_polarity.MOST_DEVIATIONS)
+        for values, which in ((upright, slice(count)), (inverted, slice(count)), (texture, slice(count, None)))
+    )
+    above = np.triu_indices(count)
+    products = [(each[:, :, None] * each[:, None, :])[:, above[0], above[1]] for each in (one, other)]
+    mixed = (one - other)[:, :, None] * rest[:, None, :]
+    features = np.hstack([one - other, products[0] - products[1], mixed.reshape(len(mixed), -1)])
+    scale = np.sqrt((features**2).mean(axis=0))
+    scale[scale < 1e-6] = np.inf  # products that a picture shares with its inverse
+    regression = LogisticRegression(C=0.1, fit_intercept=False, max_iter=5000)
+    regression.fit(np.vstack([features, -features]) / scale, np.repeat([1, 0], len(features)))
+    weights = regression.coef_[0] / scale
+    pairs = np.zeros((count, count))
+    pairs[above] = weights[count : count + len(above[0])]
+    return Polarity(centre, spread, weights[:count], pairs, weights[count + len(above[0]) :].reshape(count, -1))
+
+
+def fit(arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     chosen = [pixels for name, pixels in radiographs(arguments.radiographs) if half(name) == 0]
-    plain, altered = pairs(chosen), pairs([changed(pixels, rng) for pixels in chosen] + phantoms(seed=1))
+    made = phantoms(seed=1)
+    plain, altered = pairs(chosen), pairs([changed(pixels, rng) for pixels in chosen] + made)
+    within = [view for pixels in chosen for view in (pixels, changed(pixels, rng))]
+    framed = pairs([surrounded(pixels, rng) for pixels in within] + [in_black(pixels, rng) for pixels in chosen])
     other = [pixels for kind, pixels, _ in others(arguments.pictures) if half(kind) == 0 and min(pixels.shape) >= 64]
-    difference = np.vstack([plain[0] - plain[1], altered[0] - altered[1]])
-    scale = np.sqrt((difference**2).mean(axis=0))
-    regression = LogisticRegression(fit_intercept=False, max_iter=3000)
-    regression.fit(np.vstack([difference, -difference]) / scale, np.repeat([1, 0], len(difference)))
-    polarity = regression.coef_[0] / scale
+    polarity = fit_polarity(tuple(np.vstack(parts) for parts in zip(plain, altered, framed, strict=True)))
     write(polarity, canonical(plain, polarity), canonical(altered, polarity), canonical(pairs(other), polarity))
 
 
-def write(polarity: np.ndarray, plain: np.ndarray, altered: np.ndarray, other: np.ndarray) -> None:
+def write(polarity: Polarity, plain: np.ndarray, altered: np.ndarray, other: np.ndarray) -> None:
     from sklearn.linear_model import LogisticRegression
 
     taught = np.vstack([plain, altered])
@@ -145,11 +184,14 @@ def write(polarity: np.ndarray, plain: np.ndarray, altered: np.ndarray, other: n
         "furthest": furthest, "highest": highest, "surely_furthest": SURELY * furthest,
         "surely_highest": highest + 2.0,
     }  # fmt: skip
+    names = ("centre", "spread", "weights", "pairs", "mixed")
+    first = "".join(f"    {name}={literal(getattr(polarity, name))},\n" for name in names)
     body = "".join(f"    {name}={literal(value)},\n" for name, value in numbers.items())
     OUTPUT.write_text(
         '"""Numbers of the input gate; written by ``benchmarks/gate.py fit``, not by hand."""\n\n'
-        "# fmt: off\nimport numpy as np\n\nfrom osteon.inference.gate_looks import Looks\n\n"
-        f"POLARITY = {literal(polarity)}\n\nLOOKS = Looks(\n{body})\n"
+        "# fmt: off\nimport numpy as np\n\nfrom osteon.inference.gate_looks import Looks\n"
+        "from osteon.inference.gate_polarity import Polarity\n\n"
+        f"POLARITY = Polarity(\n{first})\n\nLOOKS = Looks(\n{body})\n"
     )
 
 
@@ -158,7 +200,7 @@ def literal(value: np.ndarray | float) -> str:
         return f"{value:.6g}"
     rows = ["[" + ", ".join(f"{number:.5g}" for number in row) + "]" for row in np.atleast_2d(value)]
     text = rows[0] if value.ndim == 1 else "[" + ", ".join(rows) + "]"
-    return "\n        ".join(textwrap.wrap(f"np.array({text})", 110, break_on_hyphens=False))
+    return "\n        ".join(textwrap.wrap(f"np.array({text})", 104, break_on_hyphens=False))
 
 
 def refused(flags: tuple) -> bool:
@@ -170,16 +212,23 @@ def measure(arguments: argparse.Namespace) -> None:
 
     gate, rng = PixelGate(), np.random.default_rng(1)
     images = radiographs(arguments.radiographs)
-    views = {"as they are": lambda p: p, "altered": lambda p: changed(p, rng), "inverted": lambda p: 255 - p}
+    views = {
+        "as they are": lambda p: p, "altered": lambda p: changed(p, rng), "inverted": lambda p: 255 - p,
+        "surrounded": lambda p: surrounded(p, rng), "surrounded, inverted": lambda p: 255 - surrounded(p, rng),
+        "in black": lambda p: in_black(p, rng),
+    }  # fmt: skip
     for label, view in views.items():
         results = [(half(name), gate.check(view(pixels))) for name, pixels in track(images, label)]
         for side in (0, 1):
             part = [result for which, result in results if which == side]
             bad = np.mean([refused(result.flags) for result in part])
             turned = np.mean([result.inverted for result in part])
+            unclear = np.mean([any(flag.code == "polarity_unclear" for flag in result.flags) for result in part])
+            field = np.mean([result.field is not None for result in part])
             hard = np.mean([any(flag.severity == "reject" for flag in result.flags) for result in part])
             print(
-                f"radiographs {label:12s} half {side}: refused {bad:.2%} (rejected {hard:.2%}), inverted {turned:.2%}"
+                f"radiographs {label:20s} half {side}: refused {bad:.2%} (rejected {hard:.2%}), inverted {turned:.2%}, "
+                f"unclear which way round {unclear:.2%}, a field found {field:.2%}"
             )
     synthetic = [gate.check(pixels) for pixels in phantoms(seed=2)]
     bad, turned = (np.mean(part) for part in zip(*((refused(r.flags), r.inverted) for r in synthetic), strict=True))

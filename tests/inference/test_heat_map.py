@@ -108,3 +108,21 @@ def test_the_overlay_colours_the_strong_place_only() -> None:
 def test_colours_rise_in_brightness() -> None:
     brightness = coloured(np.linspace(0, 1, 50)) @ np.array([0.299, 0.587, 0.114])
     assert (np.diff(brightness) > 0).all()
+
+
+def test_the_map_of_a_part_lies_where_the_part_does() -> None:
+    part = Window(left=60, top=0, width=80, height=160)
+    cells = np.zeros((16, 16), np.float32)
+    cells[4, 6] = 1.0
+    inside = HeatMap(cells, placement(160, 80, 64, "pad"))
+    whole = inside.of_part(part, placement(160, 200, 64, "pad"))
+    assert (whole.cells.shape, whole.cells.dtype, whole.place.width) == ((32, 32), np.float32, 200)
+    x, y = inside.peak()
+    found = whole.peak()
+    assert found[0] - part.left == pytest.approx(x, abs=200 / 32)
+    assert found[1] == pytest.approx(y, abs=200 / 32)
+    strength = whole.on_original()
+    assert strength.shape == (160, 200)
+    assert strength[:, :53].max() == 0.0
+    assert strength[:, 147:].max() == 0.0
+    assert strength.max() > 0.6

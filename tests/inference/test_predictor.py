@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 import osteon
+from makers.dicom import dicom_bytes
 from makers.model_files import tiny_network, write_tiny_model
+from makers.pictures import limb
 from osteon.data.flags import Flag
 from osteon.errors import InputError, SettingsError
 from osteon.inference import predictor as module
@@ -158,13 +160,58 @@ def test_a_closer_look_may_be_at_a_mirror_image(tmp_path: Path) -> None:
 def test_inverted_greys_are_turned_round_for_both_looks(tmp_path: Path) -> None:
     _closer(tmp_path / "model.onnx")
     predictor = Predictor(tmp_path / "model.onnx", runtime="onnxruntime")
-    rows, columns = np.mgrid[:400, :300]
-    limb = np.clip(200 - np.abs(columns - 150) * 2.5 + 8 * np.sin(rows / 9), 0, 255).astype(np.uint8)
-    upright, turned = predictor.predict(limb), predictor.predict(255 - limb)
+    picture = limb()
+    upright, turned = predictor.predict(picture), predictor.predict(255 - picture)
     assert [flag.code for flag in turned.flags if flag.code == "inverted"] == ["inverted"]
     assert turned.probability == upright.probability
     assert turned.closer_look is not None
     assert turned.closer_look == upright.closer_look
+
+
+def test_a_bright_surround_is_left_out_and_everything_is_told_in_pixels_of_the_original(tmp_path: Path) -> None:
+    _closer(tmp_path / "model.onnx")
+    predictor = Predictor(tmp_path / "model.onnx", runtime="onnxruntime")
+    picture = limb()
+    wide = np.pad(picture, ((0, 0), (150, 210)), constant_values=248)
+    alone, inside, turned = (predictor.predict(pixels, heat_map=True) for pixels in (picture, wide, 255 - wide))
+    assert alone.field is None
+    for answer in (inside, turned):
+        assert answer.field is not None
+        assert (answer.field.top, answer.field.height) == (0, 450)
+        assert abs(answer.field.left - 150) <= 4
+        assert abs(answer.field.left + answer.field.width - 530) <= 6
+        assert (answer.height, answer.width) == wide.shape
+        assert answer.logit == pytest.approx(alone.logit, abs=0.05)
+    assert [flag.code for flag in inside.flags] == ["surround"]
+    assert "49 %" in inside.flags[0].detail
+    assert [flag.code for flag in turned.flags] == ["inverted", "surround"]
+    cut = predictor.predict(np.ascontiguousarray(inside.field.of(wide)), heat_map=True)
+    assert inside.logit == cut.logit
+    assert inside.closer_look is not None
+    assert inside.closer_look == cut.closer_look.within(inside.field)
+    strength = inside.heat_map.on_original()
+    assert strength.shape == wide.shape
+    assert strength[:, :100].max() == 0
+    assert strength[:, 600:].max() == 0
+    assert inside.as_dict()["field"] == inside.field.as_tuple()
+    assert alone.as_dict()["field"] is None
+
+
+def test_a_header_decides_which_way_round_greys_are(model: Path) -> None:
+    predictor = Predictor(model, runtime="onnxruntime")
+    picture = limb()
+    sources = {
+        "bright": dicom_bytes(pixels=picture, bits=8),
+        "stored dark": dicom_bytes(pixels=255 - picture, bits=8, PhotometricInterpretation="MONOCHROME1"),
+        "wrong": dicom_bytes(pixels=255 - picture, bits=8),
+    }
+    answers = {name: predictor.predict(source) for name, source in sources.items()}
+    codes = {name: {flag.code for flag in answer.flags} for name, answer in answers.items()}
+    assert answers["bright"].logit == pytest.approx(answers["stored dark"].logit, abs=1e-3)
+    assert not {"inverted", "polarity_doubted"} & (codes["bright"] | codes["stored dark"])
+    assert "polarity_doubted" in codes["wrong"]
+    assert "inverted" not in codes["wrong"]
+    assert answers["wrong"].verdict == "uncertain"
 
 
 def test_one_look_is_enough_for_a_clearly_negative_picture(tmp_path: Path) -> None:

@@ -41,3 +41,16 @@ def catalogue_of(paths: list[Path], labels: list[Any] | None = None, **columns: 
 
 def names(pairs: pd.DataFrame) -> set[tuple[str, str, str]]:
     return set(zip(pairs["a"], pairs["b"], pairs["kind"], strict=True))
+
+
+def limb(height: int = 450, width: int = 380) -> np.ndarray:
+    """Return two shafts with bright walls in soft tissue on a dark ground, 8 bits, shape ``(height, width)``."""
+    y, x = np.mgrid[:height, :width] / [[[height]], [[width]]]
+    picture = 22 + 4 * y
+    across = x - 0.45 - 0.12 * y
+    picture = picture + 55 * np.sqrt(np.clip(1 - (across / 0.24) ** 2, 0, 1))
+    for centre, radius in ((-0.07, 0.06), (0.08, 0.045)):
+        bone = (across - centre) / radius
+        outer, inner = (np.sqrt(np.clip(size**2 - bone**2, 0, 1)) for size in (1.0, 0.6))
+        picture = picture + 110 * (outer - 0.8 * inner)
+    return np.clip(picture + np.random.default_rng(0).normal(0, 1.5, picture.shape), 0, 255).astype(np.uint8)

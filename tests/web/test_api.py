@@ -18,7 +18,7 @@ from pydicom import dcmread
 
 from makers.dicom import dicom_bytes, study_uid
 from makers.model_files import write_tiny_model
-from makers.pictures import picture
+from makers.pictures import limb, picture
 from makers.web_service import png, upload
 from osteon.inference.heat_map import OUTLINE_LEVEL
 from osteon.inference.prediction import NOT_A_DEVICE, verdict_words
@@ -73,6 +73,22 @@ def test_the_part_that_was_looked_at_closer_is_told(client_of: Callable[..., Tes
     assert view["closer_look"] == {"x": expected.left, "y": expected.top, "width": 60, "height": 60}
     (view,) = predicted(client_of(), png(seed=4))["studies"][0]["views"]
     assert view["closer_look"] is None
+
+
+def test_the_exposed_field_is_told(client_of: Callable[..., TestClient], tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny.onnx")
+    client = client_of(Predictor(tmp_path / "tiny.onnx", runtime="onnxruntime"))
+    files = []
+    for pixels in (limb(), np.pad(limb(), ((0, 0), (150, 210)), constant_values=248)):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        files.append(file.getvalue())
+    whole, surrounded = predicted(client, *files)["studies"][0]["views"]
+    assert whole["field"] is None
+    field = surrounded["field"]
+    assert (field["y"], field["height"]) == (0, 450)
+    assert abs(field["x"] - 150) <= 4
+    assert abs(field["width"] - 380) <= 8
 
 
 def test_decoded_greys_come_back_if_asked_for(client: TestClient) -> None:

@@ -54,12 +54,14 @@ class Decoded:
         study: Of a DICOM file, its study; else empty.
         region: Of a DICOM file, its body region where that is known.
         flags: What its header says against an answer.
+        polarity_declared: Whether its header says which way round its greys are; ``image`` has bone bright by that.
     """
 
     image: DecodedImage
     study: str = ""
     region: str = ""
     flags: tuple[Flag, ...] = ()
+    polarity_declared: bool = False
 
 
 def decode(case: Case) -> Decoded:
@@ -79,7 +81,7 @@ def decode(case: Case) -> Decoded:
     from osteon.data.dicom import read_dicom
 
     found = read_dicom(source)
-    return Decoded(found.image, found.study_instance_uid, found.region, found.flags)
+    return Decoded(found.image, found.study_instance_uid, found.region, found.flags, polarity_declared=True)
 
 
 def _holds_dicom(source: str | Path | bytes) -> bool:

@@ -14,7 +14,9 @@ from osteon.data.colour import colourfulness as colourfulness
 from osteon.data.flags import Flag, Gravity
 from osteon.data.images import Pixels
 from osteon.inference.gate_embedding import EmbeddingGate as EmbeddingGate
+from osteon.inference.gate_field import Frame, brightest_crossing, enlarged, find_frame
 from osteon.inference.gate_pixels import (
+    Grey,
     Picture,
     Tones,
     Vector,
@@ -24,6 +26,7 @@ from osteon.inference.gate_pixels import (
     texture_statistics,
 )
 from osteon.inference.gate_statistics import LOOKS, POLARITY
+from osteon.transforms.closer_look import Window
 
 SHORTEST_SIDE = 64
 LONGEST_SIDE = 16_384
@@ -38,6 +41,15 @@ MOST_BLACK = 0.97
 MOST_COLOURFUL = 6.0
 """See :func:`osteon.data.colour.colourfulness`; tinted film stays under 2, colour photographs start at 7."""
 
+LEAST_SURROUND = 0.2
+"""Share from which a bright surround is cut off; with less of it, pictures are as networks were taught on them."""
+
+LEAST_CROSSING = 0.35
+"""Least :func:`brightest_crossing` of a picture that a limb runs out of. FracAtlas starts at 0.36."""
+
+SURE = 1.5
+"""Log-odds from which it is taken as known which way round greys are; 0.2 % of FracAtlas are nearer to 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
@@ -46,50 +58,72 @@ class GateResult:
     Attributes:
         flags: What is wrong, the gravest first; none if it looks like a radiograph.
         inverted: Whether bone is dark on a bright background; always False for a rejected picture.
+        field: What is left of the picture without a collimator's bright surround, in its pixels; None: all of it.
     """
 
     flags: tuple[Flag, ...]
-    inverted: bool
+    inverted: bool = False
+    field: Window | None = None
 
 
 class PixelGate:
     """Judges the grey values of a picture; no model is needed.
 
-    Three questions are asked in turn: can there be anything to see (size, shape, range, colour); which way round are
-    the greys; do its statistics look like those of radiographs. The last two are linear scores and a regularised
-    Mahalanobis distance over statistics of a copy of about 128 pixels, fitted by ``benchmarks/gate.py``.
+    Four questions are asked in turn: can there be anything to see (size, shape, range, colour); what does a frame leave
+    of it; which way round are the greys; does it look like a radiograph. The last two are answered by scores and a
+    regularised Mahalanobis distance over statistics of a copy of about 128 pixels, without its frame, fitted by
+    ``benchmarks/gate.py``.
     """
 
-    def check(self, pixels: Pixels, *, colourfulness: float | None = None) -> GateResult:
+    def check(self, pixels: Pixels, *, colourfulness: float | None = None, declared: bool = False) -> GateResult:
         """Judge one picture.
 
         Args:
             pixels: Grey values, shape ``(height, width)``.
             colourfulness: Of its source, if that had colour (``DecodedImage.colourfulness``).
+            declared: Whether its source says that it is a radiograph and which way round its greys are, as DICOM files
+                do, and ``pixels`` has bone bright by that. It is not turned then, but doubted where it looks inverted;
+                and it may lie within its borders, as slices do.
         """
-        if shape := _shape_flags(pixels):
-            return GateResult(shape, inverted=False)
+        if shape := _shape_flags(pixels.shape):
+            return GateResult(shape)
         copy = small_copy(pixels)
         tones = Tones.of(copy)
         ends = extremes(tones)
         if exposure := _exposure_flags(tones, ends, _top(pixels)):
-            return GateResult(exposure, inverted=False)
-        inverted, statistics = canonical_statistics(Picture.stretched(copy, tones, ends))
-        colour, looks = _colour_flags(colourfulness), _look_flags(statistics)
-        flags = tuple(sorted(colour + looks, key=lambda flag: flag.severity != "reject"))
-        return GateResult(flags, inverted=inverted and not any(flag.severity == "reject" for flag in flags))
+            return GateResult(exposure)
+        whole = Picture.stretched(copy, tones, ends)
+        picture, frame = _without_frame(whole)
+        upright, inverted, texture = (*polar_statistics(picture), texture_statistics(picture))
+        score = POLARITY.score(upright, inverted, texture)
+        dark = score < 0
+        field = None
+        if frame is not None and frame.bright is not dark and frame.share >= LEAST_SURROUND and not (dark and declared):
+            field = enlarged(frame.inside, copy.shape, pixels.shape)
+            if small := _shape_flags((field.height, field.width), "its exposed field: "):
+                return GateResult(small)
+        flags = _colour_flags(colourfulness) + _look_flags(np.concatenate([inverted if dark else upright, texture]))
+        if not declared:
+            flags += _crossing_flags(1 - whole.grey if dark else whole.grey)
+        flags = tuple(sorted(flags, key=lambda flag: flag.severity != "reject")) + _polarity_flags(score, declared)
+        if any(flag.severity == "reject" for flag in flags):
+            return GateResult(flags)
+        return GateResult(flags, dark and not declared, field)
 
 
-def canonical_statistics(picture: Picture) -> tuple[bool, Vector]:
-    """Return whether the greys are inverted, and the picture's statistics with bone bright."""
-    upright, inverted = polar_statistics(picture)
-    is_inverted = float((upright - inverted) @ POLARITY) < 0.0
-    return is_inverted, np.concatenate([inverted if is_inverted else upright, texture_statistics(picture)])
+def _without_frame(picture: Picture) -> tuple[Picture, Frame | None]:
+    """Return what a frame leaves of a picture, stretched anew: a frame says nothing of what the picture shows."""
+    frame = find_frame(picture.grey)
+    if frame is None:
+        return picture, None
+    inside = frame.inside.of(picture.grey)
+    tones = Tones.of(inside)
+    return Picture.stretched(inside, tones, extremes(tones)), frame
 
 
-def _shape_flags(pixels: Pixels) -> tuple[Flag, ...]:
-    height, width = pixels.shape
-    size = f"{width} x {height} pixels"
+def _shape_flags(shape: tuple[int, ...], what: str = "") -> tuple[Flag, ...]:
+    height, width = shape
+    size = f"{what}{width} x {height} pixels"
     if min(height, width) < SHORTEST_SIDE:
         return (Flag("too_small", "reject", f"{size}: too few to show a bone; {SHORTEST_SIDE} a side are needed"),)
     if max(height, width) > LONGEST_SIDE:
@@ -123,6 +157,22 @@ def _colour_flags(colour: float | None) -> tuple[Flag, ...]:
     if colour is None or colour <= MOST_COLOURFUL:
         return ()
     return (Flag("colour", "reject", f"is a colour picture (colourfulness {colour:.0f}), and radiographs are grey"),)
+
+
+def _crossing_flags(grey: Grey) -> tuple[Flag, ...]:
+    if brightest_crossing(grey) >= LEAST_CROSSING:
+        return ()
+    words = "nothing runs out of it as a limb does: perhaps a slice (CT, MR), or cut out of its surroundings"
+    return (Flag("nothing_crosses", "abstain", words),)
+
+
+def _polarity_flags(score: float, declared: bool) -> tuple[Flag, ...]:
+    if declared and score < -SURE:
+        words = "its greys look inverted, though its header says that they are not"
+        return (Flag("polarity_doubted", "abstain", words),)
+    if not declared and abs(score) < SURE:
+        return (Flag("polarity_unclear", "abstain", "it cannot be told whether bone is bright or dark in it"),)
+    return ()
 
 
 def _look_flags(statistics: Vector) -> tuple[Flag, ...]:

@@ -63,17 +63,35 @@ class HeatMap:
         Returns:
             :data:`FINER` times as many cells a side.
         """
-        place, (rows, columns) = self.place, (FINER * count for count in self.cells.shape)
-        along_x, along_y = place.scale
-        y = ((np.arange(rows) + 0.5) * place.size / rows - place.top) / along_y
-        x = ((np.arange(columns) + 0.5) * place.size / columns - place.left) / along_x
+        y, x = _centres(self.place, self.cells.shape)
         cells = self._sampled(y, x)
-        y, x = y - window.top, x - window.left
-        down, across = (y >= 0) & (y < window.height), (x >= 0) & (x < window.width)
-        seen = closer._sampled(y[down], x[across])
-        part = np.ix_(down, across)
+        part, seen = closer._within(window, y, x)
         cells[part] = expit((logit(cells[part]) + logit(seen)) / 2)
+        return HeatMap(cells.astype(np.float32), self.place, self.kind)
+
+    def of_part(self, window: Window, place: Placement) -> HeatMap:
+        """Return the map over a larger picture of which this one's original is a part; nothing was seen beyond it.
+
+        Args:
+            window: The part.
+            place: Where the larger picture would lie in a square.
+
+        Returns:
+            :data:`FINER` times as many cells a side.
+        """
+        y, x = _centres(place, self.cells.shape)
+        cells = np.zeros((len(y), len(x)))
+        part, seen = self._within(window, y, x)
+        cells[part] = seen
         return HeatMap(cells.astype(np.float32), place, self.kind)
+
+    def _within(
+        self, window: Window, y: NDArray[np.float64], x: NDArray[np.float64]
+    ) -> tuple[tuple[NDArray[np.intp], ...], NDArray[np.float64]]:
+        """Return which crossings of rows and columns lie in the window that is this map's original, and its values."""
+        y, x = y - window.top, x - window.left
+        down, across = np.flatnonzero((y >= 0) & (y < window.height)), np.flatnonzero((x >= 0) & (x < window.width))
+        return np.ix_(down, across), self._sampled(y[down], x[across])
 
     def peak(self) -> tuple[float, float]:
         """Return x and y of the strongest pixel's centre in the original."""
@@ -130,6 +148,14 @@ class HeatMap:
         if level is not None:
             _draw(picture, self.outlines(level))
         return picture
+
+
+def _centres(place: Placement, cells: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the centres of :data:`FINER` times as many cells, y and x, in continuous pixels of the original."""
+    rows, columns = (FINER * count for count in cells)
+    along_x, along_y = place.scale
+    y = ((np.arange(rows) + 0.5) * place.size / rows - place.top) / along_y
+    return y, ((np.arange(columns) + 0.5) * place.size / columns - place.left) / along_x
 
 
 def coloured(strength: NDArray[np.floating]) -> NDArray[np.float64]:

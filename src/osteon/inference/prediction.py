@@ -38,6 +38,7 @@ class Prediction:
         refusal: Why nothing was computed.
         heat_map: Where the network saw it, if asked for.
         closer_look: The part of the original that it looked at closer; None where one look was enough.
+        field: The part of the original that was looked at, without a collimator's bright surround; None: all of it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Prediction:
     refusal: Refusal | None = None
     heat_map: HeatMap | None = None
     closer_look: Window | None = None
+    field: Window | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without the heat map."""
@@ -63,7 +65,8 @@ class Prediction:
             for name in ("name", "study", "region", "height", "width", "probability", "logit", "threshold", "positive")
         }
         values |= {"verdict": self.verdict, "error_rate": self.error_rate}
-        values["closer_look"] = None if self.closer_look is None else self.closer_look.as_tuple()
+        for name, window in (("closer_look", self.closer_look), ("field", self.field)):
+            values[name] = None if window is None else window.as_tuple()
         values["flags"] = [flag.as_dict() for flag in self.flags]
         values["refusal"] = None if self.refusal is None else self.refusal.as_dict()
         return values

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -31,13 +31,38 @@ from osteon.inference.shipped import find_model
 from osteon.inference.spread import available_cores, in_processes, in_turn
 from osteon.inference.views import View
 from osteon.machine import processor_flags
-from osteon.transforms.closer_look import closer_square, suspicious_window
+from osteon.transforms.closer_look import Window, closer_square, suspicious_window
 from osteon.transforms.preprocess import Placement, fit_grey, placement
 
 if TYPE_CHECKING:
-    from osteon.inference.gate import EmbeddingGate, PixelGate
+    from osteon.inference.gate import EmbeddingGate, GateResult, PixelGate
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What the network made of a picture.
+
+    Attributes:
+        logit: Mean of its looks.
+        probability: Calibrated.
+        embedding: Of the first look, shape ``(d,)``.
+        heat_map: Of all looks, if asked for.
+        closer_look: The part that it looked at closer.
+    """
+
+    logit: float
+    probability: float
+    embedding: NDArray[np.float32]
+    heat_map: HeatMap | None = None
+    closer_look: Window | None = None
+
+    def of_part(self, part: Window, place: Placement) -> _Seen:
+        """Return the same where the picture is a part of a larger one; see :meth:`HeatMap.of_part`."""
+        drawn = None if self.heat_map is None else self.heat_map.of_part(part, place)
+        window = None if self.closer_look is None else self.closer_look.within(part)
+        return replace(self, heat_map=drawn, closer_look=window)
 
 
 class Predictor:
@@ -190,47 +215,54 @@ class Predictor:
         case = replace(case, study=case.study or found.study, region=case.region or found.region)
         known = replace(_refused(case, None), height=height, width=width)
         flags = (*found.flags, *_damage(image))
-        inverted = False
+        inverted, field = False, None
         if self._pixel_gate is not None:
-            judged = self._pixel_gate.check(image.pixels, colourfulness=image.colourfulness)
-            flags += judged.flags
-            inverted = judged.inverted
-            if inverted:
-                flags += (Flag("inverted", "warn", "its greys are inverted (bone is dark); they were turned round"),)
+            declared = found.polarity_declared
+            judged = self._pixel_gate.check(image.pixels, colourfulness=image.colourfulness, declared=declared)
+            inverted, field = judged.inverted, judged.field
+            flags += (*judged.flags, *_corrections(judged, height * width))
         rejected = [flag for flag in flags if flag.severity == "reject"]
         if rejected:
             return replace(known, flags=flags, refusal=Refusal(case.name, rejected[0].code, rejected[0].detail))
-        size, fit = self.card.input.size, self.card.input.fit
         grey = image.eight_bit()
         grey = 255 - grey if inverted else grey
-        scores = self._look(fit_grey(grey, size, fit), views)
+        seen = self._seen(grey if field is None else field.of(grey), views, heat_map=heat_map)
+        if field is not None:
+            seen = seen.of_part(field, placement(height, width, self.card.input.size, self.card.input.fit))
         if self._embedding_gate is not None:
-            flags += self._embedding_gate.check(scores.embedding[0])
-        logit, probability = _averaged(scores, self.card.calibration.temperature)
-        place = placement(height, width, size, fit)
-        drawn = self._drawn(scores, place) if heat_map else None
-        rule, window = self._closer_look, None
-        if rule is not None and scores.map is not None and logit >= rule.from_logit:
-            window = suspicious_window(scores.map[0], place, rule.side)
-            closer = self._look(closer_square(grey, window, size, fit, mirrored=rule.mirrored), views)
-            logit = (logit + float(closer.logit.mean())) / 2
-            probability = float(expit(logit / self.card.calibration.temperature))
-            part = placement(window.height, window.width, size, fit)
-            if drawn and (seen := self._drawn(closer, part, mirrored=rule.mirrored)):
-                drawn = drawn.with_closer_look(seen, window)
-        threshold = self.operating_point.threshold
+            flags += self._embedding_gate.check(seen.embedding)
+        probability, threshold = seen.probability, self.operating_point.threshold
         return replace(
             known,
             probability=probability,
-            logit=logit,
+            logit=seen.logit,
             threshold=threshold,
             positive=probability >= threshold,
             verdict=self._verdict(probability, case.region, flags),
             error_rate=self.error_rate,
             flags=flags,
-            heat_map=drawn,
-            closer_look=window,
+            heat_map=seen.heat_map,
+            closer_look=seen.closer_look,
+            field=field,
         )
+
+    def _seen(self, grey: NDArray[np.uint8], views: Sequence[View], *, heat_map: bool) -> _Seen:
+        """Look at a picture, and closer where that is called for."""
+        size, fit, temperature = self.card.input.size, self.card.input.fit, self.card.calibration.temperature
+        scores = self._look(fit_grey(grey, size, fit), views)
+        place = placement(grey.shape[0], grey.shape[1], size, fit)
+        logit, probability = _averaged(scores, temperature)
+        seen = _Seen(logit, probability, scores.embedding[0], self._drawn(scores, place) if heat_map else None)
+        rule = self._closer_look
+        if rule is None or scores.map is None or logit < rule.from_logit:
+            return seen
+        window = suspicious_window(scores.map[0], place, rule.side)
+        closer = self._look(closer_square(grey, window, size, fit, mirrored=rule.mirrored), views)
+        logit = (logit + float(closer.logit.mean())) / 2
+        drawn, part = seen.heat_map, placement(window.height, window.width, size, fit)
+        if drawn and (second := self._drawn(closer, part, mirrored=rule.mirrored)):
+            drawn = drawn.with_closer_look(second, window)
+        return _Seen(logit, float(expit(logit / temperature)), seen.embedding, drawn, window)
 
     def _drawn(self, scores: Scores, place: Placement, *, mirrored: bool = False) -> HeatMap | None:
         if scores.map is None:
@@ -298,6 +330,18 @@ def _damage(image: DecodedImage) -> tuple[Flag, ...]:
     if not image.damaged:
         return ()
     return (Flag("damaged", "warn", image.notes[0] if image.notes else "the file is damaged"),)
+
+
+def _corrections(judged: GateResult, pixels: int) -> tuple[Flag, ...]:
+    """Say what was changed about a picture before the network saw it."""
+    flags: tuple[Flag, ...] = ()
+    if judged.inverted:
+        flags = (Flag("inverted", "warn", "its greys are inverted (bone is dark); they were turned round"),)
+    if judged.field is not None:
+        share = 100 - 100 * judged.field.width * judged.field.height / pixels
+        words = f"{share:.0f} % of it is a collimator's bright surround; the field within was looked at"
+        flags += (Flag("surround", "warn", words),)
+    return flags
 
 
 def _averaged(scores: Scores, temperature: float) -> tuple[float, float]:

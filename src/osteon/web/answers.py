@@ -92,6 +92,7 @@ class ViewAnswer(BaseModel):
     refusal: RefusalAnswer | None
     heat_map: HeatMapAnswer | None = None
     closer_look: PartAnswer | None = Field(None, description="what was looked at closer; null: one look was enough")
+    field: PartAnswer | None = Field(None, description="what a collimator's bright surround left; null: all of it")
     picture: str | None = Field(None, description="decoded grey values as a PNG in a data URI, if asked for")
 
 
@@ -179,12 +180,15 @@ def _view(view: View, target: str, pictures: bool) -> ViewAnswer:
         flags=[FlagAnswer(code=flag.code, severity=flag.severity, detail=flag.detail) for flag in found.flags],
         refusal=None if refusal is None else RefusalAnswer(reason=refusal.reason, detail=refusal.detail),
         heat_map=None if found.heat_map is None else _heat_map(found.heat_map),
-        closer_look=None if found.closer_look is None else _part(found.closer_look),
+        closer_look=_part(found.closer_look),
+        field=_part(found.field),
         picture=None if grey is None else png_uri(grey),
     )
 
 
-def _part(window: Window) -> PartAnswer:
+def _part(window: Window | None) -> PartAnswer | None:
+    if window is None:
+        return None
     return PartAnswer(x=window.left, y=window.top, width=window.width, height=window.height)
 
 

@@ -48,6 +48,7 @@ function notices(view) {
 function about(view) {
   const parts = [view.format === "dicom" ? "DICOM" : "picture", view.region];
   if (view.height) parts.push(`${view.width} × ${view.height}`);
+  if (view.field) parts.push("dotted: the exposed field");
   if (view.closer_look) parts.push("dashed: looked at closer");
   return parts.filter(Boolean).join(", ");
 }
@@ -85,7 +86,7 @@ export async function viewFigure(view, name, answer, settings) {
   const output = element("output", { "aria-live": "off", "aria-label": `Window of view ${view.file}` });
   let viewer = null;
   if (view.picture) {
-    viewer = new Viewer(canvas, await Grey.load(view.picture), { map: view.heat_map, look: view.closer_look }, settings, ({ window, zoom }) => {
+    viewer = new Viewer(canvas, await Grey.load(view.picture), { map: view.heat_map, look: view.closer_look, field: view.field }, settings, ({ window, zoom }) => {
       output.textContent = `W ${Math.round(window.width)} L ${Math.round(window.level)}  ${Math.round(100 * zoom)} %`;
     });
   }

@@ -10,8 +10,8 @@ const KEY_STEP = 8;
 
 export class Viewer {
   // settings is shared by all views: { heat, opacity, outline, drag }.
-  constructor(canvas, grey, { map, look }, settings, onChange) {
-    Object.assign(this, { canvas, grey, map, look, settings, onChange });
+  constructor(canvas, grey, { map, look, field }, settings, onChange) {
+    Object.assign(this, { canvas, grey, map, look, field, settings, onChange });
     this.heat = map ? heatCanvas(map, grey.width, grey.height) : null;
     this.pointers = new Map();
     this.pending = false;
@@ -100,15 +100,15 @@ export class Viewer {
     }
     if (!settings.outline) return;
     if (this.map) this.paintOutlines(context, 2 / scale);
-    if (this.look) this.paintLook(context, 1.5 / scale);
+    if (this.field) this.paintPart(context, this.field, 1.5 / scale, [1, 3]);
+    if (this.look) this.paintPart(context, this.look, 1.5 / scale, [6, 4]);
   }
 
-  // The part that was looked at closer, dashed.
-  paintLook(context, lineWidth) {
-    const { x, y, width, height } = this.look;
+  // The exposed field, dotted, or the part that was looked at closer, dashed.
+  paintPart(context, { x, y, width, height }, lineWidth, dashes) {
     context.lineWidth = lineWidth;
     context.strokeStyle = LOOK;
-    context.setLineDash([6 * lineWidth, 4 * lineWidth]);
+    context.setLineDash(dashes.map((length) => length * lineWidth));
     context.strokeRect(x + lineWidth / 2, y + lineWidth / 2, width - lineWidth, height - lineWidth);
     context.setLineDash([]);
   }

@@ -1,0 +1,71 @@
+"""What a collimator's bright surround leaves of a picture, and what runs out of a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from osteon.inference.gate_field import Frame, brightest_crossing, enlarged, find_frame
+from osteon.transforms.closer_look import Window
+
+
+def _limb(height: int = 120, width: int = 60) -> np.ndarray:
+    """A bright shaft, aslant, on a dark, slightly uneven ground."""
+    y, x = np.mgrid[-1 : 1 : 1j * height, -1 : 1 : 1j * width]
+    grey = 0.08 + 0.7 * np.clip(1 - 2.5 * np.abs(x - 0.4 * y), 0, 1)
+    return (grey + np.random.default_rng(0).normal(0, 0.01, grey.shape)).astype(np.float32).clip(0, 1)
+
+
+@pytest.mark.parametrize("white", [0.78, 1.0])
+@pytest.mark.parametrize("sides", [(0, 30, 0, 25), (20, 30, 0, 0), (30, 20, 15, 25)])
+def test_the_surround_is_left_out_to_the_pixel(sides: tuple[int, int, int, int], white: float) -> None:
+    top, bottom, left, right = sides
+    picture = np.pad(_limb(), ((top, bottom), (left, right)), constant_values=white).astype(np.float32)
+    inside, share = Window(left, top, 60, 120), 1 - 60 * 120 / picture.size
+    assert find_frame(picture) == Frame(inside, bright=True, share=share)
+    assert find_frame(1 - picture) == Frame(inside, bright=False, share=share)
+
+
+def test_a_blurred_edge_belongs_to_the_surround() -> None:
+    picture = np.pad(_limb(), ((0, 0), (40, 40)), constant_values=1.0)
+    blurred = ndimage.gaussian_filter1d(picture, 1.5, axis=1).astype(np.float32)
+    frame = find_frame(blurred)
+    assert frame is not None
+    found = frame.inside
+    assert (found.top, found.height) == (0, 120)
+    assert 40 <= found.left <= 44
+    assert 96 <= found.left + found.width <= 100
+    assert found.of(blurred)[:, [0, -1]].max() < 0.5
+
+
+def test_narrow_strips_tissue_and_air_are_no_frame() -> None:
+    strip = np.pad(_limb(), ((0, 0), (0, 2)), constant_values=1.0).astype(np.float32)
+    assert find_frame(strip) is None
+    assert find_frame(_limb()) is None
+    assert find_frame(np.ones((80, 80), np.float32)) is None
+    tissue = np.tile(np.linspace(1, 0.1, 100, dtype=np.float32), (80, 1))  # brightest at the border, but no edge
+    assert find_frame(tissue) is None
+    rest = np.pad(_limb()[:, 28:32], ((0, 0), (30, 30)), constant_values=1.0)  # too little is left
+    assert find_frame(rest.astype(np.float32)) is None
+
+
+def test_the_small_copys_field_lies_within_the_originals() -> None:
+    field = enlarged(Window(34, 0, 53, 126), (126, 126), (1760, 1760))
+    assert field == Window(475, 0, 740, 1760)
+    assert enlarged(Window(0, 0, 7, 5), (5, 7), (50, 70)) == Window(0, 0, 70, 50)
+    assert enlarged(Window(3, 2, 1, 1), (5, 7), (5, 7)) == Window(3, 2, 1, 1)
+
+
+def test_a_limb_crosses_the_border_and_a_slice_does_not() -> None:
+    y, x = np.mgrid[-1:1:128j, -1:1:128j]
+    section = np.where(x**2 + (1.2 * y) ** 2 < 0.6, 0.4, 0.0).astype(np.float32)
+    section[(np.hypot(x, 1.2 * y) > 0.72) & (section > 0)] = 0.95
+    assert brightest_crossing(section) < 0.05
+    assert brightest_crossing(_limb()) > 0.6
+    assert brightest_crossing(_limb()[::-1].T.copy()) > 0.6
+
+
+def test_a_black_frame_is_passed_over() -> None:
+    assert brightest_crossing(np.pad(_limb(), ((25, 10), (30, 40)))) == pytest.approx(brightest_crossing(_limb()))
+    assert brightest_crossing(np.zeros((64, 64), np.float32)) == 0.0
