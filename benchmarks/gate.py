@@ -13,6 +13,7 @@ import tempfile
 import textwrap
 import time
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from osteon.data.colour import colourfulness
 from osteon.data.images import SUFFIXES, read_image
 from osteon.data.phantoms.settings import PhantomSettings
 from osteon.data.phantoms.writer import write_phantoms
-from osteon.inference import gate_pixels, gate_polarity
+from osteon.inference import gate, gate_field, gate_pixels, gate_polarity
 from osteon.inference.gate_polarity import Polarity
 from osteon.progress import track
 
@@ -91,18 +92,38 @@ def changed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(part)
 
 
-def polar_pair(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from osteon.inference.gate import _without_frame
+@dataclass(frozen=True)
+class Measured:
+    """Statistics of pictures without their frames and with them, each upright, inverted and of texture; and frames."""
 
-    copy = gate_pixels.small_copy(pixels)
-    tones = gate_pixels.Tones.of(copy)
-    picture, _ = _without_frame(gate_pixels.Picture.stretched(copy, tones, gate_pixels.extremes(tones)))
-    return *gate_pixels.polar_statistics(picture), gate_pixels.texture_statistics(picture)
+    content: tuple[np.ndarray, ...]
+    whole: tuple[np.ndarray, ...]
+    framed: np.ndarray
+    bright: np.ndarray
 
+    @classmethod
+    def of(cls, images: list[np.ndarray]) -> Measured:
+        """Measure pictures."""
+        content, whole, frames = [], [], []
+        for image in track(images, "Statistics"):
+            copy = gate_pixels.small_copy(image)
+            tones = gate_pixels.Tones.of(copy)
+            picture = gate_pixels.Picture.stretched(copy, tones, gate_pixels.extremes(tones))
+            frame = gate_field.find_frame(picture.grey)
+            whole.append(gate.statistics_of(picture))
+            content.append(whole[-1] if frame is None else gate.statistics_of(gate.without_frame(copy, frame)))
+            frames.append((frame is not None, frame is not None and frame.bright))
+        parts = [tuple(np.array(part) for part in zip(*rows, strict=True)) for rows in (content, whole, frames)]
+        return cls(parts[0], parts[1], *parts[2])
 
-def pairs(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    upright, inverted, texture = zip(*(polar_pair(image) for image in track(images, "Statistics")), strict=True)
-    return np.array(upright), np.array(inverted), np.array(texture)
+    def canonical(self, polarity: Polarity) -> np.ndarray:
+        """Return what looks are judged by, shape ``(n, POLAR + TEXTURE)``, as the gate does."""
+        dark = np.array([polarity.score(*statistics) < 0 for statistics in zip(*self.content, strict=True)])
+        with_frame = (self.framed & (self.bright == dark))[:, None]
+        upright, inverted, texture = (
+            np.where(with_frame, whole, content) for whole, content in zip(self.whole, self.content, strict=True)
+        )
+        return np.hstack([np.where(dark[:, None], inverted, upright), texture])
 
 
 def surrounded(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -116,12 +137,6 @@ def in_black(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return a radiograph in a black frame."""
     amounts = [[int(rng.uniform(0, 0.3) * side) for _ in range(2)] for side in pixels.shape]
     return np.pad(pixels, amounts)
-
-
-def canonical(pair: tuple[np.ndarray, np.ndarray, np.ndarray], polarity: Polarity) -> np.ndarray:
-    turned = np.array([polarity.score(*statistics) < 0 for statistics in zip(*pair, strict=True)])[:, None]
-    upright, inverted, texture = pair
-    return np.hstack([np.where(turned, inverted, upright), texture])
 
 
 def fit_polarity(pair: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Polarity:
@@ -153,13 +168,13 @@ def fit_polarity(pair: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Polarity:
 def fit(arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     chosen = [pixels for name, pixels in radiographs(arguments.radiographs) if half(name) == 0]
-    made = phantoms(seed=1)
-    plain, altered = pairs(chosen), pairs([changed(pixels, rng) for pixels in chosen] + made)
+    plain, altered = Measured.of(chosen), Measured.of([changed(pixels, rng) for pixels in chosen] + phantoms(seed=1))
     within = [view for pixels in chosen for view in (pixels, changed(pixels, rng))]
-    framed = pairs([surrounded(pixels, rng) for pixels in within] + [in_black(pixels, rng) for pixels in chosen])
+    framed = Measured.of([surrounded(pixels, rng) for pixels in within] + [in_black(pixels, rng) for pixels in chosen])
     other = [pixels for kind, pixels, _ in others(arguments.pictures) if half(kind) == 0 and min(pixels.shape) >= 64]
-    polarity = fit_polarity(tuple(np.vstack(parts) for parts in zip(plain, altered, framed, strict=True)))
-    write(polarity, canonical(plain, polarity), canonical(altered, polarity), canonical(pairs(other), polarity))
+    taught = (plain.content, altered.content, framed.content)
+    polarity = fit_polarity(tuple(np.vstack(parts) for parts in zip(*taught, strict=True)))
+    write(polarity, *(each.canonical(polarity) for each in (plain, altered, Measured.of(other))))
 
 
 def write(polarity: Polarity, plain: np.ndarray, altered: np.ndarray, other: np.ndarray) -> None:

@@ -47,7 +47,7 @@ def main() -> None:
         table.to_csv(options.csv, index=False)
     labels = table["label"].to_numpy()
     groups = np.unique(table["group_id"].to_numpy(dtype=str), return_inverse=True)[1]
-    weights = np.concatenate(list(resampled_weights(groups, options.resamples, 0)))
+    weights = np.concatenate(list(resampled_weights(groups, options.resamples, 0))).astype(int)
     drawn = {}
     for way in WAYS:
         scores, held = table[way].to_numpy(), table[f"{way}: held back"]

@@ -36,7 +36,7 @@ def test_a_blurred_edge_belongs_to_the_surround() -> None:
     assert (found.top, found.height) == (0, 120)
     assert 40 <= found.left <= 44
     assert 96 <= found.left + found.width <= 100
-    assert found.of(blurred)[:, [0, -1]].max() < 0.5
+    assert blurred[found.slices][:, [0, -1]].max() < 0.5
 
 
 def test_narrow_strips_tissue_and_air_are_no_frame() -> None:

@@ -18,6 +18,7 @@ from osteon.inference.gate_field import Frame, brightest_crossing, enlarged, fin
 from osteon.inference.gate_pixels import (
     Grey,
     Picture,
+    SmallCopy,
     Tones,
     Vector,
     extremes,
@@ -93,12 +94,14 @@ class PixelGate:
         if exposure := _exposure_flags(tones, ends, _top(pixels)):
             return GateResult(exposure)
         whole = Picture.stretched(copy, tones, ends)
-        picture, frame = _without_frame(whole)
-        upright, inverted, texture = (*polar_statistics(picture), texture_statistics(picture))
-        score = POLARITY.score(upright, inverted, texture)
-        dark = score < 0
-        field = None
-        if frame is not None and frame.bright is not dark and frame.share >= LEAST_SURROUND and not (dark and declared):
+        frame = find_frame(whole.grey)
+        content = whole if frame is None else without_frame(copy, frame)
+        upright, inverted, texture = statistics = statistics_of(content)
+        score = POLARITY.score(*statistics)
+        dark, field = score < 0, None
+        if frame is not None and frame.bright is dark:  # black where bone is bright: pictures are taught with it
+            upright, inverted, texture = statistics_of(whole)
+        elif frame is not None and frame.share >= LEAST_SURROUND and not (dark and declared):
             field = enlarged(frame.inside, copy.shape, pixels.shape)
             if small := _shape_flags((field.height, field.width), "its exposed field: "):
                 return GateResult(small)
@@ -111,14 +114,16 @@ class PixelGate:
         return GateResult(flags, dark and not declared, field)
 
 
-def _without_frame(picture: Picture) -> tuple[Picture, Frame | None]:
-    """Return what a frame leaves of a picture, stretched anew: a frame says nothing of what the picture shows."""
-    frame = find_frame(picture.grey)
-    if frame is None:
-        return picture, None
-    inside = frame.inside.of(picture.grey)
+def without_frame(copy: SmallCopy, frame: Frame) -> Picture:
+    """Return what a frame leaves of a small copy, stretched anew."""
+    inside = copy[frame.inside.slices]
     tones = Tones.of(inside)
-    return Picture.stretched(inside, tones, extremes(tones)), frame
+    return Picture.stretched(inside, tones, extremes(tones))
+
+
+def statistics_of(picture: Picture) -> tuple[Vector, Vector, Vector]:
+    """Return what depends on which way round the greys are, of the picture and of its inverse, and what does not."""
+    return (*polar_statistics(picture), texture_statistics(picture))
 
 
 def _shape_flags(shape: tuple[int, ...], what: str = "") -> tuple[Flag, ...]:

@@ -29,8 +29,9 @@ STEEP, REACH = 0.02, 6
 SHORTEST = 12
 """Rows and columns that a frame has to leave of a small copy."""
 
-BLACK, STRAIGHT = 0.02, 0.5
-"""A black frame's pixels are at most so bright; the first line within is so far filled with brighter ones."""
+BLACK, STRAIGHT, ASLANT = 0.02, 0.5, 4
+"""A black frame's pixels are at most so bright; one of the first so many lines within is half filled with brighter
+ones, where a round thing in the middle of a picture takes twice as many lines."""
 
 OUTER = 0.04
 """Share of a picture's height or width that is its border."""
@@ -131,14 +132,18 @@ def _run(framing: npt.NDArray[np.bool_], means: npt.NDArray[Any]) -> int:
 
 def _black(lines: npt.NDArray[Any]) -> int:
     """Return how many lines, from the first one on, are of a black frame with a straight edge."""
-    shares = (lines > BLACK).mean(axis=1)
-    filled = np.flatnonzero(shares)
-    return int(filled[0]) if len(filled) and shares[filled[0]] >= STRAIGHT else 0
+    if lines[0].max() > BLACK:
+        return 0
+    counts = np.count_nonzero(lines > BLACK, axis=1)
+    first = int((counts > 0).argmax())
+    filled = counts[first : first + ASLANT] >= STRAIGHT * lines.shape[1]
+    return first + int(filled.argmax()) if filled.any() else 0
 
 
 def _brightest(lines: npt.NDArray[Any]) -> float:
     outer = lines[: max(1, round(OUTER * len(lines)))]
-    return float(np.quantile(outer.mean(axis=0), 0.95))
+    levels = np.sort(outer.sum(axis=0))
+    return float(levels[round(0.95 * (len(levels) - 1))]) / len(outer)
 
 
 def _scaled(start: int, length: int, small: int, whole: int) -> tuple[int, int]:

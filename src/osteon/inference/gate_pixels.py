@@ -16,6 +16,7 @@ from osteon.data.images import Pixels
 
 Grey = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
+SmallCopy = npt.NDArray[np.uint8] | Grey
 
 SIDE = 128
 """The copy's longer side is between 2/3 and 4/3 of this, or the picture's own if that is less."""
@@ -49,7 +50,7 @@ class Tones:
     counts: npt.NDArray[np.intp]
 
     @classmethod
-    def of(cls, picture: npt.NDArray[np.uint8] | Grey) -> Tones:
+    def of(cls, picture: SmallCopy) -> Tones:
         """Count the greys of a picture."""
         if picture.dtype == np.uint8:
             counts = np.bincount(picture.ravel(), minlength=256)
@@ -74,7 +75,7 @@ class Tones:
         return [float(value) for value in low + (high - low) * (places - below)]
 
 
-def small_copy(pixels: Pixels) -> npt.NDArray[np.uint8] | Grey:
+def small_copy(pixels: Pixels) -> SmallCopy:
     """Return an averaged small copy on the scale of the pixels, shape ``(height, width)``; of uint8, uint8."""
     step = max(1, min(pixels.shape) // MOST_READ, -(-max(pixels.shape) // (4 * MOST_READ)))
     sparse = pixels[::step, ::step]
@@ -161,7 +162,7 @@ class Picture:
         return cls(grey, tones or Tones.of(grey), across, down, slope, flat, steep, *_box_means(grey))
 
     @classmethod
-    def stretched(cls, copy: npt.NDArray[np.uint8] | Grey, tones: Tones, ends: tuple[float, float]) -> Picture:
+    def stretched(cls, copy: SmallCopy, tones: Tones, ends: tuple[float, float]) -> Picture:
         """Bring a small copy's :func:`extremes` to 0 and 1, and cut what is beyond."""
         return cls.of(_stretched(copy, *ends), Tones(_stretched(tones.values, *ends), tones.counts))
 

@@ -8,15 +8,12 @@ of attention-guided crops (Guan et al. 2018, arXiv:1801.09927), here with one ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from osteon.config import Fit
 from osteon.transforms.preprocess import Placement, fit_grey
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +32,14 @@ class Window:
     width: int
     height: int
 
-    def of(self, pixels: NDArray[Scalar]) -> NDArray[Scalar]:
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+    def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return these pixels of an image (height, width), in memory of their own."""
-        rows = slice(self.top, self.top + self.height)
-        return np.ascontiguousarray(pixels[rows, self.left : self.left + self.width])
+        return np.ascontiguousarray(pixels[self.slices])
 
     def within(self, part: Window) -> Window:
         """Return this window of a part in the pixels of what the part was taken from."""
