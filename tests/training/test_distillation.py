@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -126,3 +127,31 @@ def test_an_unfinished_teacher_is_refused(class_folders: Path, tmp_path: Path) -
         checkpoint.unlink()
     with pytest.raises(InputError, match="no checkpoint"):
         train(_settings(class_folders, training__teachers=(str(teacher.path),)), tmp_path / "pupil", audit=False)
+
+
+def test_quarter_turns_come_last_so_that_teachers_see_pictures_upright() -> None:
+    still = {f"augment__{name}": 0 for name in ("rotation", "horizontal_flip")} | {"augment__brightness": (1, 1)}
+    settings = _settings(Path("unused"), augment__quarter_turns=1.0, **still)
+    shown: list[torch.Tensor] = []
+
+    def teach(images: torch.Tensor) -> torch.Tensor:
+        shown.append(images.clone())
+        return torch.full((len(images),), 0.5)
+
+    module = Classifier(make_network(settings), settings, 1, teachers=teach)
+    trainer = pl.Trainer(logger=False, barebones=True)
+    trainer.training = True
+    module.trainer = trainer
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (9, 1, 32, 32), dtype=np.uint8))
+    masks = (images > 128).to(torch.uint8)
+    batch: Any = {"images": images, "labels": torch.ones(9), "weights": torch.ones(9), "seed": 3}
+    changed = module.on_after_batch_transfer({**batch, "masks": masks, "mask_known": torch.ones(9).bool()}, 0)
+    assert torch.equal(shown[0], images.float())
+    grey = changed["images"][:, :1] * module.preprocess.sd + module.preprocess.mean
+    counts = set()
+    for before, after, mask, moved in zip(images, grey, masks, changed["masks"], strict=True):
+        turned = [torch.rot90(before, count, (-2, -1)).float() for count in range(4)]
+        (count,) = [count for count in range(4) if torch.allclose(after, turned[count], atol=1e-3)]
+        assert torch.equal(moved, torch.rot90(mask, count, (-2, -1)))
+        counts.add(count)
+    assert counts == {1, 2, 3}

@@ -15,7 +15,7 @@ from osteon.config import AugmentSettings, PreprocessSettings, load_settings
 from osteon.data.images import read_image, to_uint8
 from osteon.errors import InputError, SettingsError
 from osteon.transforms.augment import Augment, AugmentParameters, apply_geometry, standardise
-from osteon.transforms.geometry import warp
+from osteon.transforms.geometry import draw_turns, quarter_turned, warp
 from osteon.transforms.preprocess import fit_grey
 
 SIZE = 64
@@ -327,3 +327,18 @@ def test_real_radiographs_stay_in_range(fracatlas: Path) -> None:
     result = Augment(STRONG).apply(batch, Augment(STRONG).sample(len(batch), 128, generator()))
     assert 0 <= result.min() < result.max() <= 255
     assert (result.mean(dim=(1, 2, 3)) > 1).all()
+
+
+def test_quarter_turns_move_every_pixel_to_its_exact_place() -> None:
+    images = torch.rand(5, 2, 7, 7, generator=torch.Generator().manual_seed(0))
+    turned = quarter_turned(images, torch.tensor([0, 1, 2, 3, 1]))
+    for image, result, count in zip(images, turned, (0, 1, 2, 3, 1), strict=True):
+        np.testing.assert_array_equal(result.numpy(), np.rot90(image.numpy(), count, axes=(1, 2)))
+
+
+def test_quarter_turns_are_drawn_with_their_probability_and_alike() -> None:
+    turns = draw_turns(4000, 0.6, torch.Generator().manual_seed(1))
+    shares = torch.bincount(turns, minlength=4) / 4000
+    np.testing.assert_allclose(shares.numpy(), [0.4, 0.2, 0.2, 0.2], atol=0.03)
+    assert torch.equal(turns, draw_turns(4000, 0.6, torch.Generator().manual_seed(1)))
+    assert not draw_turns(50, 0.0).any()

@@ -40,6 +40,21 @@ def apply_geometry(masks: Tensor, parameters: AugmentParameters) -> Tensor:
     return moved.to(masks.dtype)
 
 
+def draw_turns(n: int, probability: float, generator: torch.Generator | None = None) -> Tensor:
+    """Return how many quarter turns each of n images takes, (N,) int64: none, or with a probability 1, 2 or 3."""
+    draw = torch.rand(n, 2, dtype=torch.float64, generator=generator)
+    return torch.where(draw[:, 0] < probability, 1 + (3 * draw[:, 1]).to(torch.int64), 0)
+
+
+def quarter_turned(images: Tensor, turns: Tensor) -> Tensor:
+    """Return images or masks (N, C, S, S) turned counter-clockwise by 90 degrees so many times, every pixel exact."""
+    turned = images.clone()
+    for count in (1, 2, 3):
+        rows = (turns == count).nonzero().squeeze(1).to(images.device)
+        turned[rows] = torch.rot90(images[rows], count, (-2, -1))
+    return turned
+
+
 def _warp(images: Tensor, parameters: AugmentParameters, *, mode: str, outside: str | None = None) -> Tensor:
     side = parameters.size
     if images.ndim != 4 or len(images) != len(parameters) or images.shape[-2:] != (side, side):
