@@ -163,6 +163,9 @@ class TrainingSettings(Settings):
     )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, which are then evaluated")
+    keep_initial: float = Field(
+        0.0, ge=0, lt=1, description="share of the initial weights in the final ones, averaged when training has ended"
+    )
     gradient_clip: float | None = Field(None, gt=0)
     freeze: int = Field(0, ge=0, description="number of the network's stages, from the input on, that are not trained")
     unfreeze_epoch: int | None = Field(None, ge=1, description="epoch, from 1, that trains them too; null: none")

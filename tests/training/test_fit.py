@@ -147,6 +147,25 @@ def test_averaged_weights_are_what_is_evaluated(tmp_path: Path) -> None:
     assert np.abs(logits[0] - logits[1]).max() > 1e-3
 
 
+def test_the_initial_weights_keep_their_share_and_only_once(tmp_path: Path) -> None:
+    plain, kept = _settings(training__epochs=2), _settings(training__epochs=2, training__keep_initial=0.25)
+    trained, folder = (
+        _fit(plain, RunFolder.create(tmp_path / "plain", plain)),
+        RunFolder.create(tmp_path / "kept", kept),
+    )
+    averaged = _fit(kept, folder)
+    initial = _network(kept).state_dict()
+    after, mean = (torch.load(result.checkpoint, weights_only=True)["state_dict"] for result in (trained, averaged))
+    assert any(not torch.equal(value, initial[name.removeprefix("network.")]) for name, value in after.items())
+    for name, value in after.items():
+        before = initial[name.removeprefix("network.")]
+        expected = 0.75 * value + 0.25 * before if value.is_floating_point() else value
+        torch.testing.assert_close(mean[name], expected)
+    again = _fit(kept, folder, resume=True)
+    for name, value in torch.load(again.checkpoint, weights_only=True)["state_dict"].items():
+        assert torch.equal(value, mean[name])
+
+
 def test_tensorboard_is_written(tmp_path: Path) -> None:
     settings = _settings(training__epochs=1, training__loggers=["tensorboard"])
     folder = RunFolder.create(tmp_path / "run", settings)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from osteon.machine import fast_bf16_processor
 from osteon.models.allocator import keep_freed_memory
 from osteon.models.depthwise import speed_up_depthwise
 from osteon.models.network import Network
-from osteon.run import RunFolder
+from osteon.run import RunFolder, atomic_path
 from osteon.training.batches import EpochSampler, OrderedSampler, Sample, loader
 from osteon.training.callbacks import SMALLER_IS_BETTER, Checkpoints, History
 from osteon.training.freezing import Freezing, check_stages
@@ -99,9 +100,13 @@ def fit(
         speed_up_depthwise(network)
     if settings.training.compile:
         network.compile()
+    share = settings.training.keep_initial
+    initial = copy.deepcopy(network.state_dict()) if share else {}
     module = Classifier(network, settings, len(sampler), sampler.prior_shift, teachers)
     source = _resumable(checkpoints.last) if resume else None
     _run(trainer, module, loader(train, sampler), held_out, source)
+    if share and trainer.is_global_zero:
+        keep_initial(checkpoints.best, initial, share)
     return Fit(
         checkpoint=checkpoints.best,
         best_epoch=checkpoints.best_epoch,
@@ -128,6 +133,30 @@ def check_unvalidated(settings: TrainingSettings) -> None:
         raise SettingsError("there are no validation images to stop by", where="training.early_stopping", hint=hint)
     if settings.schedule == "plateau":
         raise SettingsError("there are no validation images to go by", where="training.schedule", hint=hint)
+
+
+def keep_initial(checkpoint: Path, initial: Mapping[str, torch.Tensor], share: float) -> None:
+    """Average a checkpoint's weights with those that training started from; one that is averaged already stays.
+
+    What fine-tuning gains on other images than those of before, the average mostly keeps, and what it loses on these it
+    regains (Wortsman et al. 2022, arXiv:2109.01903).
+
+    Args:
+        checkpoint: Written anew, whole.
+        initial: Weights of the network before training.
+        share: Theirs, above 0, below 1.
+    """
+    kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if "initial_share" in kept:
+        return
+    state = {
+        name: torch.lerp(value, initial[name.removeprefix("network.")].to(value), share)
+        if value.is_floating_point()
+        else value
+        for name, value in kept["state_dict"].items()
+    }
+    with atomic_path(checkpoint) as temporary:
+        torch.save({**kept, "state_dict": state, "initial_share": share}, temporary)
 
 
 def load_weights(network: Network, checkpoint: Path) -> None:
