@@ -18,14 +18,16 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The shipped models, from FracAtlas: a network that looks at more pixels teaches the one that is shipped, in each of three
-# folds, which measure it, and once more with all images; the shipped one then teaches a narrower one, made of itself; then
-# their files. About four hours on two cores with `OMP_NUM_THREADS=1 make -j2 weights`, which trains two networks at a time; what
-# was stopped goes on.
-# speed*.txt and gate*.txt are what benchmarks/inference.py and benchmarks/gate.py measured: measure anew, then export again.
+# The shipped models, from FracAtlas: a network that looks at more pixels teaches another, in each of three folds, which
+# measure it, and once more with all images; that one learns to see turned radiographs, averaged with what it was, and is
+# shipped; and it teaches a narrower one, made of itself before it saw turned ones; then their files. About five hours on two cores
+# with `OMP_NUM_THREADS=1 make -j2 weights`, which trains two networks at a time; what was stopped goes on.
+# speed*.txt, gate*.txt and turned*.txt are what benchmarks/inference.py, gate.py and turns.py measured: measure anew, then
+# export again.
 DATA ?= data/FracAtlas
 RUNS ?= runs/fracture
 TEACHER := $(RUNS)/teacher
+TURNED := $(RUNS)/turned
 SLIM := $(RUNS)/slim
 QUIET := --no-audit --no-evaluate
 FOLD := folds/fold-%/summary.json
@@ -35,6 +37,10 @@ NOTES = $(foreach text,$(1),--note "$$(cat src/osteon/weights/$(text).txt)")
 run = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QUIET); \
   else $(BIN)/osteon train $(DATA) --reader fracatlas --preset $(1) $(QUIET) --out $(@D); fi
 taught_by = --set 'training.teachers=[$(1)]'
+# The run $(1), which goes on with turned radiographs.
+turned = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QUIET); else \
+  $(BIN)/osteon train --preset $(1)/config.yaml --weights $(1) --epochs 8 --set augment.quarter_turns=0.5 \
+  --set training.keep_initial=0.5 $(QUIET) --out $(@D); fi
 # What has half of the multiply-adds of the run $(1), taught by $(2).
 start = $(@D:$(SLIM)/%=$(SLIM)/start/%)
 slimmed = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QUIET); else \
@@ -55,17 +61,23 @@ $(RUNS)/$(FOLD): $(TEACHER)/$(FOLD)
 $(RUNS)/all/summary.json: $(TEACHER)/all/summary.json
 	$(call run,fracture --set split.test=0 $(call taught_by,$(TEACHER)/all))
 
+$(TURNED)/$(FOLD): $(RUNS)/$(FOLD)
+	$(call turned,$(RUNS)/folds/fold-$*)
+
+$(TURNED)/all/summary.json: $(RUNS)/all/summary.json
+	$(call turned,$(RUNS)/all)
+
 $(SLIM)/$(FOLD): $(RUNS)/$(FOLD)
 	$(call slimmed,$(RUNS)/folds/fold-$*,$(RUNS)/folds)
 
 $(SLIM)/all/summary.json: $(RUNS)/all/summary.json
 	$(call slimmed,$(RUNS)/all,$(RUNS)/all)
 
-weights: $(foreach run,$(RUNS) $(SLIM),$(call FOLDS,$(run)) $(run)/all/summary.json)
-	$(call EXPORT,$(RUNS)) --name "Osteon fracture 4" $(call NOTES,speed gate) -o src/osteon/weights/fracture.onnx
-	$(call EXPORT,$(RUNS)) --name "Osteon fracture 4, int8" --precision int8 --no-card \
+weights: $(foreach run,$(TURNED) $(SLIM),$(call FOLDS,$(run)) $(run)/all/summary.json)
+	$(call EXPORT,$(TURNED)) --name "Osteon fracture 5" $(call NOTES,speed gate turned) -o src/osteon/weights/fracture.onnx
+	$(call EXPORT,$(TURNED)) --name "Osteon fracture 5, int8" --precision int8 --no-card \
 	  -o src/osteon/weights/fracture.int8.onnx
-	$(call EXPORT,$(SLIM)) --name "Osteon fracture 4, fast" $(call NOTES,speed.fast gate.fast) \
+	$(call EXPORT,$(SLIM)) --name "Osteon fracture 4, fast" $(call NOTES,speed.fast gate.fast turned.fast) \
 	  -o src/osteon/weights/fracture.fast.onnx
 	rm -f src/osteon/weights/*.html
 
