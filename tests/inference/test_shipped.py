@@ -99,7 +99,7 @@ def test_its_figures_are_cross_validated_with_intervals() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "least"), [("fracture", 0.97), ("fracture-fast", 0.94)])
+@pytest.mark.parametrize(("model", "least"), [("fracture", 0.94), ("fracture-fast", 0.94)])
 def test_it_ranks_the_images_it_was_taught_on_and_refuses_few(fracatlas: Path, model: str, least: float) -> None:
     """Not a measure of its worth (it has seen them): a check that file, preprocessing and gate belong together."""
     table = pd.read_csv(fracatlas / "dataset.csv").set_index("image_id")["fractured"]
