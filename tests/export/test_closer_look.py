@@ -66,9 +66,14 @@ def test_the_card_is_of_both_looks_and_tells_what_one_was_worth(run: RunFolder, 
     made = export_run(run.path, tmp_path / "model.onnx", closer_side=0.6)
     card = read_model_file(made.path).card
     single = export_run(run.path, tmp_path / "single.onnx").card
-    assert (single.format, single.closer_look, card.format) == (1, None, 2)
+    assert single.closer_look is None
     rule = card.closer_look
     assert rule is not None
+    assert rule.one_look is not None
+    one, alone = rule.one_look, single.calibration
+    assert (one.temperature, one.bias, one.n) == (alone.temperature, alone.bias, alone.n)
+    assert (one.temperature, one.bias) != (card.calibration.temperature, card.calibration.bias)
+    assert card.graph_calibration == one
     assert (rule.side, rule.mirrored, rule.from_logit) == (0.6, True, ENOUGH)
     assert made.measured is not None
     assert rule.share == pytest.approx(float((made.measured.table["first"] >= ENOUGH).mean()))

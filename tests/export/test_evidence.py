@@ -6,14 +6,14 @@ import pytest
 
 from osteon.export.evidence import RATES, Evidence, fit_rows, kappa_threshold, measure, subsets
 from osteon.statistics.metrics import confusion
-from osteon.statistics.temperature import scaled
+from osteon.statistics.recalibration import PlattScaling
 
 
 def _table(n: int = 900, seed: int = 0, parts: tuple[str, ...] = ("fold-0", "fold-1", "fold-2")) -> pd.DataFrame:
     """Logits twice as large as they should be, of images in groups of three."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(-1.0, 2.0, n)
-    label = (rng.random(n) < scaled(truth, 1.0)).astype(int)
+    label = (rng.random(n) < PlattScaling().probabilities(truth)).astype(int)
     return pd.DataFrame(
         {
             "image_id": [f"i{k:04d}" for k in range(n)],
@@ -31,8 +31,8 @@ def _table(n: int = 900, seed: int = 0, parts: tuple[str, ...] = ("fold-0", "fol
 def test_the_fit_finds_the_temperature_and_thresholds_that_do_what_they_say() -> None:
     rows = _table(6000)
     fitted = fit_rows(rows)
-    assert fitted.temperature == pytest.approx(2.0, rel=0.08)
-    p = scaled(rows["logit"], fitted.temperature)
+    assert fitted.scaling.temperature == pytest.approx(2.0, rel=0.08)
+    p = fitted.scaling.probabilities(rows["logit"])
     assert confusion(rows["label"], p, fitted.thresholds["sensitive"]).sensitivity >= 0.95
     kappas = [confusion(rows["label"], p, value).kappa for value in np.linspace(0.01, 0.99, 99)]
     assert confusion(rows["label"], p, fitted.thresholds["kappa"]).kappa >= max(kappas) - 0.01
@@ -69,14 +69,10 @@ def test_each_fold_is_measured_by_what_the_others_fitted() -> None:
     measured = measure(evidence)
     assert measured is not None
     assert len(measured.table) == len(table)
-    temperatures = {}
-    for fit, test in evidence.rounds():
-        temperature = fit_rows(table[fit]).temperature
-        temperatures[table.loc[test, "part"].iloc[0]] = temperature
-    assert len(set(temperatures.values())) == 3
-    own = measured.table["part"].map(temperatures).to_numpy(dtype=float)
-    want = 1 / (1 + np.exp(-measured.table["logit"].to_numpy() / own))
-    assert measured.table["probability"].to_numpy() == pytest.approx(want)
+    scalings = {table.loc[test, "part"].iloc[0]: fit_rows(table[fit]).scaling for fit, test in evidence.rounds()}
+    assert len(set(scalings.values())) == 3
+    for part, rows in measured.table.groupby("part"):
+        assert rows["probability"].to_numpy() == pytest.approx(scalings[part].probabilities(rows["logit"]))
 
 
 def test_labels_of_a_fold_do_not_touch_its_own_calls() -> None:

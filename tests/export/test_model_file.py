@@ -118,9 +118,21 @@ def test_a_record_that_breaks_its_rules_is_refused_with_the_place(tiny: Path, tm
         read_model_file(path)
 
 
+def test_an_older_format_has_no_bias(tiny: Path, tmp_path: Path) -> None:
+    def older(model: onnx.ModelProto) -> None:
+        calibration = dict(_record(model)["calibration"])
+        del calibration["bias"]
+        _set_record(model, format=2, calibration=calibration)
+
+    card = read_model_file(_changed(tiny, tmp_path, older)).card
+    assert card.format == 2
+    assert card.calibration.bias == 0.0
+    assert card.calibration.probability(3.0) == pytest.approx(1 / (1 + np.exp(-2.0)))
+
+
 def test_a_newer_format_says_what_to_do(tiny: Path, tmp_path: Path) -> None:
-    path = _changed(tiny, tmp_path, lambda model: _set_record(model, format=3))
-    with pytest.raises(InputError, match="format 3") as caught:
+    path = _changed(tiny, tmp_path, lambda model: _set_record(model, format=4))
+    with pytest.raises(InputError, match="format 4") as caught:
         read_model_file(path)
     assert caught.value.hint == "pip install --upgrade osteon"
 

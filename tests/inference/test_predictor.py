@@ -124,8 +124,7 @@ def test_the_most_suspicious_part_is_looked_at_closer(model: Path, tmp_path: Pat
     second = once.predict(window.of(pixels))
     assert both.logit == pytest.approx(np.mean([_logit(first), _logit(second)]), abs=1e-5)
     assert both.logit != pytest.approx(first.logit, abs=1e-4)
-    temperature = closer.card.calibration.temperature
-    assert both.probability == pytest.approx(1 / (1 + np.exp(-_logit(both) / temperature)), abs=1e-6)
+    assert both.probability == pytest.approx(closer.card.calibration.probability(_logit(both)), abs=1e-6)
     assert both.heat_map is not None
     assert first.heat_map is not None
     seen = once.predict(window.of(pixels), heat_map=True).heat_map
@@ -134,6 +133,19 @@ def test_the_most_suspicious_part_is_looked_at_closer(model: Path, tmp_path: Pat
     assert both.heat_map.cells == pytest.approx(expected.cells, abs=1e-6)
     assert both.heat_map.on_original().shape == (300, 200)
     assert window == suspicious_window(first.heat_map.cells, first.heat_map.place, 0.5)
+
+
+def test_one_look_has_a_calibration_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    alone = {"temperature": 0.8, "bias": 0.7, "fitted_on": "validation", "n": 200}
+    closer = _closer(path, one_look=alone)
+    once = Predictor(path, gate=False, runtime="onnxruntime", closer_look=False)
+    pixels = _pixels(shape=(300, 200))
+    first, both = once.predict(pixels), closer.predict(pixels)
+    assert first.probability == pytest.approx(1 / (1 + np.exp(-(_logit(first) / 0.8 + 0.7))), abs=1e-6)
+    assert both.probability == pytest.approx(1 / (1 + np.exp(-_logit(both) / 1.5)), abs=1e-6)
+    by_itself = once.runtime.run(fit_grey(pixels, 64, "pad")[None])
+    assert float(by_itself.probability[0]) == pytest.approx(first.probability, abs=1e-5)
 
 
 def test_a_closer_look_may_be_at_a_mirror_image(tmp_path: Path) -> None:
@@ -241,7 +253,7 @@ def test_processes_look_as_often_as_asked(tmp_path: Path) -> None:
 
 def _closer(path: Path, *, closer_look: bool = True, from_logit: float = -50.0, **rule: object) -> Predictor:
     """A predictor that looks closer at parts of half the side; the model file is written anew."""
-    write_tiny_model(path, format=2, closer_look={"side": 0.5, "from_logit": from_logit, **rule})
+    write_tiny_model(path, closer_look={"side": 0.5, "from_logit": from_logit, **rule})
     return Predictor(path, gate=False, runtime="onnxruntime", closer_look=closer_look)
 
 

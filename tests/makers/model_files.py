@@ -20,6 +20,7 @@ from osteon.export.model_card import (
     Outputs,
 )
 from osteon.export.network_graph import network_graph
+from osteon.statistics.recalibration import PlattScaling
 from osteon.training.network import TrainedNetwork, make_network
 
 SIZE = 64
@@ -81,6 +82,7 @@ def write_tiny_model(
     card = tiny_card(trained, **changes)
     card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
     graph = network_graph(trained)
-    temperature = card.calibration.temperature
-    whole = assemble(graph, size=size, fit=trained.settings.store.fit, layout=layout, temperature=temperature)
+    of = card.graph_calibration
+    scaling = PlattScaling(of.temperature, of.bias)
+    whole = assemble(graph, size=size, fit=trained.settings.store.fit, layout=layout, scaling=scaling)
     return write_model(whole, card, path)

@@ -13,6 +13,7 @@ from makers.model_files import SIZE, tiny_card, tiny_network
 from osteon.export.assemble import assemble, write_model
 from osteon.export.network_graph import network_graph
 from osteon.inference.predictor import Predictor
+from osteon.statistics.recalibration import PlattScaling
 from osteon.web.app import make_app
 from osteon.web.limits import ServiceLimits
 
@@ -26,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         parameters["mapper.draw.weight"] *= 400
         parameters["mapper.draw.bias"].zero_()
     path = tmp_path_factory.mktemp("model") / "seen.onnx"
-    whole = assemble(network_graph(trained), size=SIZE, fit="pad", layout="image", temperature=1.5)
+    whole = assemble(network_graph(trained), size=SIZE, fit="pad", layout="image", scaling=PlattScaling(1.5))
     write_model(whole, tiny_card(trained), path)
     return path
 

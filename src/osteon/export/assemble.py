@@ -15,11 +15,12 @@ from osteon.export.model_file import graph_sha256
 from osteon.export.network_graph import NetworkGraph
 from osteon.export.preprocess_graph import OPSET, SQUARE, GraphBuilder, preprocess_graph
 from osteon.run import atomic_path
+from osteon.statistics.recalibration import PlattScaling
 
 IR_VERSION = 9
 
 
-def assemble(network: NetworkGraph, *, size: int, fit: Fit, layout: str, temperature: float) -> onnx.ModelProto:
+def assemble(network: NetworkGraph, *, size: int, fit: Fit, layout: str, scaling: PlattScaling) -> onnx.ModelProto:
     """Return the whole model: grey pixels in; ``probability``, ``logit``, ``embedding`` and ``map`` out.
 
     Args:
@@ -27,11 +28,11 @@ def assemble(network: NetworkGraph, *, size: int, fit: Fit, layout: str, tempera
         size: Rows and columns of its square.
         fit: How pictures are brought into it.
         layout: ``image``: one picture of any size; ``squares``: a batch of squares.
-        temperature: Divisor of the logit before it becomes a probability.
+        scaling: From its logit to the probability.
     """
     graph = onnx.GraphProto()
     graph.CopyFrom(network.model.graph)
-    nodes = [*_as_grey(size), *graph.node, *_calibrated(temperature)]
+    nodes = [*_as_grey(size), *graph.node, *_calibrated(scaling)]
     inputs = [helper.make_tensor_value_info(SQUARE, TensorProto.UINT8, ["n", size, size])]
     if layout == "image":
         front = preprocess_graph(size, fit)
@@ -68,7 +69,8 @@ def _as_grey(size: int) -> list[onnx.NodeProto]:
     return build.nodes
 
 
-def _calibrated(temperature: float) -> list[onnx.NodeProto]:
+def _calibrated(scaling: PlattScaling) -> list[onnx.NodeProto]:
     build = GraphBuilder("calibrated_")
-    build("Sigmoid", build("Div", "logit", build.constant(temperature, np.float32)), name="probability")
+    divided = build("Div", "logit", build.constant(scaling.temperature, np.float32))
+    build("Sigmoid", build("Add", divided, build.constant(scaling.bias, np.float32)), name="probability")
     return build.nodes

@@ -133,7 +133,8 @@ def _closer_look(card: ModelCard) -> Section:
         f"A picture to which the first look gives {least:.2g} % or more before calibration{share} is looked at closer: "
         f"a part of {rule.side:g} times its longer side around the highest place of the map is cut from the original"
         f"{' and mirrored' if rule.mirrored else ''}, so that the network sees more of its detail. The logits of both "
-        "looks are averaged. All figures, thresholds and sets of this card are of both; the graph by itself takes one."
+        "looks are averaged. All figures, thresholds and sets of this card are of both; the graph by itself takes one, "
+        "and its probability is calibrated for that."
     ]
     if rule.alone:
         names = {"auc": "AUC", "average_precision": "average precision", "kappa": "kappa"}
@@ -162,7 +163,10 @@ def _points(card: ModelCard) -> Section:
 
 def _calibration(card: ModelCard) -> Section:
     of = card.calibration
-    text = f"Temperature {of.temperature:.3f}, fitted on {of.n:,} {of.fitted_on}."
+    text = (
+        f"Temperature {of.temperature:.3f} and bias {of.bias:+.3f} (Platt scaling of the logit), "
+        f"fitted on {of.n:,} {of.fitted_on}."
+    )
     rows = tuple(
         (kind, *(_text(values.get(name)) for name in ("ece", "brier", "log_loss")))
         for kind, values in of.measured.items()

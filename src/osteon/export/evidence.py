@@ -1,7 +1,7 @@
 """What is known of a model on images it was not taught on: calibration, thresholds, conformal sets, and how they did.
 
 Two kinds of evidence. A *run* fits on its validation images and measures on its test images. A *cross-validation* of
-the same recipe tests every image once by a network that never saw its group; then the temperature, thresholds and
+the same recipe tests every image once by a network that never saw its group; then the calibration, thresholds and
 quantiles of the model are fitted on all these predictions, and what they are worth is measured by cross-fitting: for
 each fold, they are fitted on the other folds alone.
 """
@@ -27,7 +27,7 @@ from osteon.statistics.conformal import Sets, class_quantiles
 from osteon.statistics.estimates import Cases, estimate_metrics
 from osteon.statistics.intervals import Estimate
 from osteon.statistics.metrics import descending
-from osteon.statistics.temperature import fit_temperature, isotonic, scaled, to_logits
+from osteon.statistics.recalibration import PlattScaling, isotonic, to_logits
 
 Kind = Literal["run", "cross_validation"]
 Vector = NDArray[np.float64]
@@ -92,7 +92,7 @@ class Evidence:
 
     @property
     def fitted(self) -> NDArray[np.bool_]:
-        """Which rows the model's own temperature, thresholds and quantiles are fitted on."""
+        """Which rows the model's own calibration, thresholds and quantiles are fitted on."""
         parts = self.table["part"].to_numpy()
         return np.ones(len(parts), dtype=bool) if self.kind == "cross_validation" else np.asarray(parts == "valid")
 
@@ -114,24 +114,24 @@ class Fitted:
     """What is fitted on some held-out images.
 
     Attributes:
-        temperature: Divisor of the logits.
+        scaling: From logits to calibrated probabilities.
         thresholds: On the calibrated probability, by operating point.
         quantiles: Of the negative and the positive class, by region (``all``: of any), then by error rate.
         sizes: Negatives and positives that the quantiles of each region rest on.
     """
 
-    temperature: float
+    scaling: PlattScaling
     thresholds: Mapping[str, float]
     quantiles: Mapping[str, Mapping[float, tuple[float, float]]]
     sizes: Mapping[str, tuple[int, int]]
 
 
 def fit_rows(rows: pd.DataFrame) -> Fitted:
-    """Fit temperature, thresholds and conformal quantiles on rows of an evidence table."""
+    """Fit calibration, thresholds and conformal quantiles on rows of an evidence table."""
     labels = rows["label"].to_numpy(dtype=float)
     logits = rows["logit"].to_numpy(dtype=float)
-    temperature = fit_temperature(labels, logits)
-    p = scaled(logits, temperature)
+    scaling = PlattScaling.fit(labels, logits)
+    p = scaling.probabilities(logits)
     thresholds = {
         "kappa": kappa_threshold(labels, p, rows["group"].to_numpy()),
         "youden": youden_threshold(labels, p),
@@ -142,7 +142,7 @@ def fit_rows(rows: pd.DataFrame) -> Fitted:
         y = labels[chosen]
         quantiles[name] = {rate: class_quantiles(y, p[chosen], rate) for rate in RATES}
         sizes[name] = (int((y == 0).sum()), int((y == 1).sum()))
-    return Fitted(temperature, thresholds, quantiles, sizes)
+    return Fitted(scaling, thresholds, quantiles, sizes)
 
 
 def kappa_threshold(labels: Vector, probabilities: Vector, groups: NDArray[np.intp] | None = None) -> float:
@@ -245,9 +245,10 @@ def subsets(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
 
 def _scored(rows: pd.DataFrame, fitted_on: pd.DataFrame, fitted: Fitted) -> pd.DataFrame:
     logits = rows["logit"].to_numpy(dtype=float)
-    p = scaled(logits, fitted.temperature)
-    raw = scaled(logits, 1.0)
-    smooth = isotonic(fitted_on["label"].astype(float), scaled(fitted_on["logit"], 1.0), raw)
+    p = fitted.scaling.probabilities(logits)
+    raw = PlattScaling().probabilities(logits)
+    before = PlattScaling().probabilities(fitted_on["logit"])
+    smooth = isotonic(fitted_on["label"].astype(float), before, raw)
     calls = {f"call_{name}": p >= value for name, value in fitted.thresholds.items()}
     return rows.assign(probability=p, raw=raw, isotonic=smooth, **calls)
 

@@ -20,7 +20,6 @@ from osteon.export.assemble import write_model
 from osteon.export.closer_look import closer_look, look_closer
 from osteon.export.evidence import POINTS, RATES, Evidence, Fitted, Measured, fit_rows, measure, subsets
 from osteon.export.model_card import (
-    FORMAT,
     Calibration,
     CloserLook,
     Conformal,
@@ -39,7 +38,7 @@ from osteon.export.squares import SquareScorer, assembled
 from osteon.run import RunFolder
 from osteon.statistics.conformal import Sets
 from osteon.statistics.intervals import Estimate
-from osteon.statistics.temperature import scaled
+from osteon.statistics.recalibration import PlattScaling
 from osteon.training.method import load_run
 from osteon.training.network import TrainedNetwork
 
@@ -125,19 +124,23 @@ def export_run(
         raise InputError("only networks can be exported, and this run is of another method", where=folder.path)
     evidence = Evidence.of_run(folder) if calibration is None else Evidence.of_folds(calibration)
     rule = None if closer_side is None else closer_look(trained.settings, closer_side)
-    once = None
+    first = evidence
     if closer_side is not None:
-        once = measure(evidence)
-        evidence = look_closer(evidence, calibration or folder.path, closer_side)
+        evidence = look_closer(first, calibration or folder.path, closer_side)
     fitted = fit_rows(evidence.table[evidence.fitted])
-    note(f"calibrated on {int(evidence.fitted.sum())} {evidence.fitted_on}: temperature {fitted.temperature:.2f}")
+    scaling = fitted.scaling
+    note(
+        f"calibrated on {int(evidence.fitted.sum())} {evidence.fitted_on}: "
+        f"temperature {scaling.temperature:.2f}, bias {scaling.bias:+.2f}"
+    )
     measured = measure(evidence)
     settings, catalogue = trained.settings, Catalogue.read(folder.split)
     graph = network_graph(trained)
     if graph.map is None:
         note("this network's head gives no exact map, so the model file has none")
     store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
-    model = assembled(graph, settings, layout, fitted.temperature)
+    alone = scaling if rule is None else fit_rows(first.table[first.fitted]).scaling
+    model = assembled(graph, settings, layout, alone)
     reduced = None
     if precision != "fp32":
         subject = Subject(graph, settings, store, catalogue)
@@ -145,13 +148,14 @@ def export_run(
         note(f"{precision}: {reduced.text()}")
         if not force:
             refuse_loss(reduced, precision)
-        model = assembled(smaller, settings, layout, fitted.temperature)
+        model = assembled(smaller, settings, layout, alone)
     card = _card(
         name or folder.path.resolve().name, graph, settings, catalogue, evidence, fitted, measured, point
     ).model_copy(update={"precision": precision, "notes": (*notes, *([reduced.text()] if reduced else []))})
     if rule is not None:
-        look = _measured_look(rule, once, measured, point)
-        card = card.model_copy(update={"format": FORMAT, "closer_look": look})
+        look = _measured_look(rule, measure(first), measured, point)
+        one_look = _calibration(alone, first, None)
+        card = card.model_copy(update={"closer_look": look.model_copy(update={"one_look": one_look})})
     card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
     if fit_gate is not None:
         card = card.model_copy(update={"gate": _gate(fit_gate, graph, settings, store, catalogue, note)})
@@ -187,12 +191,7 @@ def _card(
         network=settings.model.name,
         input=InputRules(size=settings.store.size, fit=settings.store.fit),
         outputs=Outputs(embedding=graph.embedding, map=graph.map, map_cells=graph.cells),
-        calibration=Calibration(
-            temperature=fitted.temperature,
-            fitted_on=evidence.fitted_on,
-            n=int(evidence.fitted.sum()),
-            measured={} if measured is None else {kind: _figures(of) for kind, of in measured.calibration().items()},
-        ),
+        calibration=_calibration(fitted.scaling, evidence, measured),
         operating_points=tuple(_point(item, evidence, fitted, measured) for item in order),
         conformal=_conformal(evidence, fitted, measured),
         data=_data(catalogue, evidence),
@@ -201,11 +200,21 @@ def _card(
     )
 
 
+def _calibration(scaling: PlattScaling, evidence: Evidence, measured: Measured | None) -> Calibration:
+    return Calibration(
+        temperature=scaling.temperature,
+        bias=scaling.bias,
+        fitted_on=evidence.fitted_on,
+        n=int(evidence.fitted.sum()),
+        measured={} if measured is None else {kind: _figures(of) for kind, of in measured.calibration().items()},
+    )
+
+
 def _point(name: str, evidence: Evidence, fitted: Fitted, measured: Measured | None) -> OperatingPoint:
     found: dict[str, dict[str, Figure]] = {}
     if evidence.kind == "run":
         rows = evidence.table[evidence.fitted]
-        p = scaled(rows["logit"], fitted.temperature)
+        p = fitted.scaling.probabilities(rows["logit"])
         called = rows.reset_index(drop=True).assign(probability=p, **{f"call_{name}": p >= fitted.thresholds[name]})
         found["validation"] = _called(Measured(called, {}).metrics(name))
     if measured is not None:

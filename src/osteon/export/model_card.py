@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -10,8 +11,8 @@ from pydantic import Field, ValidationError
 from osteon.config import Fit, Settings
 from osteon.errors import InputError
 
-FORMAT = 2
-"""The newest version of the record; those without a closer look are still written as 1."""
+FORMAT: Literal[3] = 3
+"""Version of the record: 2 brought the closer look, 3 the bias of the calibration. Older ones are read."""
 
 KEY = "osteon"
 ALL = "all"
@@ -92,10 +93,11 @@ class OperatingPoint(Settings):
 
 
 class Calibration(Settings):
-    """From the raw logit to the calibrated probability: ``1 / (1 + exp(-logit / temperature))``.
+    """From the raw logit to the calibrated probability: ``1 / (1 + exp(-(logit / temperature + bias)))``.
 
     Attributes:
         temperature: Divisor of the logit.
+        bias: Added to the divided logit (Platt 1999).
         fitted_on: Which images it was fitted on.
         n: How many.
         measured: Calibration error, Brier score and log loss of ``before`` and ``after`` (and of ``isotonic``, which
@@ -103,9 +105,16 @@ class Calibration(Settings):
     """
 
     temperature: float = Field(gt=0)
+    bias: float = Field(0.0, ge=-100.0, le=100.0)
     fitted_on: str
     n: int = Field(ge=0)
     measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
+
+    def probability(self, logit: float) -> float:
+        """Return the calibrated probability of a logit."""
+        z = logit / self.temperature + self.bias
+        small = math.exp(-abs(z))
+        return 1 / (1 + small) if z >= 0 else small / (1 + small)
 
 
 class ConformalQuantiles(Settings):
@@ -151,6 +160,8 @@ class CloserLook(Settings):
         from_logit: From this logit of the first look on there is a closer one.
         share: Share of the measured images that were looked at closer.
         alone: Figures of the first look alone on the images that ``metrics`` are of.
+        one_look: Calibration of the first look alone: that of the graph's own probability, and of a predictor that is
+            told to take one look. None (in files before version 3): that of both.
     """
 
     side: float = Field(gt=0, lt=1)
@@ -158,6 +169,7 @@ class CloserLook(Settings):
     from_logit: float
     share: Probability | None = None
     alone: dict[str, Figure] = Field(default_factory=dict)
+    one_look: Calibration | None = None
 
 
 class DataFacts(Settings):
@@ -204,7 +216,7 @@ class ModelCard(Settings):
         notes: What else its user must know.
     """
 
-    format: Literal[1, 2] = 1
+    format: Literal[1, 2, 3] = FORMAT
     name: str
     target: str
     network: str
@@ -226,6 +238,12 @@ class ModelCard(Settings):
     def threshold(self) -> float:
         """The default threshold."""
         return self.operating_points[0].threshold
+
+    @property
+    def graph_calibration(self) -> Calibration:
+        """From the graph's logit to its probability, which are of one look."""
+        alone = None if self.closer_look is None else self.closer_look.one_look
+        return alone or self.calibration
 
     def operating_point(self, name: str) -> OperatingPoint:
         """Return the operating point of this name.

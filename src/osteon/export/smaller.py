@@ -21,7 +21,6 @@ from osteon.export.reduce import to_fp16, to_int8
 from osteon.export.squares import SquareScorer
 from osteon.run import RunFolder
 from osteon.statistics.metrics import roc_auc
-from osteon.statistics.temperature import scaled
 from osteon.training.method import load_run
 from osteon.training.network import TrainedNetwork
 
@@ -161,7 +160,7 @@ def _compare(subject: Subject, smaller: NetworkGraph, fitted: Fitted, rule: Clos
             more = logits >= rule.from_logit
             closer = closer_logits(scorer, subject.settings, rule, list(paths[more]), seen["map"][more])
             logits[more] = (logits[more] + closer) / 2
-        answers.append(scaled(logits, fitted.temperature))
+        answers.append(fitted.scaling.probabilities(logits))
     before, after = answers
     threshold = fitted.thresholds["kappa"]
     return Reduced(

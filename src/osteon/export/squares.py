@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from osteon.config import RunSettings
 from osteon.export.assemble import assemble
 from osteon.export.network_graph import NetworkGraph
+from osteon.statistics.recalibration import PlattScaling
 
 BATCH = 16
 
 
-def assembled(graph: NetworkGraph, settings: RunSettings, layout: str, temperature: float) -> onnx.ModelProto:
+def assembled(graph: NetworkGraph, settings: RunSettings, layout: str, scaling: PlattScaling) -> onnx.ModelProto:
     """Join a network with the preprocessing of its run and the calibration."""
     store = settings.store
-    return assemble(graph, size=store.size, fit=store.fit, layout=layout, temperature=temperature)
+    return assemble(graph, size=store.size, fit=store.fit, layout=layout, scaling=scaling)
 
 
 class SquareScorer:
@@ -28,15 +29,14 @@ class SquareScorer:
     Args:
         graph: The network.
         settings: Of its run.
-        temperature: Divisor of the logits.
     """
 
-    def __init__(self, graph: NetworkGraph, settings: RunSettings, temperature: float = 1.0) -> None:
+    def __init__(self, graph: NetworkGraph, settings: RunSettings) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        model = assembled(graph, settings, "squares", temperature).SerializeToString()
+        model = assembled(graph, settings, "squares", PlattScaling()).SerializeToString()
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def run(self, squares: NDArray[np.uint8], names: Sequence[str]) -> dict[str, NDArray[Any]]:

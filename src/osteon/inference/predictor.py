@@ -21,7 +21,6 @@ from osteon.data.images import DecodedImage, UnreadableImageError
 from osteon.errors import InputError, Refusal, SettingsError
 from osteon.export.model_card import ALL, ModelCard
 from osteon.export.model_file import ModelFile, read_model_file
-from osteon.inference.aggregation import expit
 from osteon.inference.case import Case as Case
 from osteon.inference.case import Decoded, Source, decode
 from osteon.inference.heat_map import HeatMap
@@ -120,6 +119,7 @@ class Predictor:
             "closer_look": closer_look,
         }
         self._closer_look = self.card.closer_look if closer_look else None
+        self._calibration = self.card.calibration if closer_look else self.card.graph_calibration
         self._pixel_gate: PixelGate | None = None
         self._embedding_gate: EmbeddingGate | None = None
         if gate:
@@ -248,11 +248,16 @@ class Predictor:
 
     def _seen(self, grey: NDArray[np.uint8], views: Sequence[View], *, heat_map: bool) -> _Seen:
         """Look at a picture, and closer where that is called for."""
-        size, fit, temperature = self.card.input.size, self.card.input.fit, self.card.calibration.temperature
+        size, fit = self.card.input.size, self.card.input.fit
         scores = self._look(fit_grey(grey, size, fit), views)
         place = placement(grey.shape[0], grey.shape[1], size, fit)
-        logit, probability = _averaged(scores, temperature)
-        seen = _Seen(logit, probability, scores.embedding[0], self._drawn(scores, place) if heat_map else None)
+        logit = float(scores.logit.mean())
+        seen = _Seen(
+            logit,
+            self._calibration.probability(logit),
+            scores.embedding[0],
+            self._drawn(scores, place) if heat_map else None,
+        )
         rule = self._closer_look
         if rule is None or scores.map is None or logit < rule.from_logit:
             return seen
@@ -262,7 +267,7 @@ class Predictor:
         drawn, part = seen.heat_map, placement(window.height, window.width, size, fit)
         if drawn and (second := self._drawn(closer, part, mirrored=rule.mirrored)):
             drawn = drawn.with_closer_look(second, window)
-        return _Seen(logit, float(expit(logit / temperature)), seen.embedding, drawn, window)
+        return _Seen(logit, self._calibration.probability(logit), seen.embedding, drawn, window)
 
     def _drawn(self, scores: Scores, place: Placement, *, mirrored: bool = False) -> HeatMap | None:
         if scores.map is None:
@@ -342,14 +347,6 @@ def _corrections(judged: GateResult, pixels: int) -> tuple[Flag, ...]:
         words = f"{share:.0f} % of it is a collimator's bright surround; the field within was looked at"
         flags += (Flag("surround", "warn", words),)
     return flags
-
-
-def _averaged(scores: Scores, temperature: float) -> tuple[float, float]:
-    """Return logit and calibrated probability of one picture from its views."""
-    if len(scores.logit) == 1:
-        return float(scores.logit[0]), float(scores.probability[0])
-    logit = float(scores.logit.mean())
-    return logit, float(expit(logit / temperature))
 
 
 def _refused(case: Case, refusal: Refusal | None) -> Prediction:
