@@ -107,6 +107,12 @@ class AugmentSettings(Settings):
     gamma: tuple[float, float] = Field((1.0, 1.0), description="exponent on grey values in 0-1, log-uniform")
     noise: float = Field(0.0, ge=0, le=64, description="standard deviation of added noise, up to, on 0-255")
     erase: float = Field(0.0, ge=0, le=1, description="probability of one erased rectangle")
+    corruptions: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="probability of other tone, sharpness, noise or JPEG compression, after teachers saw it without",
+    )
     quarter_turns: float = Field(
         0.0, ge=0, le=1, description="probability of a turn by 90, 180 or 270 degrees, last; teachers see it upright"
     )

@@ -52,6 +52,14 @@ def test_strength_scales_the_augmentation() -> None:
     assert twice.horizontal_flip == 0.5
 
 
+def test_no_strength_switches_every_change_off() -> None:
+    chances = ("horizontal_flip", "vertical_flip", "erase", "corruptions", "quarter_turns", "cutmix")
+    base = load_settings(None, {f"augment.{name}": 0.5 for name in chances})
+    none, half, twice = (apply(base, {"augment.strength": value}).augment for value in (0.0, 0.5, 2.0))
+    for name in chances:
+        assert (getattr(none, name), getattr(half, name), getattr(twice, name)) == (0.0, 0.25, 0.5)
+
+
 def test_named_spaces_can_be_set_in_full() -> None:
     space, first = load_space(named_spaces())
     assert {"architecture.depth", "training.learning_rate", "augment.strength", "model.options.dropout"} <= set(space)

@@ -129,29 +129,50 @@ def test_an_unfinished_teacher_is_refused(class_folders: Path, tmp_path: Path) -
         train(_settings(class_folders, training__teachers=(str(teacher.path),)), tmp_path / "pupil", audit=False)
 
 
+def test_corruptions_come_after_teachers_saw_the_picture() -> None:
+    still = {f"augment__{name}": 0 for name in ("rotation", "horizontal_flip")} | {"augment__brightness": (1, 1)}
+    settings = _settings(Path("unused"), augment__corruptions=1.0, **still)
+    images = torch.from_numpy(np.random.default_rng(0).integers(1, 256, (9, 1, 32, 32), dtype=np.uint8))
+    shown, grey, _ = _augmented(settings, images)
+    assert torch.equal(shown, images.float())
+    assert bool(((grey - images).abs() > 1).flatten(1).any(dim=1).all())
+    again = _augmented(settings, images)[1]
+    assert torch.equal(grey, again)
+
+
 def test_quarter_turns_come_last_so_that_teachers_see_pictures_upright() -> None:
     still = {f"augment__{name}": 0 for name in ("rotation", "horizontal_flip")} | {"augment__brightness": (1, 1)}
     settings = _settings(Path("unused"), augment__quarter_turns=1.0, **still)
-    shown: list[torch.Tensor] = []
-
-    def teach(images: torch.Tensor) -> torch.Tensor:
-        shown.append(images.clone())
-        return torch.full((len(images),), 0.5)
-
-    module = Classifier(make_network(settings), settings, 1, teachers=teach)
-    trainer = pl.Trainer(logger=False, barebones=True)
-    trainer.training = True
-    module.trainer = trainer
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (9, 1, 32, 32), dtype=np.uint8))
-    masks = (images > 128).to(torch.uint8)
-    batch: Any = {"images": images, "labels": torch.ones(9), "weights": torch.ones(9), "seed": 3}
-    changed = module.on_after_batch_transfer({**batch, "masks": masks, "mask_known": torch.ones(9).bool()}, 0)
-    assert torch.equal(shown[0], images.float())
-    grey = changed["images"][:, :1] * module.preprocess.sd + module.preprocess.mean
+    shown, grey, masks_after = _augmented(settings, images)
+    assert torch.equal(shown, images.float())
     counts = set()
-    for before, after, mask, moved in zip(images, grey, masks, changed["masks"], strict=True):
+    for before, after, mask, moved in zip(images, grey, _masks(images), masks_after, strict=True):
         turned = [torch.rot90(before, count, (-2, -1)).float() for count in range(4)]
         (count,) = [count for count in range(4) if torch.allclose(after, turned[count], atol=1e-3)]
         assert torch.equal(moved, torch.rot90(mask, count, (-2, -1)))
         counts.add(count)
     assert counts == {1, 2, 3}
+
+
+def _masks(images: torch.Tensor) -> torch.Tensor:
+    return (images > 128).to(torch.uint8)
+
+
+def _augmented(settings: RunSettings, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return what a teacher is shown of a batch, and the grey values and masks that are trained on."""
+    shown: list[torch.Tensor] = []
+
+    def teach(pictures: torch.Tensor) -> torch.Tensor:
+        shown.append(pictures.clone())
+        return torch.full((len(pictures),), 0.5)
+
+    module = Classifier(make_network(settings), settings, 1, teachers=teach)
+    trainer = pl.Trainer(logger=False, barebones=True)
+    trainer.training = True
+    module.trainer = trainer
+    batch: Any = {"images": images, "labels": torch.ones(9), "weights": torch.ones(9), "seed": 3}
+    known = {"masks": _masks(images), "mask_known": torch.ones(9).bool()}
+    changed = module.on_after_batch_transfer({**batch, **known}, 0)
+    grey = changed["images"][:, :1] * module.preprocess.sd + module.preprocess.mean
+    return shown[0], grey, changed["masks"]

@@ -252,7 +252,7 @@ def _scaled(augment: dict[str, Any], strength: float) -> dict[str, Any]:
     for name in ("brightness", "scale", "contrast", "gamma"):
         low, high = augment[name]
         scaled[name] = (low**strength, high**strength)
-    for name in ("horizontal_flip", "vertical_flip", "erase"):
+    for name in ("horizontal_flip", "vertical_flip", "erase", "corruptions", "quarter_turns", "cutmix"):
         scaled[name] = augment[name] * min(strength, 1.0)
     return scaled
 

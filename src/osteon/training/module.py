@@ -21,6 +21,7 @@ from osteon.training.losses import binary_cross_entropy
 from osteon.training.mixing import cut_mix, draw_patches
 from osteon.training.optimiser import Plateau, make_optimiser, make_schedule, rate_factor
 from osteon.transforms.augment import Augment, standardise
+from osteon.transforms.corruption import corrupt
 from osteon.transforms.geometry import draw_turns, quarter_turned
 
 Teach = Callable[[torch.Tensor], torch.Tensor]
@@ -121,6 +122,8 @@ class Classifier(pl.LightningModule):
         if self.teachers is not None:
             with self.trainer.precision_plugin.forward_context():
                 changed["taught"] = self.teachers(changed["images"])
+        if probability := self.settings.augment.corruptions:
+            changed["images"] = corrupt(changed["images"], probability, generator)
         if probability := self.settings.augment.quarter_turns:
             turns = draw_turns(len(images), probability, generator)
             changed["images"] = quarter_turned(changed["images"], turns)
