@@ -19,15 +19,16 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 # The shipped models, from FracAtlas: a network that looks at more pixels teaches another, in each of three folds, which
-# measure it, and once more with all images; that one learns to see turned radiographs, averaged with what it was, and is
-# shipped; and it teaches a narrower one, made of itself before it saw turned ones; then their files. About five hours on two cores
-# with `OMP_NUM_THREADS=1 make -j2 weights`, which trains two networks at a time; what was stopped goes on.
-# speed*.txt, gate*.txt and turned*.txt are what benchmarks/inference.py, gate.py and turns.py measured: measure anew, then
-# export again.
+# measure it, and once more with all images; that one learns to see turned radiographs, then such as other machines and
+# archives would have made, each time averaged with what it was, and is shipped; and it teaches a narrower one, made of
+# itself; then their files. About six hours on two cores with `OMP_NUM_THREADS=1 make -j2 weights`, which trains two
+# networks at a time; what was stopped goes on. speed*.txt, gate*.txt and altered*.txt are what benchmarks/inference.py,
+# gate.py and alterations.py measured: measure anew, then export again.
 DATA ?= data/FracAtlas
 RUNS ?= runs/fracture
 TEACHER := $(RUNS)/teacher
 TURNED := $(RUNS)/turned
+ROBUST := $(RUNS)/robust
 SLIM := $(RUNS)/slim
 QUIET := --no-audit --no-evaluate
 FOLD := folds/fold-%/summary.json
@@ -41,14 +42,19 @@ taught_by = --set 'training.teachers=[$(1)]'
 turned = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QUIET); else \
   $(BIN)/osteon train --preset $(1)/config.yaml --weights $(1) --epochs 8 --set augment.quarter_turns=0.5 \
   --set training.keep_initial=0.5 $(QUIET) --out $(@D); fi
+# The run $(1), which goes on with corrupted radiographs, too.
+robust = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QUIET); else \
+  $(BIN)/osteon train --preset $(1)/config.yaml --weights $(1) --epochs 8 --set augment.corruptions=0.5 \
+  --set augment.rotation=45 --set 'augment.scale=[0.6,1.8]' $(QUIET) --out $(@D); fi
 # What has half of the multiply-adds of the run $(1), taught by $(2).
 start = $(@D:$(SLIM)/%=$(SLIM)/start/%)
 slimmed = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QUIET); else \
   { test -f $(start)/checkpoints/best.ckpt || $(BIN)/osteon slim $(1) --keep 0.5 --out $(start); } && \
   $(BIN)/osteon train --preset $(start)/config.yaml --weights $(start) --epochs 10 --set training.freeze=0 \
+  --set training.keep_initial=0 --set augment.corruptions=0.3 --set augment.quarter_turns=0.3 \
   $(call taught_by,$(2)) $(QUIET) --out $(@D); fi
 
-.PRECIOUS: $(TEACHER)/$(FOLD) $(RUNS)/$(FOLD)
+.PRECIOUS: $(TEACHER)/$(FOLD) $(RUNS)/$(FOLD) $(TURNED)/$(FOLD)
 $(TEACHER)/$(FOLD): | $(VENV)/.dev
 	$(call run,fracture_teacher --folds 3 --set split.fold=$*)
 
@@ -67,17 +73,23 @@ $(TURNED)/$(FOLD): $(RUNS)/$(FOLD)
 $(TURNED)/all/summary.json: $(RUNS)/all/summary.json
 	$(call turned,$(RUNS)/all)
 
-$(SLIM)/$(FOLD): $(RUNS)/$(FOLD)
-	$(call slimmed,$(RUNS)/folds/fold-$*,$(RUNS)/folds)
+$(ROBUST)/$(FOLD): $(TURNED)/$(FOLD)
+	$(call robust,$(TURNED)/folds/fold-$*)
 
-$(SLIM)/all/summary.json: $(RUNS)/all/summary.json
-	$(call slimmed,$(RUNS)/all,$(RUNS)/all)
+$(ROBUST)/all/summary.json: $(TURNED)/all/summary.json
+	$(call robust,$(TURNED)/all)
 
-weights: $(foreach run,$(TURNED) $(SLIM),$(call FOLDS,$(run)) $(run)/all/summary.json)
-	$(call EXPORT,$(TURNED)) --name "Osteon fracture 5" $(call NOTES,speed gate turned) -o src/osteon/weights/fracture.onnx
-	$(call EXPORT,$(TURNED)) --name "Osteon fracture 5, int8" --precision int8 --no-card \
+$(SLIM)/$(FOLD): $(ROBUST)/$(FOLD)
+	$(call slimmed,$(ROBUST)/folds/fold-$*,$(ROBUST)/folds)
+
+$(SLIM)/all/summary.json: $(ROBUST)/all/summary.json
+	$(call slimmed,$(ROBUST)/all,$(ROBUST)/all)
+
+weights: $(foreach run,$(ROBUST) $(SLIM),$(call FOLDS,$(run)) $(run)/all/summary.json)
+	$(call EXPORT,$(ROBUST)) --name "Osteon fracture 6" $(call NOTES,speed gate altered) -o src/osteon/weights/fracture.onnx
+	$(call EXPORT,$(ROBUST)) --name "Osteon fracture 6, int8" --precision int8 --no-card \
 	  -o src/osteon/weights/fracture.int8.onnx
-	$(call EXPORT,$(SLIM)) --name "Osteon fracture 4, fast" $(call NOTES,speed.fast gate.fast turned.fast) \
+	$(call EXPORT,$(SLIM)) --name "Osteon fracture 6, fast" $(call NOTES,speed.fast gate.fast altered.fast) \
 	  -o src/osteon/weights/fracture.fast.onnx
 	rm -f src/osteon/weights/*.html
 
