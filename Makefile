@@ -45,7 +45,7 @@ turned = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $
 # The run $(1), which goes on with corrupted radiographs, too.
 robust = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QUIET); else \
   $(BIN)/osteon train --preset $(1)/config.yaml --weights $(1) --epochs 8 --set augment.corruptions=0.5 \
-  --set augment.rotation=45 --set 'augment.scale=[0.6,1.8]' $(QUIET) --out $(@D); fi
+  --set augment.rotation=45 --set 'augment.scale=[0.6,1.8]' --set training.keep_initial=0.75 $(QUIET) --out $(@D); fi
 # What has half of the multiply-adds of the run $(1), taught by $(2).
 start = $(@D:$(SLIM)/%=$(SLIM)/start/%)
 slimmed = if test -f $(@D)/config.yaml; then $(BIN)/osteon train --resume $(@D) $(QUIET); else \

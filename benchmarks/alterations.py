@@ -166,7 +166,7 @@ ALTERATIONS: dict[str, Alter] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folds", type=Path, nargs="+")
-    parser.add_argument("--only", default="", help="alterations whose name begins so")
+    parser.add_argument("--only", nargs="+", default=[""], help="alterations whose names begin so")
     parser.add_argument("--side", type=float, default=0.6)
     parser.add_argument("--every", type=int, default=1, help="of how many images one is taken")
     parser.add_argument("--resamples", type=int, default=1000)
@@ -205,7 +205,8 @@ def _fold(folder: RunFolder, options: argparse.Namespace) -> pd.DataFrame:
     scorer, rule = SquareScorer(network_graph(trained), settings), closer_look(settings, options.side)
     size, fit = settings.store.size, settings.store.fit
     images = Catalogue.read(folder.split).in_split("test").iloc[:: options.every]
-    chosen = {name: alter for name, alter in ALTERATIONS.items() if name == "as it is" or name.startswith(options.only)}
+    wanted = ("as it is", *options.only)
+    chosen = {name: alter for name, alter in ALTERATIONS.items() if name.startswith(wanted)}
     found: dict[str, list[float]] = {name: [] for name in chosen}
     for start in track(range(0, len(images), BATCH), folder.path.name):
         greys = [read_image(path).eight_bit() for path in images["path"].iloc[start : start + BATCH]]
