@@ -74,6 +74,6 @@ def test_the_clinic_needs_no_torch():
         "sender",
     ]
     imports = "".join(f"import osteon.clinical.{name}\n" for name in [*names, "structured_report"])
-    subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.modules['torch'] = None\n{imports}"], check=True, timeout=60
-    )
+    code = f"import sys; sys.modules['torch'] = None\n{imports}print('imported')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "imported"), done.stderr

@@ -55,6 +55,7 @@ def test_study_goes_in_and_its_documents_come_out(tmp_path, archive):
 def test_echo(tmp_path):
     with DicomNode(tmp_path, note_of, None, settings()) as node:
         DicomDestination("OSTEON", "127.0.0.1", node.port).echo()
+        assert node.queue.counts()["instances"] == 0
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)

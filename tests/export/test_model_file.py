@@ -52,7 +52,9 @@ def test_a_model_file_says_what_it_is(tiny: Path) -> None:
 
 
 def test_its_graph_stands_onnxs_own_checks(tiny: Path) -> None:
-    onnx.checker.check_model(onnx.load(tiny), full_check=True)
+    model = onnx.load(tiny)
+    onnx.checker.check_model(model, full_check=True)
+    assert [entry.name for entry in model.graph.output] == ["probability", "logit", "embedding", "map"]
 
 
 @pytest.mark.parametrize(

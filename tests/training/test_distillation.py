@@ -130,8 +130,7 @@ def test_an_unfinished_teacher_is_refused(class_folders: Path, tmp_path: Path) -
 
 
 def test_corruptions_come_after_teachers_saw_the_picture() -> None:
-    still = {f"augment__{name}": 0 for name in ("rotation", "horizontal_flip")} | {"augment__brightness": (1, 1)}
-    settings = _settings(Path("unused"), augment__corruptions=1.0, **still)
+    settings = _only(augment__corruptions=1.0)
     images = torch.from_numpy(np.random.default_rng(0).integers(1, 256, (9, 1, 32, 32), dtype=np.uint8))
     shown, grey, _ = _augmented(settings, images)
     assert torch.equal(shown, images.float())
@@ -141,8 +140,7 @@ def test_corruptions_come_after_teachers_saw_the_picture() -> None:
 
 
 def test_quarter_turns_come_last_so_that_teachers_see_pictures_upright() -> None:
-    still = {f"augment__{name}": 0 for name in ("rotation", "horizontal_flip")} | {"augment__brightness": (1, 1)}
-    settings = _settings(Path("unused"), augment__quarter_turns=1.0, **still)
+    settings = _only(augment__quarter_turns=1.0)
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (9, 1, 32, 32), dtype=np.uint8))
     shown, grey, masks_after = _augmented(settings, images)
     assert torch.equal(shown, images.float())
@@ -153,6 +151,12 @@ def test_quarter_turns_come_last_so_that_teachers_see_pictures_upright() -> None
         assert torch.equal(moved, torch.rot90(mask, count, (-2, -1)))
         counts.add(count)
     assert counts == {1, 2, 3}
+
+
+def _only(**changes: Any) -> RunSettings:
+    """Settings that change nothing else about an image."""
+    still = {"augment__rotation": 0, "augment__horizontal_flip": 0, "augment__brightness": (1, 1)}
+    return _settings(Path("unused"), **still, **changes)
 
 
 def _masks(images: torch.Tensor) -> torch.Tensor:
