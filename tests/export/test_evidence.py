@@ -102,6 +102,23 @@ def test_calibration_helps_and_coverage_is_as_promised() -> None:
     assert uncertain == sorted(uncertain, reverse=True)
 
 
+@pytest.mark.parametrize("point", ["kappa", "sensitive"])
+def test_answers_agree_with_the_calls_and_err_less_than_the_sets(point: str) -> None:
+    measured = measure(Evidence("cross_validation", _table(6000)))
+    assert measured is not None
+    labels, calls = measured.table["label"].to_numpy(), measured.table[f"call_{point}"].to_numpy()
+    shares = []
+    for rate in RATES:
+        answers = measured.answers(rate, point)
+        given = ~answers.uncertain
+        assert (answers.positive[given] == calls[given]).all()
+        figures, before = answers.figures(labels), measured.sets[rate].figures(labels)
+        for side in ("coverage_positive", "coverage_negative"):
+            assert figures[side].value >= before[side].value
+        shares.append(figures["uncertain"].value)
+    assert shares == sorted(shares, reverse=True)
+
+
 def test_a_run_fits_on_validation_and_measures_on_test() -> None:
     table = _table(parts=("valid", "test"))
     evidence = Evidence("run", table)

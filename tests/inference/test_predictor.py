@@ -21,6 +21,7 @@ from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import Prediction
 from osteon.inference.predictor import Predictor
 from osteon.inference.views import parse_views
+from osteon.statistics.conformal import Sets
 from osteon.transforms.closer_look import suspicious_window
 from osteon.transforms.preprocess import fit_grey
 
@@ -86,11 +87,37 @@ def test_arrays_that_are_no_grey_picture_are_refused(predictor: Predictor, pixel
         (0.65, 0.2, "positive"),
     ],
 )
-def test_the_verdict_is_the_class_alone_in_its_set(model: Path, probability: float, rate: float, verdict: str) -> None:
+def test_the_verdict_is_the_call_if_its_set_rules_the_other_class_out(
+    model: Path, probability: float, rate: float, verdict: str
+) -> None:
     asked = Predictor(model, gate=False, runtime="onnxruntime", error_rate=rate)
     assert asked._verdict(probability, "", ()) == verdict
     assert asked._verdict(probability, "", (Flag("odd", "abstain", "it is odd"),)) == "uncertain"
     assert asked._verdict(probability, "", (Flag("odd", "warn", "it is odd"),)) == verdict
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.2])
+def test_no_verdict_denies_the_call_and_all_are_those_that_the_card_measures(tmp_path: Path, rate: float) -> None:
+    path = tmp_path / "model.onnx"
+    quantiles = {"negative": [0.6, 0.2, 0.1], "positive": [0.95, 0.9, 0.5], "negatives": 99, "positives": 99}
+    conformal = {
+        "error_rates": [0.05, 0.1, 0.2],
+        "default": 0.1,
+        "quantiles": {"all": quantiles},
+        "fitted_on": "validation images",
+    }
+    write_tiny_model(path, conformal=conformal)
+    asked = Predictor(path, gate=False, runtime="onnxruntime", error_rate=rate)
+    p = np.linspace(0.005, 0.995, 100)
+    calls = p >= asked.operating_point.threshold
+    found = [asked._verdict(value, "", ()) for value in p]
+    for verdict, called in zip(found, calls, strict=True):
+        assert verdict in ("uncertain", "positive" if called else "negative")
+    index = [0.05, 0.1, 0.2].index(rate)
+    measured = Sets.of(p, (quantiles["negative"][index], quantiles["positive"][index])).with_calls(calls)
+    words = {(True, False): "negative", (False, True): "positive", (True, True): "uncertain"}
+    assert found == [words[pair] for pair in zip(measured.negative.tolist(), measured.positive.tolist(), strict=True)]
+    assert {"negative", "positive"} <= set(found)
 
 
 def test_a_region_with_quantiles_of_its_own_is_judged_by_them(tmp_path: Path) -> None:
@@ -106,7 +133,8 @@ def test_a_region_with_quantiles_of_its_own_is_judged_by_them(tmp_path: Path) ->
     write_tiny_model(path, conformal=conformal)
     asked = Predictor(path, gate=False, runtime="onnxruntime")
     assert asked._verdict(0.95, "hand", ()) == "positive"
-    assert asked._verdict(0.85, "hand", ()) == "uncertain"  # in neither set
+    assert asked._verdict(0.85, "hand", ()) == "positive"
+    assert asked._verdict(0.15, "hand", ()) == "negative"
     assert asked._verdict(0.85, "foot", ()) == "uncertain"  # in both
     assert asked._verdict(0.95, "", ()) == "positive"
 

@@ -39,6 +39,23 @@ def test_one_class_alone_is_an_answer() -> None:
     assert figures["uncertain"].value == pytest.approx(1 / 3)
     assert figures["error_of_answers"].value == pytest.approx(1 / 2)
     assert figures["coverage_positive"].n == 1
+    assert (figures["precision"].value, figures["npv"].value) == (0.0, 1.0)
+
+
+def test_a_call_joins_its_set_which_then_holds_one_class_where_it_rules_the_other_out() -> None:
+    sets = Sets.of([0.05, 0.15, 0.3, 0.7], (0.1, 0.9))  # of a rare positive class: 0.15 and 0.3 hold it alone
+    assert (sets.positive & ~sets.negative).tolist() == [False, True, True, True]
+    answers = sets.with_calls([False, False, False, True])
+    assert answers.negative.tolist() == [True, True, True, False]
+    assert answers.positive.tolist() == [False, True, True, True]
+    figures = answers.figures([0, 0, 1, 1])
+    assert figures["uncertain"].value == 0.5
+    assert figures["coverage"].value == 1.0
+    assert figures["precision"].n == figures["npv"].n == 1
+    neither = Sets.of([0.4], (0.2, 0.3))
+    assert neither.uncertain.all()
+    assert neither.with_calls([False]).negative.tolist() == [True]
+    assert not neither.with_calls([False]).uncertain.any()
 
 
 def test_risk_falls_to_the_surest() -> None:

@@ -52,7 +52,7 @@ def _figures(measured: Measured, target: str, point: str) -> dict[str, str]:
 
 @themed
 def risk_figure(measured: Measured, point: str) -> Figure:
-    """Draw the error among the images answered against the share answered, and where the conformal sets stand.
+    """Draw the error among the images answered against the share answered, and where the error rates stand.
 
     Args:
         measured: Images scored by fits that did not see them.
@@ -64,11 +64,12 @@ def risk_figure(measured: Measured, point: str) -> Figure:
     figure, axes = new_figure(5.6, 3.4)
     axes.plot(coverage, risk, color=NEGATIVE, linewidth=1.5, label="the surest first")
     axes.axhline(float(labels.mean()), color=GREY, linewidth=0.9, linestyle=":", label="always negative")
-    for rate, sets in measured.sets.items():
-        answered = ~sets.uncertain
+    for rate in measured.sets:
+        answers = measured.answers(rate, point)
+        answered = ~answers.uncertain
         if not answered.any():
             continue
-        wrong = float((~sets.covers(labels))[answered].mean())
+        wrong = float((~answers.covers(labels))[answered].mean())
         axes.plot(float(answered.mean()), wrong, "o", color=NEGATIVE, markersize=4)
         axes.annotate(
             f"{rate:g}", (float(answered.mean()), wrong), xytext=(3, 4), textcoords="offset points", fontsize=7

@@ -180,24 +180,30 @@ def _conformal(card: ModelCard) -> Section:
     of = card.conformal
     if of is None:
         return Section("conformal", "")
+    names = ("uncertain", "coverage_positive", "coverage_negative", "precision", "npv", "error_of_answers")
     rows = tuple(
         (
             f"{float(rate):g}" + (" (default)" if float(rate) == of.default else ""),
-            *(
-                _text(values.get(name))
-                for name in ("coverage", "coverage_positive", "coverage_negative", "uncertain", "error_of_answers")
-            ),
+            *(_text(values.get(name)) for name in names),
         )
         for rate, values in of.measured.items()
     )
     own = [name for name in of.quantiles if name != "all"]
     text = (
         f"Split-conformal sets, class by class: of each class, about a share of {of.default:g} (the default error "
-        "rate) may be missed by its set; an image whose set does not hold one class alone is answered with "
-        f'"uncertain". Quantiles from {of.fitted_on}'
+        "rate) may be missed by its set. The call is the answer where the set rules the other class out; else the "
+        f'answer is "uncertain". Quantiles from {of.fitted_on}'
         + (f", of their own for {', '.join(own)}." if own else ", the same for every region.")
     )
-    columns = ("error rate", "coverage", "of positives", "of negatives", "uncertain", "error of the answers")
+    columns = (
+        "error rate",
+        "uncertain",
+        "positives not answered wrong",
+        "negatives not answered wrong",
+        f'right of "likely {card.target}"',
+        'right of "likely not"',
+        "wrong of all answers",
+    )
     return Section("conformal", "When it says that it does not know", (text,), Table(columns, rows) if rows else None)
 
 

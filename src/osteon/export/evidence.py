@@ -186,7 +186,7 @@ class Measured:
     Attributes:
         table: The measured rows, with ``probability`` (calibrated), ``raw`` (not calibrated), ``isotonic`` and ``call``
             of each operating point (``call_kappa`` …).
-        sets: By error rate.
+        sets: Conformal sets by error rate, without regard to the calls.
     """
 
     table: pd.DataFrame
@@ -199,6 +199,10 @@ class Measured:
         ranked, _ = estimate_metrics(Cases.of(y, rows["probability"], groups))
         called, _ = estimate_metrics(Cases.of(y, rows[f"call_{point}"].astype(float), groups))
         return {name: called[name] if name in _OF_CALLS else value for name, value in ranked.items()}
+
+    def answers(self, rate: float, point: str) -> Sets:
+        """Return what the predictor answers at an error rate: the sets with the calls of an operating point added."""
+        return self.sets[rate].with_calls(self.table[f"call_{point}"])
 
     def calibration(self) -> dict[str, dict[str, Estimate]]:
         """Return calibration error, Brier score and log loss before and after, and of isotonic regression."""

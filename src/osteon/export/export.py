@@ -36,7 +36,6 @@ from osteon.export.network_graph import NetworkGraph, network_graph
 from osteon.export.smaller import Reduced, Subject, make_smaller, refuse_loss
 from osteon.export.squares import SquareScorer, assembled
 from osteon.run import RunFolder
-from osteon.statistics.conformal import Sets
 from osteon.statistics.intervals import Estimate
 from osteon.statistics.recalibration import PlattScaling
 from osteon.training.method import load_run
@@ -193,7 +192,7 @@ def _card(
         outputs=Outputs(embedding=graph.embedding, map=graph.map, map_cells=graph.cells),
         calibration=_calibration(fitted.scaling, evidence, measured),
         operating_points=tuple(_point(item, evidence, fitted, measured) for item in order),
-        conformal=_conformal(evidence, fitted, measured),
+        conformal=_conformal(evidence, fitted, measured, point),
         data=_data(catalogue, evidence),
         metrics={} if measured is None else _metrics(measured, point),
         software=_software(),
@@ -234,7 +233,7 @@ def _called(values: Mapping[str, Estimate]) -> dict[str, Figure]:
     return _figures({name: values[name] for name in ("sensitivity", "specificity", "kappa")})
 
 
-def _conformal(evidence: Evidence, fitted: Fitted, measured: Measured | None) -> Conformal:
+def _conformal(evidence: Evidence, fitted: Fitted, measured: Measured | None, point: str) -> Conformal:
     quantiles = {
         region: ConformalQuantiles(
             negatives=fitted.sizes[region][0],
@@ -244,15 +243,17 @@ def _conformal(evidence: Evidence, fitted: Fitted, measured: Measured | None) ->
         )
         for region, of in fitted.quantiles.items()
     }
-    found = {} if measured is None else {f"{rate:g}": _figures(_set_figures(measured, rate)) for rate in RATES}
+    found = {}
+    if measured is not None:
+        found = {f"{rate:g}": _figures(_answer_figures(measured, rate, point)) for rate in RATES}
     return Conformal(
         error_rates=RATES, default=DEFAULT_RATE, quantiles=quantiles, fitted_on=evidence.fitted_on, measured=found
     )
 
 
-def _set_figures(measured: Measured, rate: float) -> dict[str, Estimate]:
-    sets: Sets = measured.sets[rate]
-    return sets.figures(measured.table["label"].to_numpy(dtype=float), measured.table["group"].to_numpy())
+def _answer_figures(measured: Measured, rate: float, point: str) -> dict[str, Estimate]:
+    answers = measured.answers(rate, point)
+    return answers.figures(measured.table["label"].to_numpy(dtype=float), measured.table["group"].to_numpy())
 
 
 def _metrics(measured: Measured, point: str) -> dict[str, dict[str, Figure]]:

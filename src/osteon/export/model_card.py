@@ -141,7 +141,8 @@ class Conformal(Settings):
         default: The one taken unless asked otherwise.
         quantiles: By region where there are images enough; ``all`` always.
         fitted_on: Which images they rest on.
-        measured: By error rate (as text), coverage and share of uncertain answers on images not used for them.
+        measured: By error rate (as text), what the answers at the default operating point are worth on images not used
+            for them: see :meth:`osteon.statistics.conformal.Sets.figures`, of the sets with the calls added.
     """
 
     error_rates: tuple[Probability, ...]

@@ -31,8 +31,8 @@ class Prediction:
         logit: Raw logit of the network, the mean of its looks; None when refused.
         threshold: From which probability on it is called positive.
         positive: The call by the threshold; None when refused.
-        verdict: ``positive`` or ``negative`` where the conformal set holds that class alone; else ``uncertain``: have
-            it read; ``refused``: nothing was computed.
+        verdict: ``positive`` or ``negative``: the call, where the conformal set rules the other class out; else
+            ``uncertain``: have it read; ``refused``: nothing was computed.
         error_rate: Of the conformal set; None where the model has none, and the verdict is the call.
         flags: What was noticed about the image.
         refusal: Why nothing was computed.

@@ -279,19 +279,18 @@ class Predictor:
         return self.runtime.run(np.stack([square, *(view.apply(square) for view in views)]))
 
     def _verdict(self, probability: float, region: str, flags: Sequence[Flag]) -> Verdict:
-        """Return the class that alone is in the conformal set, else that it is uncertain."""
+        """Return the call where the conformal set rules the other class out, else that it is uncertain."""
         if any(flag.severity == "abstain" for flag in flags):
             return "uncertain"
+        called = probability >= self.operating_point.threshold
         conformal = self.card.conformal
         if conformal is None or self.error_rate is None:
-            return "positive" if probability >= self.operating_point.threshold else "negative"
+            return "positive" if called else "negative"
         quantiles = conformal.quantiles.get(region) or conformal.quantiles[ALL]
         index = conformal.error_rates.index(self.error_rate)
-        may_be_positive = 1 - probability <= quantiles.positive[index]
-        may_be_negative = probability <= quantiles.negative[index]
-        if may_be_positive == may_be_negative:
-            return "uncertain"
-        return "positive" if may_be_positive else "negative"
+        if called:
+            return "uncertain" if probability <= quantiles.negative[index] else "positive"
+        return "uncertain" if 1 - probability <= quantiles.positive[index] else "negative"
 
 
 def load(model: str | Path | None = None, **options: object) -> Predictor:

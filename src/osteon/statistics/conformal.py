@@ -3,6 +3,10 @@
 Split-conformal prediction, class by class (Vovk 2013, Conditional validity of inductive conformal predictors;
 Angelopoulos and Bates 2023): a class is in an image's set when one minus its probability is no larger than the quantile
 of that score over held-out images of the class. A set of one class is an answer; of both or none, "uncertain".
+
+Class by class, a set says how rare an error is within each class, not which class is likelier: a rare class can be the
+only one in the set and still the less likely. So a call is added to its set (:meth:`Sets.with_calls`), and an answer is
+a call whose opposite the set rules out. A larger set covers no less.
 """
 
 from __future__ import annotations
@@ -62,12 +66,27 @@ class Sets:
         """Which sets hold both classes or none."""
         return np.asarray(self.negative == self.positive)
 
+    def with_calls(self, calls: ArrayLike) -> Sets:
+        """Return the sets with the class of each case's call added: they hold one class where it rules the other out.
+
+        Args:
+            calls: Whether each case is called positive, shape ``(n,)``.
+        """
+        positive = np.asarray(calls, dtype=bool)
+        return Sets(self.negative | ~positive, self.positive | positive)
+
     def covers(self, labels: ArrayLike) -> NDArray[np.bool_]:
         """Return which sets hold the true class."""
         return np.asarray(np.where(np.asarray(labels) > 0, self.positive, self.negative))
 
     def figures(self, labels: ArrayLike, groups: NDArray[np.intp] | None = None) -> dict[str, Estimate]:
-        """Return coverage (of all, and by class), the share uncertain, and the error of the answers given."""
+        """Return coverage (of all, and by class), the share uncertain, and how many of the answers are wrong or right.
+
+        Returns:
+            ``coverage``, ``coverage_positive``, ``coverage_negative``, ``uncertain``; ``error_of_answers``: of the
+            sets of one class, the share that is wrong; ``precision`` and ``npv``: of those of the positive class alone
+            and of the negative class alone, the share that is right.
+        """
         y = np.asarray(labels) > 0
         covered, answered = self.covers(y), ~self.uncertain
 
@@ -81,6 +100,8 @@ class Sets:
             "coverage_negative": share(covered, ~y),
             "uncertain": share(~answered, everyone),
             "error_of_answers": share(~covered, answered),
+            "precision": share(y, answered & self.positive),
+            "npv": share(~y, answered & self.negative),
         }
 
 
