@@ -95,7 +95,10 @@ def test_its_figures_are_cross_validated_with_intervals() -> None:
     assert whole["auc"].low > 0.88
     assert card.metrics["without hardware"]["auc"].n < 3226
     assert card.conformal is not None
-    assert card.conformal.measured["0.1"]["coverage"].value == pytest.approx(0.9, abs=0.03)
+    worth = {name: figure.value or 0.0 for name, figure in card.conformal.measured["0.1"].items()}
+    assert min(worth["coverage_positive"], worth["coverage_negative"]) > 0.88
+    assert worth["precision"] > 0.75
+    assert worth["npv"] > 0.95
 
 
 @pytest.mark.slow
@@ -110,4 +113,6 @@ def test_it_ranks_the_images_it_was_taught_on_and_refuses_few(fracatlas: Path, m
     assert roc_auc(labels, probabilities) > least
     assert len(scored) > 0.97 * len(files)
     verdicts = pd.Series([item.verdict for item in answers]).value_counts(normalize=True)
-    assert verdicts.get("uncertain", 0) < 0.25
+    assert verdicts.get("uncertain", 0) < 0.3
+    for item in answers:
+        assert item.verdict in ("uncertain", "refused", "positive" if item.positive else "negative")

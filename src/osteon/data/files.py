@@ -43,6 +43,10 @@ class Refused(Exception):  # noqa: N818 - not an error of its own; readers turn 
         self.hint = hint
 
 
+_READ_AT_LEAST = 1 << 16
+"""Bytes asked for of files that say they have fewer: some systems' special files say that they have none."""
+
+
 def load_bytes(source: Path | str | bytes, limits: Limits = LIMITS) -> bytes:
     """Return a file's content, or bytes as they are, once their size is known to be within the limits.
 
@@ -61,7 +65,7 @@ def _file_bytes(path: Path, limits: Limits) -> bytes:
         if about.st_size > limits.bytes:
             raise _too_many_bytes(about.st_size, limits)
         with path.open("rb") as file:
-            return _checked_bytes(file.read(limits.bytes + 1), limits)
+            return _checked_bytes(file.read(min(max(about.st_size, _READ_AT_LEAST), limits.bytes) + 1), limits)
     except FileNotFoundError:
         raise Refused("missing", "file not found") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

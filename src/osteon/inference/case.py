@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.data.files import is_dicom
+from osteon.data.files import Refused, is_dicom, load_bytes
 from osteon.data.flags import Flag
-from osteon.data.images import DecodedImage, read_image
-from osteon.errors import InputError
+from osteon.data.images import DecodedImage, UnreadableImageError, read_image
+from osteon.errors import InputError, Refusal
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Source = str | Path | bytes | Pixels | DecodedImage
@@ -76,23 +76,21 @@ def decode(case: Case) -> Decoded:
         return Decoded(source)
     if isinstance(source, np.ndarray):
         return Decoded(_from_array(source))
-    if not _holds_dicom(source):
-        return Decoded(read_image(source))
+    data = _bytes(source)
+    if not is_dicom(data):
+        return Decoded(read_image(data))
     from osteon.data.dicom import read_dicom
 
-    found = read_dicom(source)
+    found = read_dicom(data)
     return Decoded(found.image, found.study_instance_uid, found.region, found.flags, polarity_declared=True)
 
 
-def _holds_dicom(source: str | Path | bytes) -> bool:
-    """Tell by the first bytes; what cannot be opened is left to the decoder to refuse."""
-    if isinstance(source, bytes):
-        return is_dicom(source)
+def _bytes(source: str | Path | bytes) -> bytes:
     try:
-        with Path(source).open("rb") as file:
-            return is_dicom(file.read(132))
-    except (OSError, ValueError):
-        return False
+        return load_bytes(source)
+    except Refused as refused:
+        name = "<bytes>" if isinstance(source, bytes) else str(source)
+        raise UnreadableImageError(Refusal(name, refused.reason, refused.detail), refused.hint) from None
 
 
 def _from_array(pixels: NDArray[Any]) -> DecodedImage:

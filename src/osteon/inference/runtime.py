@@ -138,7 +138,8 @@ class OpenVino(Runtime):
             request = self._compiled.create_infer_request()
         parts = []
         for square in squares:
-            request.infer({0: square[None]})
+            request.get_input_tensor().data[0] = square
+            request.infer()
             parts.append([np.array(request.get_output_tensor(index).data) for index in range(len(self._names))])
         self._free.append(request)
         return _scores({name: np.concatenate(part) for name, *part in zip(self._names, *parts, strict=True)})
