@@ -42,7 +42,16 @@ def test_an_unknown_key_is_refused_with_a_guess() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("training.epochs", 0), ("split.test", 1.0), ("augment.rotation", "many"), ("store.fit", "crop")]
+    ("key", "value"),
+    [
+        ("training.epochs", 0),
+        ("split.test", 1.0),
+        ("augment.rotation", "many"),
+        ("store.fit", "crop"),
+        ("seed", -1),
+        ("split.seed", -1),
+        ("evaluation.seed", -1),
+    ],
 )
 def test_values_out_of_range_are_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(SettingsError, match=key.replace(".", r"\.")) as raised:

@@ -72,7 +72,7 @@ class SplitSettings(Settings):
     fold: int = Field(
         0, ge=0, description="which fold is the test set; the next one is validation unless split.valid is 0"
     )
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     train_regions: tuple[str, ...] = Field(
         (), description="regions kept in training and validation, while all stay in the test set; empty: all"
     )
@@ -207,7 +207,7 @@ class EvaluationSettings(Settings):
     target_sensitivity: float = Field(0.9, gt=0, le=1)
     resamples: int = Field(2000, ge=100, description="bootstrap resamples")
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class RunSettings(Settings):
@@ -222,7 +222,7 @@ class RunSettings(Settings):
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 def presets() -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
 import random
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -26,16 +28,20 @@ from osteon.machine import processor_name
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target`` that takes its name only if the block succeeds.
 
+    A link stays, and what it leads to is replaced; what is no plain file (a pipe, a device) is written into.
+
     Args:
         target: A file or folder to appear whole or not at all; its parent is made.
 
     Raises:
         SettingsError: There is no room or no right to write.
     """
-    target = Path(target)
+    special = _is_special(target)
+    target = Path(target if special else os.path.realpath(target))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        place = None if special else target.parent
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=place)
     except OSError as error:
         raise unwritable(error, target) from error
     os.close(handle)
@@ -43,20 +49,31 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     try:
         temporary.chmod(0o666 & ~_umask())
         yield temporary
-        temporary.replace(target)
+        if special:
+            target.write_bytes(temporary.read_bytes())
+        else:
+            temporary.replace(target)
     except OSError as error:
         raise unwritable(error, target) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _is_special(target: str | Path) -> bool:
+    try:
+        mode = os.stat(target).st_mode  # noqa: PTH116 - a Path would not do more
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
 def unwritable(error: OSError, target: str | Path) -> SettingsError:
     """Turn a failed write (full disk, no right to write) into an error that says what to do."""
-    what = error.strerror or str(error)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return SettingsError(
-        f"could not be written: {what}",
+        f"could not be written: {error.strerror or error}",
         where=target,
-        hint="Free some space or choose another folder; nothing is lost",
+        hint=f"{'Free some space or choose' if full else 'Choose'} another folder or name",
     )
 
 

@@ -3,9 +3,12 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from makers.dicom import save_dicom
 from makers.model_files import write_tiny_model
 from osteon.cli.app import main
 from osteon.inference.predictor import Predictor
+from osteon.run import unwritable
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +68,8 @@ def test_a_folder_as_table_csv_and_heat_maps(
         assert float(row["probability"]) == pytest.approx(answer.probability, abs=1e-6)
         assert row["verdict"] == answer.verdict
     pictures = sorted(maps.iterdir())
-    assert [path.name for path in pictures] == [f"case_{k}.png" for k in range(6)]
+    assert [path.name for path in pictures] == [f"case_{k}.map.png" for k in range(6)]
+    assert {Path(row["heat_map"]) for row in rows} == set(pictures)
     with Image.open(pictures[0]) as picture:
         assert (picture.mode, picture.size) == ("RGB", (60, 80))
 
@@ -121,7 +126,8 @@ def test_dicom_brings_its_own_study_and_region(model: Path, tmp_path: Path, caps
     (image,) = _json(capsys)["images"]  # type: ignore[misc]
     assert image["study"].startswith(("1.", "2."))
     assert image["probability"] is not None
-    assert (tmp_path / "maps" / "one.png").is_file()
+    assert image["heat_map"] == str(tmp_path / "maps" / "one.map.png")
+    assert (tmp_path / "maps" / "one.map.png").is_file()
 
 
 def test_bad_files_are_named_and_the_rest_goes_on(
@@ -158,7 +164,7 @@ def test_nothing_to_read(model: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_wrong_settings(
     model: Path, folder: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _predict(model, folder, *arguments) in (2, 3)
+    assert _predict(model, folder, *arguments) == 2
     assert words in capsys.readouterr().err
 
 
@@ -188,6 +194,12 @@ def test_ctrl_c_keeps_what_was_finished(
     assert len(table.read_text().splitlines()) == 4
     assert len(list(maps.iterdir())) == 3
     assert "stopped after 3 images" in capsys.readouterr().err
+    assert _predict(model, folder) == 3
+    assert capsys.readouterr().out.count("case_") == 3
+    assert _predict(model, folder, "--json") == 3
+    values = _json(capsys)
+    assert values["complete"] is False
+    assert len(values["images"]) == 3  # type: ignore[arg-type]
 
 
 def test_a_full_disk_while_heat_maps_are_written(
@@ -207,7 +219,141 @@ def test_a_full_disk_while_heat_maps_are_written(
     assert _predict(model, folder, "--csv", table, "--heatmaps", maps) == 2
     assert "No space left" in capsys.readouterr().err
     assert len(list(maps.iterdir())) == 2
-    assert len(table.read_text().splitlines()) == 3
+    assert len(table.read_text().splitlines()) == 4  # the third answer was there, only its map was not
+
+
+def test_no_output_takes_the_place_of_an_input(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = folder / "study0"
+    before = {path: path.read_bytes() for path in pictures.iterdir()}
+    assert _predict(model, pictures, "--heatmaps", pictures) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    capsys.readouterr()
+    assert _predict(model, pictures, "--json") == 0
+    assert len(_json(capsys)["images"]) == len(before)  # type: ignore[arg-type]
+    table = folder / "list.csv"
+    table.write_text("path\nstudy0/case_0.png\n")
+    assert _predict(model, table, "--csv", table) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert table.read_text() == "path\nstudy0/case_0.png\n"
+
+
+def test_tables_go_through_links_and_into_pipes(model: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "kept.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "kept.csv")
+    assert _predict(model, folder, "--csv", tmp_path / "link.csv") == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len((tmp_path / "kept.csv").read_text().splitlines()) == 7
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        assert _predict(model, folder, "--csv", pipe) == 0
+        assert len(read.result(timeout=20).splitlines()) == 7
+
+
+def test_outputs_that_cannot_be_are_refused_before_the_work(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Predictor, "predict_each", lambda *_, **__: pytest.fail("worked for nothing"))
+    (tmp_path / "file").write_text("x")
+    assert _predict(model, folder, "--csv", tmp_path) == 2
+    assert "is a folder" in capsys.readouterr().err
+    assert _predict(model, folder, "--dicom-out", tmp_path / "file", "--json") == 2
+    assert _json(capsys)["error"] == "SettingsError"
+
+
+def test_answers_are_shown_although_the_table_cannot_be_written(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(path: Path, text: str) -> None:
+        raise unwritable(OSError(errno.ENOSPC, "No space left on device"), path)
+
+    monkeypatch.setattr("osteon.run.write_text", fail)
+    assert _predict(model, folder, "--csv", tmp_path / "t.csv", "--json") == 2
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)["images"]) == 6  # one document, not two
+    assert "No space left" in captured.err
+
+
+def test_what_is_refused_while_it_is_looked_for_is_answered_for_too(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, empty = tmp_path / "study.zip", tmp_path / "nothing"
+    empty.mkdir()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(folder / "study0" / "case_0.png", "a.png")
+        file.write(folder / "study0" / "case_2.png", "b.png")
+    data = bytearray(archive.read_bytes())
+    entry = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)
+    data[entry + 8] |= 1  # says that b.png is encrypted
+    archive.write_bytes(data)
+    table = tmp_path / "list.csv"
+    table.write_text(f"path,region\n,hand\n{folder / 'study0' / 'case_4.png'}\n")
+    code = _predict(model, archive, empty, table, "--study-by", "folder", "--json", "--csv", tmp_path / "out.csv")
+    assert code == 3
+    values = _json(capsys)
+    refused = {item["name"]: item["refusal"]["reason"] for item in values["images"] if item["refusal"]}  # type: ignore[attr-defined]
+    assert refused == {f"{archive}/b.png": "encrypted", str(empty): "nothing_found", f"{table}, row 1": "no_path"}
+    (study,) = (item for item in values["studies"] if item["study"] == str(archive))  # type: ignore[attr-defined]
+    assert len(study["views"]) == 2
+    assert study["verdict"] != "negative"
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + len(values["images"])  # type: ignore[arg-type]
+
+
+def test_odd_entries_of_a_folder_stop_nothing(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "self").symlink_to(folder / "self")
+    (folder / "ring.png").symlink_to(folder / "ring.png")
+    odd = os.fsdecode(b"r\xf6ntgen_" + b"x" * 235 + b".png")
+    (folder / odd).write_bytes((folder / "study0" / "case_0.png").read_bytes())
+    with zipfile.ZipFile(folder / "letter.docx", "w") as file:
+        file.write(folder / "study0" / "case_0.png", "word/media/image1.png")
+    maps = tmp_path / "maps"
+    assert _predict(model, folder, "--csv", tmp_path / "t.csv", "--heatmaps", maps, "--json") == 3
+    images = {Path(item["name"]).name: item for item in _json(capsys)["images"]}  # type: ignore[attr-defined]
+    assert len(images) == 8
+    assert images["ring.png"]["refusal"]["reason"] == "no_access"
+    (name,) = (name for name in images if name.startswith("r\\xf6ntgen"))
+    assert images[name]["probability"] is not None
+    assert name in (tmp_path / "t.csv").read_text()
+    assert len(list(maps.iterdir())) == 7
+
+
+def test_names_are_shown_with_their_folder_where_they_are_alike(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "study1" / "case_0.png").write_bytes((folder / "study0" / "case_0.png").read_bytes())
+    assert _predict(model, folder) == 0
+    shown = capsys.readouterr().out
+    assert "study0/case_0.png" in shown
+    assert "study1/case_0.png" in shown
+    assert "study0/case_2.png" not in shown
+
+
+def test_a_region_that_the_model_does_not_know_is_said(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _predict(model, folder, "--region", "Fo0t", "--json") == 0
+    captured = capsys.readouterr()
+    assert "not taught on Fo0t" in captured.err
+    assert {item["region"] for item in json.loads(captured.out)["images"]} == {"fo0t"}
+
+
+def test_dicom_files_of_two_patients_are_never_one_study(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "two"
+    for number in (1, 2):
+        save_dicom(folder / f"{number}.png", StudyInstanceUID=f"1.2.3.{number}")  # DICOM under another suffix
+    table = folder / "list.csv"
+    table.write_text("path,patient\n1.png,a\n2.png,a\n")
+    for inputs in (
+        [table, "--study-by", "column:patient"],
+        [folder / "1.png", folder / "2.png", "--study-by", "folder"],
+    ):
+        assert _predict(model, *inputs, "--json") == 0
+        assert {study["study"] for study in _json(capsys)["studies"]} == {"1.2.3.1", "1.2.3.2"}  # type: ignore[attr-defined]
 
 
 def test_maps_need_a_folder(model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

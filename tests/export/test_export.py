@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -162,19 +163,24 @@ def test_quantising_keeps_a_hybrids_map(tmp_path: Path) -> None:
     assert np.abs(a[1] - b[1]).max() < 0.05
 
 
-def test_int8_leaves_the_first_and_the_last_layers_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_int8_leaves_the_first_and_the_last_layers_alone(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     from makers.model_files import tiny_network
     from osteon.export.network_graph import network_graph
 
     options = {"trunk": "timm/tf_efficientnet_lite0", "head": "both", "hidden": 8}
     graph = network_graph(tiny_network(ModelSettings(name="hybrid", options=options, weights="none")))
     squares = np.random.default_rng(0).integers(0, 256, (4, 64, 64)).astype(np.uint8)
+    filters = logging.getLogger().filters.copy()
     nodes = to_int8(graph.model, squares).graph.node
+    assert logging.getLogger().filters == filters
     made = {name: node.op_type for node in nodes for name in node.output}
     whole = [made.get(node.input[1]) == "DequantizeLinear" for node in nodes if node.op_type == "Conv"]
     assert len(whole) == 49 + 3
     assert whole == [False] * 10 + [True] * 39 + [False] * 3
     assert capsys.readouterr().out == ""
+    assert "pre-processing" not in caplog.text
 
 
 def test_other_methods_and_unknown_points_are_refused(run: RunFolder, data: Path, tmp_path: Path) -> None:

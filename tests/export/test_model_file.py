@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from makers.model_files import write_tiny_model
-from osteon.errors import InputError
-from osteon.export.model_card import KEY
-from osteon.export.model_file import read_model_file
+from osteon.errors import InputError, SettingsError
+from osteon.export.model_card import CHECKSUM, KEY
+from osteon.export.model_file import read_model_file, record_sha256
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def _record(model: onnx.ModelProto) -> dict[str, object]:
 def _set_record(model: onnx.ModelProto, **changes: object) -> None:
     values = _record(model) | changes
     del model.metadata_props[:]
-    model.metadata_props.add(key=KEY, value=json.dumps(values))
+    text = json.dumps(values)
+    model.metadata_props.add(key=KEY, value=text)
+    model.metadata_props.add(key=CHECKSUM, value=record_sha256(text.encode()))
 
 
 def test_a_model_file_says_what_it_is(tiny: Path) -> None:
@@ -47,7 +49,7 @@ def test_a_model_file_says_what_it_is(tiny: Path) -> None:
     assert card.threshold == 0.5
     assert card.operating_point("sensitive").threshold == 0.2
     assert len(card.weights_sha256) == 64
-    with pytest.raises(InputError, match="no operating point 'best'"):
+    with pytest.raises(SettingsError, match="no operating point 'best'"):
         card.operating_point("best")
 
 
@@ -102,6 +104,36 @@ def test_every_single_changed_byte_of_the_weights_is_noticed(tiny: Path, tmp_pat
             read_model_file(path)
 
 
+def test_a_changed_record_is_noticed_wherever_it_is_changed(tiny: Path, tmp_path: Path) -> None:
+    data = tiny.read_bytes()
+    start, path = data.index(b'{"format"'), tmp_path / "tampered.onnx"
+    places = np.random.default_rng(0).integers(start - 12, len(data), 200)
+    for place in [*places, data.index(b'"threshold":') + 13]:
+        changed = bytearray(data)
+        changed[place] ^= 4
+        path.write_bytes(changed)
+        with pytest.raises(InputError):
+            read_model_file(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"default": 0.07}, "none of the error rates"),
+        ({"quantiles": {}}, "any region"),
+        ({"error_rates": [0.05, 0.1]}, "one for each error rate"),
+    ],
+)
+def test_conformal_sets_that_could_not_be_asked_are_refused(
+    tiny: Path, tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        _set_record(model, conformal={**dict(_record(model)["conformal"]), **changes})  # type: ignore[call-overload]
+
+    with pytest.raises(InputError, match=words):
+        read_model_file(_changed(tiny, tmp_path, change))
+
+
 def test_an_onnx_file_of_something_else_is_refused(tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
@@ -133,8 +165,8 @@ def test_an_older_format_has_no_bias(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_newer_format_says_what_to_do(tiny: Path, tmp_path: Path) -> None:
-    path = _changed(tiny, tmp_path, lambda model: _set_record(model, format=4))
-    with pytest.raises(InputError, match="format 4") as caught:
+    path = _changed(tiny, tmp_path, lambda model: _set_record(model, format=5))
+    with pytest.raises(InputError, match="format 5") as caught:
         read_model_file(path)
     assert caught.value.hint == "pip install --upgrade osteon"
 

@@ -169,6 +169,14 @@ def test_a_field_too_small_to_show_a_bone_is_rejected() -> None:
     assert flag.detail.startswith("its exposed field")
 
 
+def test_a_field_too_narrow_for_a_limb_is_doubted_and_not_cut_out() -> None:
+    pixels = np.pad(limb(700, 100), ((10, 10), (260, 260)), constant_values=250)
+    result = GATE.check(pixels)
+    assert ("surround_doubted", "abstain") in [(flag.code, flag.severity) for flag in result.flags]
+    assert result.field is None
+    assert not any(flag.severity == "reject" for flag in result.flags)
+
+
 def test_the_copy_is_small_and_keeps_mean_and_shape() -> None:
     large = np.kron(limb(), np.ones((6, 6), np.uint8))
     for dtype in (np.uint8, np.uint16):

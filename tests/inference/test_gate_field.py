@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from makers.pictures import limb
+from osteon.inference.gate import PixelGate
 from osteon.inference.gate_field import Frame, brightest_crossing, enlarged, find_frame
+from osteon.inference.gate_pixels import reductions
 from osteon.transforms.closer_look import Window
 
 
@@ -51,10 +56,26 @@ def test_narrow_strips_tissue_and_air_are_no_frame() -> None:
 
 
 def test_the_small_copys_field_lies_within_the_originals() -> None:
-    field = enlarged(Window(34, 0, 53, 126), (126, 126), (1760, 1760))
-    assert field == Window(475, 0, 740, 1760)
-    assert enlarged(Window(0, 0, 7, 5), (5, 7), (50, 70)) == Window(0, 0, 70, 50)
-    assert enlarged(Window(3, 2, 1, 1), (5, 7), (5, 7)) == Window(3, 2, 1, 1)
+    field = enlarged(Window(34, 0, 53, 126), (126, 126), (1760, 1760), 14)
+    assert field == Window(476, 0, 742, 1760)
+    assert enlarged(Window(0, 0, 7, 5), (5, 7), (50, 70), 10) == Window(0, 0, 70, 50)
+    assert enlarged(Window(3, 2, 1, 1), (5, 7), (5, 7), 1) == Window(3, 2, 1, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1532, 1000), (1007, 1007), (454, 373), (2880, 2304)])
+def test_the_field_is_found_to_the_pixels_that_a_small_copy_averages(dtype: type, shape: tuple[int, int]) -> None:
+    inside = slice(round(0.15 * shape[0]), round(0.9 * shape[0])), slice(round(0.2 * shape[1]), round(0.85 * shape[1]))
+    rows, columns = (part.stop - part.start for part in inside)
+    pixels = np.full(shape, 250, np.uint8)
+    pixels[inside] = limb(rows, columns)
+    field = PixelGate().check(pixels if dtype is np.uint8 else pixels.astype(np.uint16) * 256).field
+    assert field is not None
+    scale = math.prod(reductions(shape))
+    assert inside[0].start <= field.top <= inside[0].start + 3 * scale
+    assert inside[1].start <= field.left <= inside[1].start + 3 * scale
+    assert inside[0].stop - 3 * scale <= field.top + field.height <= inside[0].stop
+    assert inside[1].stop - 3 * scale <= field.left + field.width <= inside[1].stop
 
 
 def test_a_limb_crosses_the_border_and_a_slice_does_not() -> None:

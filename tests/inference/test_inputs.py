@@ -26,14 +26,14 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_files_are_taken_in_their_order_and_folders_at_any_depth(pictures: Path) -> None:
-    names = [Path(case.name).name for case in gather([pictures / "b" / "hand-lateral.jpg", pictures / "a"]).cases]
+    names = [Path(case.name).name for case in gather([pictures / "b" / "hand-lateral.jpg", pictures / "a"])]
     assert names == ["hand-lateral.jpg", "wrist_1.png", "wrist_2.png"]
-    assert len(gather([pictures]).cases) == 4
+    assert len(gather([pictures])) == 4
 
 
 @pytest.mark.parametrize(("how", "count"), [("none", 4), ("folder", 2), ("name", 2)])
 def test_studies_by_folder_or_name(pictures: Path, how: str, count: int) -> None:
-    cases = gather([pictures], study_by=how).cases
+    cases = gather([pictures], study_by=how)
     assert len({case.study or case.name for case in cases}) == count
 
 
@@ -42,9 +42,9 @@ def test_dicom_keeps_its_own_study_in_folders_and_archives(pictures: Path) -> No
     save_dicom(pictures / "d" / "two.dcm", StudyInstanceUID="1.2.3")
     with zipfile.ZipFile(pictures / "study.zip", "w") as archive:
         archive.write(pictures / "d" / "one.dcm", "deep/one.dcm")
-    found = gather([pictures / "d"], study_by="folder").cases
+    found = gather([pictures / "d"], study_by="folder")
     assert {case.study for case in found} == {"1.2.3"}
-    (member,) = gather([pictures / "study.zip"]).cases
+    (member,) = gather([pictures / "study.zip"])
     assert member.name.endswith("study.zip/deep/one.dcm")
     assert np.array_equal(decode(member).image.pixels, decode(found[0]).image.pixels)
 
@@ -52,7 +52,7 @@ def test_dicom_keeps_its_own_study_in_folders_and_archives(pictures: Path) -> No
 def test_a_region_is_given_to_all_that_have_none(pictures: Path) -> None:
     table = pictures / "t.csv"
     table.write_text("path,region\na/wrist_1.png,wrist\na/wrist_2.png,\n")
-    assert [case.region for case in gather([table], region="hand").cases] == ["wrist", "hand"]
+    assert [case.region for case in gather([table], region="hand")] == ["wrist", "hand"]
 
 
 def test_what_cannot_be_gathered(pictures: Path, tmp_path: Path) -> None:

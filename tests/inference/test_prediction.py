@@ -3,12 +3,15 @@ from __future__ import annotations
 import pytest
 
 from osteon.errors import Refusal
-from osteon.inference.prediction import Prediction, Verdict, pool_study, verdict_words
+from osteon.inference.prediction import Prediction, StudyPooling, Verdict, pool_study, verdict_words
 
 
 def _view(probability: float | None, verdict: Verdict) -> Prediction:
     refusal = Refusal("x", "missing", "file not found") if probability is None else None
-    return Prediction("x", "s", probability=probability, verdict=verdict, threshold=0.4, refusal=refusal)
+    called = None if probability is None else probability >= 0.4
+    return Prediction(
+        "x", "s", probability=probability, positive=called, verdict=verdict, threshold=0.4, refusal=refusal
+    )
 
 
 @pytest.mark.parametrize(
@@ -30,12 +33,20 @@ def test_one_positive_view_makes_a_study_positive(verdicts: list[Verdict], study
 def test_probabilities_are_pooled_over_the_views_that_have_one() -> None:
     views = [_view(0.2, "negative"), _view(None, "refused"), _view(0.5, "uncertain")]
     assert pool_study("s", views).probability == pytest.approx(0.35)
-    assert pool_study("s", views).positive is False
     assert pool_study("s", views, "max").probability == 0.5
-    assert pool_study("s", views, "max").positive is True
     assert pool_study("s", views, "noisy_or").probability == pytest.approx(0.6)
     nothing = pool_study("s", [_view(None, "refused")])
     assert (nothing.probability, nothing.positive) == (None, None)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "noisy_or"])
+def test_a_studys_call_goes_with_its_verdict_however_probabilities_are_joined(pooling: StudyPooling) -> None:
+    one_break = [_view(0.7, "positive"), _view(0.05, "negative"), _view(0.05, "negative")]
+    assert pool_study("s", one_break, pooling).positive is True
+    assert pool_study("s", one_break, pooling).verdict == "positive"
+    doubts = [_view(0.06, "negative")] * 10  # noisy_or: 0.46
+    assert pool_study("s", doubts, pooling).positive is False
+    assert pool_study("s", doubts, pooling).verdict == "negative"
 
 
 def test_words_for_readers() -> None:

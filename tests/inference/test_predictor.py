@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import os
-import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 
 import osteon
 from makers.dicom import dicom_bytes
+from makers.fatal import Fatal
 from makers.model_files import tiny_network, write_tiny_model
 from makers.pictures import limb
 from osteon.data.flags import Flag
@@ -20,6 +20,7 @@ from osteon.inference.case import Case
 from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import Prediction
 from osteon.inference.predictor import Predictor
+from osteon.inference.runtime import Scores
 from osteon.inference.views import parse_views
 from osteon.statistics.conformal import Sets
 from osteon.transforms.closer_look import suspicious_window
@@ -459,22 +460,41 @@ def test_processes_answer_as_threads_do(predictor: Predictor, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_costs_no_answer(predictor: Predictor, tmp_path: Path) -> None:
-    paths = [_write(tmp_path / f"{index}.png", seed=index) for index in range(6)]
+def test_a_process_that_dies_costs_no_answer_but_that_of_what_kills_it(predictor: Predictor, tmp_path: Path) -> None:
+    paths = [_write(tmp_path / f"{index}.png", seed=index) for index in range(14)]
     cases = [Case(path, str(path)) for path in paths]
-    cases[2] = Case(Fatal(paths[2], os.getpid()), str(paths[2]))
+    cases[2] = Case(Fatal(paths[2], tmp_path / "once", 1), str(paths[2]))
+    cases[9] = Case(Fatal(paths[9], tmp_path / "always", 99), str(paths[9]))
+    cases[12] = Case(lambda: paths[12].read_bytes(), str(paths[12]))  # cannot be sent to a process
     answers = list(predictor.predict_each(cases, workers=2, processes=True))
     assert [answer.name for answer in answers] == [str(path) for path in paths]
-    assert all(answer.probability is not None for answer in answers)
+    assert [answer.probability is None for answer in answers] == [index == 9 for index in range(14)]
+    assert answers[9].refusal is not None
+    assert (answers[9].refusal.reason, answers[9].verdict) == ("fault", "refused")
+    assert len((tmp_path / "once").read_text()) == 1  # tried again, alone, it was answered for
 
 
-class Fatal:
-    """Gives a file's bytes in the process that made it, and kills any other."""
+def test_a_networks_answer_that_is_no_number_is_refused(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = predictor.runtime.run
 
-    def __init__(self, path: Path, home: int) -> None:
-        self.path, self.home = path, home
+    def broken(squares: np.ndarray) -> Scores:
+        return replace(original(squares), logit=np.array([np.nan]))
 
-    def __call__(self) -> bytes:
-        if os.getpid() != self.home:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.path.read_bytes()
+    monkeypatch.setattr(predictor.runtime, "run", broken)
+    answer = predictor.predict(_write(tmp_path / "a.png"))
+    assert (answer.verdict, answer.probability) == ("refused", None)
+    assert answer.refusal is not None
+    assert answer.refusal.reason == "fault"
+
+
+def test_a_picture_of_which_much_is_missing_is_not_answered_for(predictor: Predictor, tmp_path: Path) -> None:
+    path = tmp_path / "whole.jpg"
+    Image.fromarray(_pixels()).save(path, quality=95)
+    data = path.read_bytes()
+    part = predictor.predict(data[: int(0.6 * len(data))])
+    assert [(flag.code, flag.severity) for flag in part.flags] == [("damaged", "abstain")]
+    assert part.verdict == "uncertain"
+    nearly = predictor.predict(data[: len(data) - 20])
+    assert [(flag.code, flag.severity) for flag in nearly.flags] == [("damaged", "warn")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
@@ -161,6 +162,11 @@ def test_logits_of_certain_probabilities_are_finite() -> None:
     assert np.isfinite(logit([0.0, 1.0])).all()
     assert aggregate([[0.0, 1.0]], "logit_mean") == pytest.approx([0.5])
     assert expit(logit([0.001, 0.7])) == pytest.approx([0.001, 0.7])
+
+
+def test_probabilities_of_extreme_logits_are_certain_without_a_warning() -> None:
+    with warnings.catch_warnings(action="error"):
+        assert expit([-800.0, 0.0, 800.0]).tolist() == [0, 0.5, 1]
 
 
 @settings(max_examples=50, deadline=None)

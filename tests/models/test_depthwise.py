@@ -17,6 +17,7 @@ def _network() -> nn.Sequential:
         nn.Conv2d(8, 8, 3, padding=1, groups=8),
         Conv2dSame(8, 8, 5, stride=2, groups=8, bias=False),
         nn.Conv2d(8, 4, 1, groups=2),
+        nn.Conv2d(4, 8, 3, padding=1, groups=4),
     )
 
 
@@ -33,7 +34,7 @@ def test_only_depthwise_layers_change_and_their_weights_stay() -> None:
     network = _network()
     before = copy.deepcopy(network.state_dict())
     assert speed_up_depthwise(network) == 2
-    assert [type(layer) for layer in network] == [nn.Conv2d, DepthwiseConv2d, DepthwiseConv2dSame, nn.Conv2d]
+    assert [type(layer) for layer in network] == [nn.Conv2d, DepthwiseConv2d, DepthwiseConv2dSame, nn.Conv2d, nn.Conv2d]
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert speed_up_depthwise(network) == 0
 
@@ -46,6 +47,14 @@ def test_output_and_gradients_are_those_of_float32_to_bfloat16s_precision() -> N
     for want, got in zip(exact, _gradients(fast, images, low=True), strict=True):
         assert got.shape == want.shape
         assert (got - want).abs().max() < 0.03 * want.abs().max()
+
+
+def test_several_channels_of_one_are_left_to_torch() -> None:
+    network, images = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1, groups=4)), torch.randn(2, 4, 9, 9)
+    exact = _gradients(copy.deepcopy(network), images, low=True)
+    assert speed_up_depthwise(network) == 0
+    for want, got in zip(exact, _gradients(network, images, low=True), strict=True):
+        assert torch.equal(want, got)
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 4, 5, 7, (3, 5), (1, 7)])

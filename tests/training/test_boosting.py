@@ -114,6 +114,15 @@ def test_each_rounds_error_and_weight_follow_from_the_learners_before(hard_folde
         weights /= weights.sum()
 
 
+def test_a_learner_keeps_nothing_of_its_random_start(tmp_path: Path) -> None:
+    settings = _settings(tmp_path)
+    training = settings.training.model_copy(update={"keep_initial": 0.5})
+    settings = settings.model_copy(update={"training": training})
+    method = AdaBoostMethod()
+    assert method.learner_settings(settings, 1).training.keep_initial == 0
+    method.check(settings)
+
+
 def test_weights_of_images_change_what_is_learnt(tmp_path: Path) -> None:
     """The same images with both labels: the label that weighs more wins."""
     pixels, _ = make_pixels(64)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from makers.tiny import SMALL, make_pixels, make_sample
 from osteon.config import RunSettings, TrainingSettings, load_settings
-from osteon.errors import InputError, MissingExtraError
+from osteon.errors import InputError, MissingExtraError, SettingsError
 from osteon.models.factory import create
+from osteon.models.hybrid import Hybrid
 from osteon.models.network import Network
+from osteon.models.paper_cnn import PaperCNN
 from osteon.run import RunFolder
-from osteon.statistics.metrics import roc_auc
-from osteon.training.fit import Fit, fit, load_weights, resolve_precision
+from osteon.statistics.metrics import confusion, roc_auc
+from osteon.training.fit import Fit, check_initial, fit, load_weights, resolve_precision
 from osteon.training.module import Classifier
 from osteon.training.predict import predict_logits
 
@@ -138,6 +141,41 @@ def test_early_stopping_stops_when_nothing_improves(tmp_path: Path) -> None:
     assert result.epochs < 8
 
 
+@pytest.mark.parametrize("changes", [{}, {"training__ema": 0.9}])
+def test_a_resumed_fit_that_had_stopped_early_trains_no_more(tmp_path: Path, changes: dict[str, Any]) -> None:
+    stopping = {"metric": "auc", "patience": 2, "min_delta": 0.9}
+    settings = _settings(training__epochs=8, training__early_stopping=stopping, **changes)
+    folder = RunFolder.create(tmp_path / "run", settings)
+    first = _fit(settings, folder)
+    assert first.epochs == 3
+    files = [folder.history, folder.checkpoints / "last.ckpt", first.checkpoint]
+    before, logits = [file.read_bytes() for file in files], _logits(settings, first)
+    for _ in range(2):
+        again = _fit(settings, folder, resume=True)
+        assert (again.epochs, again.best_epoch, again.best_value) == (3, first.best_epoch, first.best_value)
+        assert [file.read_bytes() for file in files] == before
+        np.testing.assert_array_equal(_logits(settings, again), logits)
+
+
+def test_a_fit_that_is_broken_off_before_it_stops_early_goes_on_when_resumed(tmp_path: Path) -> None:
+    stopping = {"metric": "auc", "patience": 2, "min_delta": 0.9}
+    settings = _settings(training__epochs=8, training__early_stopping=stopping)
+    folder = RunFolder.create(tmp_path / "run", settings)
+    with pytest.raises(RuntimeError, match="stopped"):
+        _fit(settings, folder, callbacks=[StopAt(9)])
+    assert _fit(settings, folder, resume=True).epochs == 3
+
+
+def test_a_fit_that_stopped_in_its_first_epoch_trains_no_more(tmp_path: Path) -> None:
+    settings = _settings(training__epochs=4, training__early_stopping={"metric": "auc"})
+    folder = RunFolder.create(tmp_path / "run", settings)
+    train, valid = make_sample(PIXELS, LABELS, TRAIN), make_sample(PIXELS, LABELS, VALID[::2])
+    assert set(valid.labels) == {0}, "without both classes there is no AUC"
+    for resume in (False, True):
+        result = fit(_network(settings), train, valid, settings, folder, resume=resume)
+        assert result.epochs == len(pd.read_csv(folder.history)) == 1
+
+
 def test_averaged_weights_are_what_is_evaluated(tmp_path: Path) -> None:
     plain, averaged = _settings(training__epochs=2), _settings(training__epochs=2, training__ema=0.9)
     logits = [
@@ -147,8 +185,12 @@ def test_averaged_weights_are_what_is_evaluated(tmp_path: Path) -> None:
     assert np.abs(logits[0] - logits[1]).max() > 1e-3
 
 
+def _kept(epochs: int, share: float = 0.25, **changes: Any) -> RunSettings:
+    return _settings(training__epochs=epochs, training__keep_initial=share, model__weights="a run", **changes)
+
+
 def test_the_initial_weights_keep_their_share_and_only_once(tmp_path: Path) -> None:
-    plain, kept = _settings(training__epochs=2), _settings(training__epochs=2, training__keep_initial=0.25)
+    plain, kept = _settings(training__epochs=2), _kept(2)
     trained, folder = (
         _fit(plain, RunFolder.create(tmp_path / "plain", plain)),
         RunFolder.create(tmp_path / "kept", kept),
@@ -164,6 +206,67 @@ def test_the_initial_weights_keep_their_share_and_only_once(tmp_path: Path) -> N
     again = _fit(kept, folder, resume=True)
     for name, value in torch.load(again.checkpoint, weights_only=True)["state_dict"].items():
         assert torch.equal(value, mean[name])
+
+
+@pytest.mark.parametrize("metric", ["auc", "loss", "kappa"])
+def test_the_value_of_averaged_weights_is_measured_on_them(tmp_path: Path, metric: str) -> None:
+    settings = _kept(1, 0.75, training__select=metric)
+    folder = RunFolder.create(tmp_path / "run", settings)
+    result = _fit(settings, folder)
+    logits, labels = _logits(settings, result), LABELS[VALID]
+    called = confusion(labels, logits, threshold=0)
+    losses = np.logaddexp(0, logits) - labels * logits
+    expected = {"auc": roc_auc(labels, logits), "loss": losses.mean(), "kappa": called.kappa}[metric]
+    assert result.best_value == pytest.approx(expected, rel=1e-6)
+    chosen = pd.read_csv(folder.history)[f"valid_{metric}"].iloc[result.best_epoch - 1]
+    assert result.best_value != pytest.approx(chosen, rel=1e-3), "the epoch's own is of weights that are not kept"
+    again = _fit(settings, folder, resume=True)
+    assert (again.best_epoch, again.best_value) == (result.best_epoch, result.best_value)
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_averaged_weights_of_the_last_epoch_have_no_value(tmp_path: Path, held_out: bool) -> None:
+    settings = _kept(1, training__select="last")
+    train, valid = make_sample(PIXELS, LABELS, TRAIN), make_sample(PIXELS, LABELS, VALID)
+    folder = RunFolder.create(tmp_path / "run", settings)
+    result = fit(_network(settings), train, valid if held_out else None, settings, folder)
+    assert math.isnan(result.best_value)
+    assert torch.load(result.checkpoint, weights_only=True)["initial_share"] == 0.25
+
+
+@pytest.mark.parametrize("weights", ["none", "default"])
+def test_random_initial_weights_are_not_kept(tmp_path: Path, weights: str) -> None:
+    settings = _settings(training__keep_initial=0.5, model__weights=weights)
+    folder = RunFolder.create(tmp_path / "run", settings)
+    with pytest.raises(SettingsError, match="initial weights are random") as raised:
+        _fit(settings, folder)
+    assert raised.value.where == "training.keep_initial"
+    assert not folder.checkpoints.exists()
+
+
+class Pretrained(PaperCNN):
+    def load_default_weights(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("body", [PaperCNN, Pretrained])
+@pytest.mark.parametrize("hybrid", [False, True])
+@pytest.mark.parametrize("weights", ["none", "default", "a run"])
+def test_default_weights_are_worth_keeping_where_the_network_comes_with_such(
+    body: type[PaperCNN], hybrid: bool, weights: str
+) -> None:
+    settings = _settings(training__keep_initial=0.5, model__weights=weights)
+    network: Network = body(in_channels=1, input_size=32, **SMALL["model.options"])
+    if hybrid:
+        whole = Hybrid(in_channels=1, input_size=32, trunk_options=SMALL["model.options"])
+        whole.trunk = network
+        network = whole
+    if weights == "a run" or (weights == "default" and body is Pretrained):
+        check_initial(network, settings)
+    else:
+        with pytest.raises(SettingsError, match="random"):
+            check_initial(network, settings)
+    check_initial(network, _settings(model__weights=weights))
 
 
 def test_tensorboard_is_written(tmp_path: Path) -> None:

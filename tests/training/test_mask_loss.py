@@ -26,8 +26,16 @@ from osteon.errors import InputError, SettingsError
 from osteon.models.factory import create
 from osteon.models.hybrid import Hybrid
 from osteon.run import RunFolder
-from osteon.training.location import LocationRecord, map_targets, move_masks, points_inside, rest_map, seen_after
-from osteon.training.losses import mask_losses
+from osteon.training.location import (
+    LocationRecord,
+    map_targets,
+    move_masks,
+    points_inside,
+    relabelled_weights,
+    rest_map,
+    seen_after,
+)
+from osteon.training.losses import image_weights, mask_losses
 from osteon.training.network import load_network
 from osteon.training.pipeline import TrainingRun, train
 from osteon.transforms.augment import Augment, AugmentParameters, apply_geometry
@@ -274,10 +282,26 @@ def test_an_image_whose_outlines_have_left_it_is_negative_and_one_half_out_is_no
     shift = torch.tensor([[0.0, 0.0], [-0.5, 0.0], [-0.15, 0.0], [-0.5, 0.0], [0.3, 0.0]], dtype=torch.float64)
     parameters = replace(parameters, shift=shift)
     known = torch.tensor([True, True, True, False, True])
-    labels, weights = torch.tensor([1.0, 1, 1, 1, 0]), torch.full((5,), 2.0)
+    labels, weights = torch.tensor([1.0, 1, 1, 1, 0]), torch.tensor([3.0, 3, 3, 3, 0.6])
     got = seen_after(masks, move_masks(masks, parameters), known, parameters, labels, weights)
     assert got[0].tolist() == [1, 0, 1, 1, 0]
-    assert got[1].tolist() == [2, 2, 0, 2, 2]
+    assert got[1].tolist() == pytest.approx([3, 0.6, 0, 3, 0.6])
+
+
+@pytest.mark.parametrize("kind", ["none", "balanced", "region"])
+def test_a_changed_label_weighs_what_the_other_class_does(kind: str) -> None:
+    labels = np.array([1, 0, 0, 0, 1, 1, 0, 1, 1])
+    images = pd.DataFrame({"label": labels, "region": ["hand"] * 4 + ["wrist"] * 3 + ["elbow"] * 2})
+    weights = image_weights(images, kind)
+    before = torch.from_numpy(labels).float()
+    found = relabelled_weights(torch.from_numpy(weights), before, 1 - before).numpy()
+    for row, image in images.iterrows():
+        alike = (labels != image["label"]) & ((images["region"] == image["region"]) | (kind != "region"))
+        expected = weights[alike].max() if alike.any() else 1
+        assert found[row] == pytest.approx(expected, rel=1e-5)
+    assert (relabelled_weights(torch.from_numpy(weights), before, before).numpy() == weights).all()
+    if kind == "none":
+        assert (found == 1).all()
 
 
 def test_zooming_in_leaves_an_image_positive_while_its_outline_is_in_it() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from makers.marked import write_marked
 from makers.tiny import SMALL
@@ -69,13 +70,34 @@ def test_draws_depend_on_the_generator_alone_and_none_are_made_at_probability_0(
     assert not draw_patches(16, SIZE, 0.0, torch.Generator().manual_seed(3)).inside.any()
 
 
-def test_without_masks_labels_and_weights_are_mixed_by_area() -> None:
-    batch = _batch([1.0, 0.0], weights=torch.tensor([1.0, 3.0]))
-    mixed = cut_mix(batch, _patches([1, 0], CORNER, None))
+def test_without_masks_labels_are_mixed_by_area() -> None:
+    mixed = cut_mix(_batch([1.0, 0.0]), _patches([1, 0], CORNER, None))
     assert mixed["images"][0, 0, :2, :2].eq(1).all()
     assert mixed["images"][0].sum() == 4
-    torch.testing.assert_close(mixed["labels"], torch.tensor([1 - 4 / 64, 0.0]))
-    torch.testing.assert_close(mixed["weights"], torch.tensor([1 + 2 * 4 / 64, 3.0]))
+    assert mixed["labels"].tolist() == [1 - 4 / 64, 0]
+    assert mixed["weights"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("weights", [[3.0, 0.6], [0.5, 8.0], [1.0, 1.0], [2.0, 0.0]])
+def test_without_masks_the_loss_is_that_of_both_images_by_area(weights: list[float]) -> None:
+    batch = _batch([1.0, 0.0], weights=torch.tensor(weights))
+    mixed = cut_mix(batch, _patches([1, 0], CORNER, TOP))
+    logits = torch.tensor([0.7, -0.4])
+    each = [
+        binary_cross_entropy_with_logits(logits, labels, weight, reduction="none")
+        for labels, weight in (
+            (batch["labels"], batch["weights"]),
+            (batch["labels"][[1, 0]], batch["weights"][[1, 0]]),
+            (mixed["labels"], mixed["weights"]),
+        )
+    ]
+    torch.testing.assert_close(each[2], torch.lerp(each[0], each[1], torch.tensor([4 / 64, 32 / 64])))
+
+
+def test_images_without_weight_keep_their_labels() -> None:
+    mixed = cut_mix(_batch([1.0, 0.0], weights=torch.zeros(2)), _patches([1, 0], CORNER, TOP))
+    assert mixed["weights"].tolist() == [0, 0]
+    assert mixed["labels"].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +125,29 @@ def test_the_label_goes_by_the_outlines_that_are_left(
     inside = _masks(place)[0].bool()
     expected = torch.where(inside, _masks(theirs)[0], _masks(mine)[0])
     torch.testing.assert_close(mixed["masks"][0], expected)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "place", "label", "weight"),
+    [
+        (CORNER, None, TOP, 0.0, 0.6),
+        (None, CORNER, TOP, 1.0, 3.0),
+        (CORNER, CORNER, TOP, 1.0, 3.0),
+        (CORNER, CORNER[::-1], LEFT, 1.0, 3.0),
+        (None, None, TOP, 0.0, 0.6),
+        (LEFT, None, (slice(0, 6), slice(None)), 0.0, 0.0),
+    ],
+)
+def test_an_image_weighs_what_the_class_that_it_shows_does(
+    mine: Any, theirs: Any, place: Any, label: float, weight: float
+) -> None:
+    labels = torch.tensor([float(mine is not None), float(theirs is not None)])
+    weights = torch.where(labels > 0, 3.0, 0.6)
+    masks, known = _masks(mine, theirs), torch.tensor([True, True])
+    batch = _batch(labels.tolist(), masks=masks, mask_known=known, weights=weights)
+    mixed = cut_mix(batch, _patches([1, 0], place, None))
+    assert mixed["labels"][0] == label
+    assert mixed["weights"].tolist() == pytest.approx([weight, weights[1].item()])
 
 
 @pytest.mark.parametrize("doubtful", [{"mask_known": [True, False]}, {"weights": [1.0, 0.0]}])

@@ -52,6 +52,27 @@ def test_what_matters_least_for_what_it_costs_goes_first() -> None:
         choose_channels(importance, [1.0, 1.0], spare=5, unit=2)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3])
+def test_channels_that_matter_alike_go_from_one_block_after_the_other(value: float) -> None:
+    alike = [torch.full((n,), value, dtype=torch.float64) for n in (70, 64)]
+    numbers = [
+        [len(kept) for kept in choose_channels(alike, [1.0, 1.0], spare=spare)] for spare in (1, 6, 7, 54, 55, 102)
+    ]
+    assert numbers[-1] == [16, 16]
+    for kept, spare in zip(numbers, (1, 6, 7, 54, 55, 102), strict=True):
+        assert spare <= 134 - sum(kept) < spare + 16
+    with pytest.raises(SettingsError, match="so much cannot be taken out"):
+        choose_channels(alike, [1.0, 1.0], spare=103)
+
+
+def test_dead_channels_go_before_others() -> None:
+    kept = choose_channels([torch.zeros(64), torch.ones(64)], [1.0, 1.0], spare=60)
+    assert [len(numbers) for numbers in kept] == [16, 48]
+    half = torch.cat([torch.linspace(5, 1, 32), torch.zeros(32)])
+    kept = choose_channels([half, torch.linspace(9, 2, 64)], [1.0, 1.0], spare=32)
+    assert [numbers.tolist() for numbers in kept] == [list(range(32)), list(range(64))]
+
+
 def test_importance_is_how_far_the_outputs_move(wide: Path) -> None:
     trained = load_network(RunFolder.open(wide))
     pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)

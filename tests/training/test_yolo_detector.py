@@ -140,6 +140,41 @@ def test_a_run_that_is_broken_off_ends_like_one_that_is_not(
     pd.testing.assert_frame_equal(pd.read_csv(resumed.folder.history)[columns], history[columns])
 
 
+@pytest.mark.parametrize(
+    ("epochs", "best", "patience", "ended"),
+    [(5, 3, 2, True), (5, 4, 2, False), (5, 1, None, False), (9, 9, None, True), (9, 9, 2, True)],
+)
+def test_a_resumed_training_that_had_ended_stays_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, best: int, patience: int | None, ended: bool
+) -> None:
+    def goes_on(plan: yolo_trainer.Plan) -> dict[str, Any]:
+        raise RuntimeError("it trains on")
+
+    monkeypatch.setattr(yolo_trainer, "_overrides", goes_on)
+    YoloDetectorMethod()  # imports Ultralytics, offline
+    stopping = None if patience is None else {"patience": patience}
+    plan = yolo_trainer.Plan(
+        model=torch.nn.Identity(),
+        images=tmp_path,
+        target="fractured",
+        score=lambda model: (0.5, 0.5),
+        settings=load_settings(None, SMALL | {"training.epochs": 9, "training.early_stopping": stopping}),
+        augmentation={},
+        best=tmp_path / "best.safetensors",
+        last=tmp_path / "last.ckpt",
+        history=tmp_path / "history.csv",
+        scratch=tmp_path,
+        note=print,
+    )
+    torch.save({"epoch": epochs - 1, "stopper": {"best_fitness": 0.9, "best_epoch": best}}, plan.last)
+    plan.history.write_text("epoch,valid_auc\n1,0.9\n")
+    if ended:
+        assert yolo_trainer.train_detector(plan, resume=True)["epoch"].tolist() == [1]
+    else:
+        with pytest.raises(RuntimeError, match="it trains on"):
+            yolo_trainer.train_detector(plan, resume=True)
+
+
 @pytest.mark.slow
 def test_it_learns_to_find_what_the_boxes_show(data: Path, tmp_path: Path) -> None:
     settings = load_settings(

@@ -26,6 +26,7 @@ from osteon.cli import (
     study,
     train,
 )
+from osteon.cli.console import Console
 from osteon.errors import OsteonError
 
 app = typer.Typer(
@@ -77,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
+    Console.documents = 0
     try:
         code = app(args=arguments, prog_name="osteon", standalone_mode=False)
     except OsteonError as error:
@@ -102,7 +104,7 @@ def _wrong_usage(error: Any, *, as_json: bool) -> int:
 
 def _fail(error: dict[str, str | None], code: int, *, as_json: bool) -> int:
     """Print what, where and what to do."""
-    if as_json:
+    if as_json and not Console.documents:
         print(json.dumps({key: value for key, value in error.items() if value is not None}))
     where = f"{error['where']}: " if error.get("where") else ""
     print(f"error: {where}{error['what']}", file=sys.stderr)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 
@@ -18,7 +20,13 @@ JSON_OPTION = typer.Option("--json", help="Print only JSON on standard output; n
 
 
 class Console:
-    """Where a command writes: with ``as_json`` only the final JSON goes to standard output."""
+    """Where a command writes: with ``as_json`` only the final JSON goes to standard output.
+
+    Attributes:
+        documents: JSON documents that the command has printed; there is never a second one.
+    """
+
+    documents: ClassVar[int] = 0
 
     def __init__(self, *, as_json: bool = False) -> None:
         from rich.console import Console as RichConsole
@@ -58,7 +66,7 @@ class Console:
     def emit(self, values: dict[str, Any]) -> None:
         """With ``--json``, print the result."""
         if self.as_json:
-            print(json.dumps(jsonable(values), indent=2, ensure_ascii=False, allow_nan=False))
+            print_json(json.dumps(jsonable(values), indent=2, ensure_ascii=False, allow_nan=False))
 
     def finish(self, refusals: Sequence[Refusal] = ()) -> None:
         """End the command: exit code 3 if any input was refused."""
@@ -93,6 +101,24 @@ class Console:
 
         with bar, reporting(report):
             yield
+
+
+def print_json(text: str) -> None:
+    """Print the command's JSON document on standard output.
+
+    Raises:
+        SettingsError: There is no room for it where standard output leads.
+    """
+    from osteon.run import unwritable
+
+    Console.documents += 1
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered would fail once more at exit
+        raise unwritable(error, "standard output") from None
 
 
 def jsonable(values: Any) -> Any:

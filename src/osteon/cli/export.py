@@ -21,7 +21,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 (half the size) or int8 (a quarter).")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 (half the size) or int8 (a third).")] = "fp32",
     layout: Annotated[
         str, typer.Option(help="image: one picture of any size; squares: batches of squares of the network's size.")
     ] = "image",
@@ -66,6 +66,8 @@ def export(
     ):
         if value not in known:
             raise SettingsError(f"{value!r} is not known", where=where, hint=", ".join(known))
+    if out.is_dir():
+        raise SettingsError("is a folder, not a model file to write", where=out)
     console = Console(as_json=as_json)
     with console.progress():
         made = export_run(

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from osteon.cli.answers import Answers
 from osteon.cli.console import JSON_OPTION, Console
 
 if TYPE_CHECKING:
-    from osteon.errors import Refusal
     from osteon.inference.case import Case
-    from osteon.inference.prediction import Prediction, StudyPrediction
     from osteon.inference.predictor import Predictor
 
 MANY = 200
 """So many images are worth starting processes for."""
-
-COLUMNS = ("name", "study", "region", "probability", "positive", "verdict", "flags", "refusal")
 
 
 def predict(
@@ -89,6 +87,7 @@ def predict(
 
     silence_quotations()
     console = Console(as_json=as_json)
+    _check_settings(pooling, csv, dicom_out)
     predictor = Predictor(
         model,
         target=target,
@@ -98,183 +97,50 @@ def predict(
         gate=gate,
         closer_look=closer_look,
     )
-    found = gather(inputs, study_by=study_by, region=region)
-    writer = _Heatmaps(heatmaps) if heatmaps else None
-    answers = _Answers(console, csv, writer, keep_maps=dicom_out is not None)
     views = parse_views(tta) if tta else ()
+    cases = gather(inputs, study_by=study_by, region=region.lower())
+    _spare_inputs(csv, inputs, cases)
+    _check_region(console, region, predictor)
+    answers = Answers(console, predictor, pooling, csv, heatmaps, documents=dicom_out)
     console.note(f"{predictor.card.name} on {predictor.runtime.name}: {predictor.card.target} or not")
-    with console.progress(), answers:
+    with answers, console.progress():
         from osteon.progress import track
 
-        mapped = writer is not None or dicom_out is not None
-        many = len(found.cases) >= MANY
-        each = predictor.predict_each(found.cases, heat_map=mapped, views=views, workers=workers, processes=many)
-        for case, answer in zip(found.cases, track(each, "Reading", total=len(found.cases)), strict=True):
+        many = len(cases) >= MANY
+        mapped = answers.needs_maps
+        each = predictor.predict_each(cases, heat_map=mapped, views=views, workers=workers, processes=many)
+        for case, answer in zip(cases, track(each, "Reading", total=len(cases)), strict=True):
             answers.add(answer, case)
-    studies = _studies(answers.kept, pooling)
-    answers.show(predictor, studies)
-    refusals = [*found.refusals, *answers.refusals]
-    if dicom_out is not None:
-        refusals += _write_documents(console, studies, found.cases, predictor, dicom_out)
-    console.refusals(refusals)
-    console.finish(refusals)
+    console.refusals(answers.refusals)
+    console.finish(answers.refusals)
 
 
-def _studies(answers: Sequence[Prediction], pooling: str) -> list[StudyPrediction]:
+def _check_settings(pooling: str, csv: Path | None, dicom_out: Path | None) -> None:
+    """Refuse before any work what would fail after it."""
     from osteon.errors import SettingsError
-    from osteon.inference.prediction import pool_study
 
     if pooling not in ("mean", "max", "noisy_or"):
         raise SettingsError(f"there is no pooling {pooling!r}", where="--pooling", hint="mean, max or noisy_or")
-    views: dict[str, list[Prediction]] = {}
-    for answer in answers:
-        views.setdefault(answer.study, []).append(answer)
-    return [pool_study(study, of, pooling) for study, of in views.items()]  # type: ignore[arg-type]
+    if csv is not None and csv.is_dir():
+        raise SettingsError("is a folder, not a file to write", where=csv)
+    if csv is not None and csv.parent.is_dir() and not os.access(csv.parent, os.W_OK):
+        raise SettingsError("nothing may be written there", where=csv.parent)
+    if dicom_out is not None and dicom_out.exists() and not dicom_out.is_dir():
+        raise SettingsError("is not a folder", where=dicom_out)
 
 
-def _write_documents(
-    console: Console,
-    studies: Sequence[StudyPrediction],
-    cases: Sequence[Case],
-    predictor: Predictor,
-    folder: Path,
-) -> list[Refusal]:
-    """Write the DICOM documents of every study that has a DICOM image; return what could not be documented."""
-    from osteon.clinical.documents import write_documents
-    from osteon.clinical.sources import dataset_of
-    from osteon.errors import InputError, Refusal
+def _spare_inputs(csv: Path | None, inputs: Sequence[Path], cases: Sequence[Case]) -> None:
+    """Refuse to write the table over one of the files that were given."""
+    from osteon.errors import SettingsError
 
-    by_name = {case.name: case for case in cases}
-    refused = []
-    for study in studies:
-        sources = [dataset_of(by_name[view.name].source) for view in study.views]
-        if not any(source is not None for source in sources):
-            continue
-        try:
-            for path in write_documents(study, sources, predictor.card, folder):
-                console.note(f"wrote {path}")
-        except InputError as error:
-            refused.append(Refusal(study.study, "no_documents", error.what))
-    return refused
+    if csv is None or not csv.is_file():
+        return
+    named = [*inputs, *(case.source for case in cases if isinstance(case.source, Path))]
+    if any(path.name == csv.name and os.path.exists(path) and csv.samefile(path) for path in named):  # noqa: PTH110
+        raise SettingsError("is one of the files given, and would be overwritten", where=csv, hint="another --csv")
 
 
-class _Answers:
-    """Keeps answers, and writes them as they come, so that an interrupted run keeps what was finished."""
-
-    def __init__(self, console: Console, table: Path | None, heatmaps: _Heatmaps | None, *, keep_maps: bool) -> None:
-        self.kept: list[Prediction] = []
-        self.refusals: list[Refusal] = []
-        self._console = console
-        self._path = table
-        self._heatmaps = heatmaps
-        self._keep_maps = keep_maps
-
-    def __enter__(self) -> _Answers:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._path is not None and (self.kept or error[0] is None):
-            self._write(self._path)
-        if error[0] is not None and self.kept:
-            self._console.warn(f"stopped after {len(self.kept)} images; what was finished is kept")
-
-    def add(self, answer: Prediction, case: Case) -> None:
-        from dataclasses import replace
-
-        if self._heatmaps is not None:
-            self._heatmaps.write(answer, case)
-        self.kept.append(answer if self._keep_maps else replace(answer, heat_map=None))
-        if answer.refusal is not None:
-            self.refusals.append(answer.refusal)
-
-    def show(self, predictor: Predictor, studies: Sequence[StudyPrediction]) -> None:
-        from osteon.inference.prediction import NOT_A_DEVICE, verdict_words
-
-        target = predictor.card.target
-        rows = [
-            [
-                Path(item.name).name,
-                "–" if item.probability is None else f"{item.probability:.3f}",
-                verdict_words(item.verdict, target),
-                "; ".join(flag.detail for flag in item.flags) or (item.refusal.detail if item.refusal else ""),
-            ]
-            for item in self.kept
-        ]
-        self._console.table(f"{target.capitalize()} or not", ["image", "probability", "verdict", "remarks"], rows)
-        several = [study for study in studies if len(study.views) > 1]
-        if several:
-            self._console.table(
-                "Studies",
-                ["study", "views", "probability", "verdict"],
-                [
-                    [item.study, len(item.views), _shown(item.probability), verdict_words(item.verdict, target)]
-                    for item in several
-                ],
-            )
-        self._console.note(NOT_A_DEVICE)
-        self._console.emit(
-            {
-                "model": predictor.card.name,
-                "target": target,
-                "runtime": predictor.runtime.name,
-                "operating_point": predictor.operating_point.name,
-                "images": [item.as_dict() for item in self.kept],
-                "studies": [item.as_dict() | {"views": [view.name for view in item.views]} for item in studies],
-                "notice": NOT_A_DEVICE,
-            }
-        )
-
-    def _write(self, path: Path) -> None:
-        import csv
-        import io
-
-        from osteon.run import write_text
-
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows(_row(item) for item in self.kept)
-        write_text(path, text.getvalue())
-
-
-def _shown(probability: float | None) -> str:
-    return "–" if probability is None else f"{probability:.3f}"
-
-
-def _row(item: Prediction) -> list[Any]:
-    probability = "" if item.probability is None else f"{item.probability:.6g}"
-    positive = "" if item.positive is None else int(item.positive)
-    flags = " ".join(flag.code for flag in item.flags)
-    refusal = "" if item.refusal is None else item.refusal.detail
-    return [item.name, item.study, item.region, probability, positive, item.verdict, flags, refusal]
-
-
-class _Heatmaps:
-    """Writes a picture for each answer, under a name of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        from osteon.run import unwritable
-
-        self.folder = folder
-        self._taken: set[str] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(error, folder) from None
-
-    def write(self, answer: Prediction, case: Case) -> None:
-        from osteon.inference.case import decode
-        from osteon.run import atomic_path
-
-        if answer.heat_map is None:
-            return
-        pixels = decode(case).image.eight_bit()
-        with atomic_path(self.folder / next(self._names(Path(answer.name)))) as temporary:
-            answer.heat_map.overlay(pixels).save(temporary, format="PNG")
-
-    def _names(self, path: Path) -> Iterator[str]:
-        for number in range(len(self._taken) + 1):
-            name = f"{path.stem}{f'-{number + 1}' if number else ''}.png"
-            if name not in self._taken:
-                self._taken.add(name)
-                yield name
+def _check_region(console: Console, region: str, predictor: Predictor) -> None:
+    known = predictor.card.data.regions
+    if region and region.lower() not in known:
+        console.warn(f"the model was not taught on {region}; it knows {', '.join(sorted(known)) or 'no region'}")

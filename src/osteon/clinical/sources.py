@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from osteon.data.files import is_dicom
+from osteon.data.images import UnreadableImageError
 
 
 def dataset_of(source: Any | Callable[[], bytes]) -> Dataset | None:
@@ -27,5 +28,5 @@ def dataset_of(source: Any | Callable[[], bytes]) -> Dataset | None:
         if not isinstance(content, bytes) or not is_dicom(content):
             return None
         return dcmread(io.BytesIO(content))
-    except (OSError, InvalidDicomError):
+    except (OSError, InvalidDicomError, UnreadableImageError):
         return None

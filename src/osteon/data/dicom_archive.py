@@ -6,10 +6,11 @@ folder.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from osteon.data.dicom import read_header
 from osteon.data.dicom_dataset import items, parse, texts
 from osteon.data.files import LIMITS, Limits, Refused, is_dicom, load_bytes
 from osteon.data.images import UnreadableImageError
-from osteon.data.listing import IGNORED, is_image_name, list_folder
-from osteon.errors import Refusal
+from osteon.data.listing import IGNORED, MAP_SUFFIX, is_image_name, list_folder
+from osteon.errors import InputError, Refusal
 
 HEAD = 132
-_ZIP = b"PK\x03\x04"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_ZIP_SUFFIXES = ("", ".zip")
+"""Of archives met in folders: office documents are ZIP archives too, and their pictures are nobody's radiographs."""
+
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _ENCRYPTED = 0x1
 
@@ -116,7 +120,8 @@ def find_studies(
 
     Headers are read, pixels are not. In folders and archives, files that are neither pictures nor DICOM are passed
     over, and so are DICOM files without a picture (reports, presentation states); named on their own they are kept,
-    so that their reading says what is wrong. An instance met twice is taken once.
+    so that their reading says what is wrong. A file met twice is taken once; a folder or an archive in which nothing is
+    found is refused.
 
     Args:
         paths: What to look at.
@@ -135,14 +140,19 @@ class _Search:
         self.archive_limits = archive_limits
         self.studies: dict[str, list[Instance]] = {}
         self.refusals: list[Refusal] = []
-        self._met: set[str] = set()
+        self._met: dict[str, list[Instance]] = {}
+        self._members: set[str] = set()
+        self._seen = 0
 
     def look(self, path: Path) -> None:
-        if path.is_dir():
-            for file in _files(path):
+        before = self._seen + len(self.refusals)
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
+            for file in _files(path, self._refuse):
                 self._file(file, named=False)
         else:
             self._file(path, named=True)
+        if self._seen + len(self.refusals) == before:
+            self._refuse(str(path), "nothing_found", "holds no picture")
 
     def found(self) -> FoundStudies:
         studies = (
@@ -154,10 +164,11 @@ class _Search:
     def _file(self, path: Path, *, named: bool) -> None:
         head = _head(path)
         if head.startswith(_ZIP):
-            self._archive(path)
+            if named or path.suffix.lower() in _ZIP_SUFFIXES:
+                self._archive(path)
         elif is_dicom(head):
             self._dicom(Instance(str(path), path, limits=self.limits), path, named=named)
-        elif named or is_image_name(path.name):
+        elif named or _is_picture(path.name):
             self._add(Instance(str(path), path, limits=self.limits))
 
     def _dicom(self, instance: Instance, source: Path | bytes, *, named: bool) -> None:
@@ -179,10 +190,12 @@ class _Search:
             self._add(known)
 
     def _add(self, instance: Instance) -> None:
-        key = instance.sop_uid or instance.name
-        if key in self._met:
+        self._seen += 1
+        key = instance.sop_uid or f"{instance.path}/{instance.member}"
+        twins = self._met.setdefault(key, [])
+        if any(_same(instance, twin) for twin in twins):
             return
-        self._met.add(key)
+        twins.append(instance)
         self.studies.setdefault(instance.study_uid or f"/{instance.name}", []).append(instance)
 
     def _refuse(self, name: str, reason: str, detail: str) -> None:
@@ -218,23 +231,43 @@ class _Search:
         last = entry.filename.rpartition("/")[2]
         if not last or last.startswith(".") or any(part in IGNORED for part in entry.filename.split("/")):
             return
-        instance = Instance(f"{path}/{_shown(entry.filename)}", path, member=number, limits=self.limits)
+        name = f"{path}/{_shown(entry.filename)}"
+        if name in self._members:
+            name += f" ({number + 1})"
+        self._members.add(name)
+        instance = Instance(name, path, member=number, limits=self.limits)
         try:
             _check_entry(entry, self.limits, self.archive_limits)
             head = _member(archive, entry, self.limits, HEAD)
             if is_dicom(head):
                 self._dicom(instance, _member(archive, entry, self.limits), named=False)
-            elif is_image_name(last):
+            elif _is_picture(last):
                 self._add(instance)
         except Refused as refused:
             self._refuse(instance.name, refused.reason, refused.detail)
+
+
+def _is_picture(name: str) -> bool:
+    return is_image_name(name) and not name.endswith(MAP_SUFFIX)
+
+
+def _same(one: Instance, other: Instance) -> bool:
+    """Whether two instances are the same file, or two of the same bytes."""
+    return (one.path, one.member) == (other.path, other.member) or _digest(one) == _digest(other)
+
+
+def _digest(instance: Instance) -> bytes:
+    try:
+        return hashlib.sha256(instance.read()).digest()
+    except UnreadableImageError:
+        return instance.name.encode("utf-8", "surrogateescape")
 
 
 def _shown(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name)[-200:]
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, refuse: Callable[[str, str, str], None]) -> Iterator[Path]:
     """Walk a folder in order; symbolic links are followed, and a folder that is reached twice is listed once."""
     waiting, seen = [folder], set()
     while waiting:
@@ -243,7 +276,11 @@ def _files(folder: Path) -> Iterator[Path]:
         if identity in seen:
             continue
         seen.add(identity)
-        folders, files = list_folder(place)
+        try:
+            folders, files = list_folder(place)
+        except InputError as error:
+            refuse(str(place), "no_access", error.what)
+            continue
         yield from (place / name for name in files)
         waiting.extend(place / name for name in reversed(folders))
 

@@ -46,6 +46,7 @@ class DecodedImage:
         colourfulness: How much colour was left out (:func:`osteon.data.colour.colourfulness`); ``None`` where the file
             stores grey only.
         depth: Bits of the grey scale, so that white is ``2**depth - 1``; ``None`` where the file does not say.
+        readable: Share of the picture that could be read, 0-1; ``None`` where that cannot be told.
     """
 
     pixels: Pixels
@@ -53,6 +54,7 @@ class DecodedImage:
     notes: tuple[str, ...] = ()
     colourfulness: float | None = None
     depth: int | None = None
+    readable: float | None = 1.0
 
     def eight_bit(self) -> npt.NDArray[np.uint8]:
         """Return the grey values on 0-255, see :func:`to_uint8`."""
@@ -115,7 +117,7 @@ def read_image_uint8(
 ) -> EightBitImage:
     """Decode an image as :func:`read_image` does and bring deeper grey values to 8 bits with :func:`to_uint8`."""
     image = read_image(source, limits=limits, at_least=at_least)
-    return EightBitImage(image.eight_bit(), image.damaged, image.notes, depth=8, colourfulness=image.colourfulness)
+    return EightBitImage(image.eight_bit(), image.damaged, image.notes, image.colourfulness, 8, image.readable)
 
 
 def to_uint8(pixels: Pixels, depth: int | None = None) -> npt.NDArray[np.uint8]:
@@ -241,12 +243,13 @@ def _decode(
         if kind != "JPEG" and image.mode not in _GREY_MODES:
             colour = colourfulness(image)
         notes += _depth_notes(image, data)
+        share: float | None = 1.0
         if repaired is not None:
             pixels, share = repaired.finish(pixels)
             if share == 0:
                 raise Refused("truncated", "ends before the picture begins")
             notes += (_damage_note(share),)
-        return DecodedImage(_oriented(pixels, image), notes=notes, colourfulness=colour)
+        return DecodedImage(_oriented(pixels, image), notes=notes, colourfulness=colour, readable=share)
 
 
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")

@@ -16,8 +16,11 @@ from pathlib import Path
 
 from osteon.data.files import is_dicom
 from osteon.data.images import SUFFIXES
+from osteon.errors import InputError
 
 IGNORED = ("__MACOSX",)
+MAP_SUFFIX = ".map.png"
+"""Of pictures with a heat map laid over, which are no radiographs."""
 
 
 @dataclass
@@ -53,6 +56,9 @@ def list_folder(path: str | Path) -> tuple[list[str], list[str]]:
     """Return the names of a folder's sub-folders and files, sorted; both are empty where there is no such folder.
 
     Hidden entries are left out, and with them the ``._`` companions that macOS puts into archives.
+
+    Raises:
+        InputError: The folder is there and cannot be read.
     """
     _record_folder(str(path))
     folders: list[str] = []
@@ -61,10 +67,19 @@ def list_folder(path: str | Path) -> tuple[list[str], list[str]]:
         with os.scandir(path) as entries:
             for entry in entries:
                 if not entry.name.startswith(".") and entry.name not in IGNORED:
-                    (folders if entry.is_dir() else files).append(entry.name)
+                    (folders if _is_folder(entry) else files).append(entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return [], []
+    except OSError as error:
+        raise InputError(f"the folder cannot be read: {error.strerror}", where=path) from None
     return sorted(folders), sorted(files)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def list_images(path: str | Path) -> list[str]:

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 from osteon._version import __version__
 from osteon.config import Fit
-from osteon.export.model_card import KEY, ModelCard
-from osteon.export.model_file import graph_sha256
+from osteon.export.model_card import CHECKSUM, KEY, ModelCard
+from osteon.export.model_file import graph_sha256, record_sha256
 from osteon.export.network_graph import NetworkGraph
 from osteon.export.preprocess_graph import OPSET, SQUARE, GraphBuilder, preprocess_graph
 from osteon.run import atomic_path
@@ -55,7 +55,9 @@ def write_model(model: onnx.ModelProto, card: ModelCard, path: str | Path) -> Mo
     kept.producer_name, kept.producer_version = "osteon", __version__
     del kept.metadata_props[:]
     card = card.model_copy(update={"weights_sha256": graph_sha256(kept.SerializeToString(deterministic=True))})
-    kept.metadata_props.add(key=KEY, value=card.to_json())
+    record = card.to_json()
+    kept.metadata_props.add(key=KEY, value=record)
+    kept.metadata_props.add(key=CHECKSUM, value=record_sha256(record.encode()))
     with atomic_path(path) as temporary:
         temporary.write_bytes(kept.SerializeToString(deterministic=True))
     return card

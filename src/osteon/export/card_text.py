@@ -115,10 +115,12 @@ def _metrics(card: ModelCard) -> Section:
         for group, values in card.metrics.items()
     )
     kind = "test" if "test" in card.operating_points[0].measured else "cross_validation"
+    apart = "groups of images that may be of one patient, and near-identical images, never stood on both sides"
+    if card.data.leaks:
+        apart = "**images of one patient or group stood on both sides, so these figures are too good**"
     text = (
-        f"On {SETS[kind]}; groups of images that may be of one patient, and near-identical images, never stood on both "
-        "sides. Brackets: 95 % intervals that mind these groups. Always calling an image negative has AUC 0.5 and "
-        "kappa 0."
+        f"On {SETS[kind]}; {apart}. Brackets: 95 % intervals that mind these groups. Always calling an image negative "
+        "has AUC 0.5 and kappa 0."
     )
     return Section("metrics", "How well it does", (text,), Table(("images", "n", *titles), rows))
 

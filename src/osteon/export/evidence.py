@@ -77,7 +77,7 @@ class Evidence:
         """Take the test images of all folds of a cross-validation (``osteon train --folds``).
 
         Raises:
-            InputError: The folder holds no finished folds, or an image was tested twice.
+            InputError: The folder holds no finished folds, an image was tested twice, or a group stands in several.
         """
         folders = sorted(Path(path).glob("fold-*"))
         if len(folders) < 2:
@@ -88,6 +88,10 @@ class Evidence:
         if twice.any():
             name = table.loc[twice, "image_id"].iloc[0]
             raise InputError(f"{int(twice.sum())} images were tested in several folds, e.g. {name}", where=path)
+        straddling = table.groupby("group")["part"].nunique() > 1
+        if straddling.any():
+            what = f"{int(straddling.sum())} groups of images stand in several folds, whose figures would be too good"
+            raise InputError(what, where=path, hint="Train the folds with split.method=grouped")
         return cls("cross_validation", table)
 
     @property

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from osteon.config import RunSettings
 from osteon.data.catalogue import Catalogue, has_name, names_in
+from osteon.data.splits import leaks
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, SettingsError
 from osteon.export.assemble import write_model
@@ -281,6 +282,7 @@ def _data(catalogue: Catalogue, evidence: Evidence) -> DataFacts:
         regions={name: int(has_name(train["region"], name).sum()) for name in names_in(train["region"])},
         licence=str(source.get("licence", "")),
         attribution=str(source.get("citation", "")),
+        leaks=evidence.kind == "run" and not leaks(catalogue).empty,
     )
 
 

@@ -6,15 +6,19 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from osteon.config import Fit, Settings
-from osteon.errors import InputError
+from osteon.errors import InputError, SettingsError
 
-FORMAT: Literal[3] = 3
-"""Version of the record: 2 brought the closer look, 3 the bias of the calibration. Older ones are read."""
+FORMAT: Literal[4] = 4
+"""Version of the record: 2 brought the closer look, 3 the bias of the calibration, 4 a checksum of the record itself.
+Older ones are read."""
 
 KEY = "osteon"
+CHECKSUM = "osteon_sha256"
+"""Entry of a file's metadata that holds the SHA-256 of the record's text."""
+
 ALL = "all"
 """Name under which what holds for images of any region is kept."""
 
@@ -43,8 +47,10 @@ class Figure(Settings):
         """Return e.g. ``"0.875 (0.772-0.935)"``, or ``"NA"``."""
         if self.value is None:
             return "NA"
-        bounds = "" if self.low is None or self.high is None else f" ({self.low:.{digits}f}–{self.high:.{digits}f})"
-        return f"{self.value:.{digits}f}{bounds}"
+        if self.low is None or self.high is None:
+            return f"{self.value:.{digits}f}"
+        dash = "–" if self.low >= 0 else " to "
+        return f"{self.value:.{digits}f} ({self.low:.{digits}f}{dash}{self.high:.{digits}f})"
 
 
 class InputRules(Settings):
@@ -104,8 +110,8 @@ class Calibration(Settings):
             is given for comparison only).
     """
 
-    temperature: float = Field(gt=0)
-    bias: float = Field(0.0, ge=-100.0, le=100.0)
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+    bias: float = Field(0.0, ge=-100.0, le=100.0, allow_inf_nan=False)
     fitted_on: str
     n: int = Field(ge=0)
     measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
@@ -151,6 +157,17 @@ class Conformal(Settings):
     fitted_on: str
     measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _whole(self) -> Conformal:
+        if self.default not in self.error_rates:
+            raise ValueError(f"the default error rate {self.default:g} is none of the error rates")
+        if ALL not in self.quantiles:
+            raise ValueError("there are no quantiles for images of any region")
+        for name, of in self.quantiles.items():
+            if not len(of.negative) == len(of.positive) == len(self.error_rates):
+                raise ValueError(f"the quantiles of {name} are not one for each error rate")
+        return self
+
 
 class CloserLook(Settings):
     """A look at a part of the original, with more detail: the predictor averages the logits of both looks.
@@ -167,7 +184,7 @@ class CloserLook(Settings):
 
     side: float = Field(gt=0, lt=1)
     mirrored: bool = False
-    from_logit: float
+    from_logit: float = Field(allow_inf_nan=False)
     share: Probability | None = None
     alone: dict[str, Figure] = Field(default_factory=dict)
     one_look: Calibration | None = None
@@ -183,6 +200,7 @@ class DataFacts(Settings):
         regions: Images by body region; what is not here it has never seen.
         licence: Of the data.
         attribution: Whom to name.
+        leaks: Whether images of one patient or group stood both among these and among those it was measured on.
     """
 
     name: str
@@ -191,6 +209,7 @@ class DataFacts(Settings):
     regions: dict[str, int]
     licence: str = ""
     attribution: str = ""
+    leaks: bool = False
 
 
 class ModelCard(Settings):
@@ -217,7 +236,7 @@ class ModelCard(Settings):
         notes: What else its user must know.
     """
 
-    format: Literal[1, 2, 3] = FORMAT
+    format: Literal[1, 2, 3, 4] = FORMAT
     name: str
     target: str
     network: str
@@ -250,13 +269,13 @@ class ModelCard(Settings):
         """Return the operating point of this name.
 
         Raises:
-            InputError: There is none.
+            SettingsError: There is none.
         """
         for point in self.operating_points:
             if point.name == name:
                 return point
         known = ", ".join(point.name for point in self.operating_points)
-        raise InputError(f"the model has no operating point {name!r}", hint=f"It has {known}")
+        raise SettingsError(f"the model has no operating point {name!r}", hint=f"It has {known}")
 
     def to_json(self) -> str:
         """Return the record as it is kept in the file."""
@@ -271,7 +290,7 @@ class ModelCard(Settings):
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"the model's record is not JSON: {error}", where=where) from None
         version = values.get("format") if isinstance(values, dict) else None
         if isinstance(version, int) and version > FORMAT:

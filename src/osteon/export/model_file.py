@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from osteon.errors import InputError
-from osteon.export.model_card import KEY, ModelCard
+from osteon.export.model_card import CHECKSUM, KEY, ModelCard
 
 MAX_BYTES = 1 << 30
 OPSETS = range(17, 24)
+CHECKED_FROM = 4
+"""Format from which a record has a checksum."""
+
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 HINT = "osteon export RUN -o model.onnx makes one"
 
@@ -50,17 +53,34 @@ def read_model_file(path: str | Path) -> ModelFile:
     path = Path(path)
     data = _bytes(path)
     try:
-        fields = list(_fields(memoryview(data)))
+        return ModelFile(path, data, _checked(data, path))
     except _MalformedError:
         raise InputError("is not an ONNX file, or was cut off", where=path, hint=HINT) from None
+
+
+def _checked(data: bytes, path: Path) -> ModelCard:
+    fields = list(_fields(memoryview(data)))
     graph = [value for number, value in fields if number == _GRAPH]
     if len(graph) != 1 or not any(number == _IR_VERSION for number, _ in fields):
         raise InputError("is not an ONNX file, or was cut off", where=path, hint=HINT)
-    card = ModelCard.from_json(_record(fields, path), str(path))
+    kept = _metadata(fields)
+    if KEY not in kept:
+        raise InputError("is an ONNX file of something else: it holds no record of Osteon's", where=path, hint=HINT)
+    changed = InputError("was changed after it was written: its checksum does not fit", where=path, hint=HINT)
+    if CHECKSUM in kept and kept[CHECKSUM].decode("ascii", "replace") != record_sha256(kept[KEY]):
+        raise changed
+    card = ModelCard.from_json(kept[KEY].decode("utf-8", errors="replace"), str(path))
+    if CHECKSUM not in kept and card.format >= CHECKED_FROM:
+        raise changed
     if hashlib.sha256(graph[0]).hexdigest() != card.weights_sha256:
-        raise InputError("was changed after it was written: its checksum does not fit", where=path, hint=HINT)
+        raise changed
     _check_demands(fields, graph[0], path)
-    return ModelFile(path, data, card)
+    return card
+
+
+def record_sha256(record: bytes) -> str:
+    """Return the SHA-256 of a record's text."""
+    return hashlib.sha256(record).hexdigest()
 
 
 def graph_sha256(data: bytes) -> str:
@@ -82,14 +102,9 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"the model file cannot be read: {error.strerror}", where=path) from None
 
 
-def _record(fields: list[tuple[int, memoryview]], path: Path) -> str:
-    for number, value in fields:
-        if number != _METADATA:
-            continue
-        entry = dict(_fields(value))
-        if bytes(entry.get(1, b"")) == KEY.encode():
-            return bytes(entry.get(2, b"")).decode("utf-8", errors="replace")
-    raise InputError("is an ONNX file of something else: it holds no record of Osteon's", where=path, hint=HINT)
+def _metadata(fields: list[tuple[int, memoryview]]) -> dict[str, bytes]:
+    entries = [dict(_fields(value)) for number, value in fields if number == _METADATA]
+    return {bytes(entry.get(1, b"")).decode("utf-8", "replace"): bytes(entry.get(2, b"")) for entry in entries}
 
 
 def _check_demands(fields: list[tuple[int, memoryview]], graph: memoryview, path: Path) -> None:

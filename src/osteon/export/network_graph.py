@@ -14,8 +14,8 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from osteon.export.preprocess_graph import OPSET
-from osteon.models.explain_grid import Grid, cell_grids
-from osteon.models.hybrid import LocalisingNetwork, Straighten
+from osteon.models.explain_grid import cell_grids
+from osteon.models.hybrid import LocalisingNetwork, Straighten, evened
 from osteon.models.network import Network
 from osteon.training.network import TrainedNetwork
 
@@ -91,7 +91,7 @@ class Outputs(nn.Module):
         elif self.network.class_weights() is not None:
             self.map = "cam"
             size = trained.settings.store.size
-            self.straighten = Straighten(*(_evened(grid, size) for grid in cell_grids(self.network, size, size)))
+            self.straighten = Straighten(*(evened(grid, 1, size) for grid in cell_grids(self.network, size, size)))
             _drop_idle(self)
 
     def forward(self, grey: Tensor) -> tuple[Tensor, ...]:
@@ -165,9 +165,3 @@ def _drop_idle(network: nn.Module) -> None:
             torch.equal(matrix, torch.eye(len(matrix))) for matrix in (layer.rows, layer.columns)
         ):
             setattr(network, name, nn.Identity())
-
-
-def _evened(grid: Grid, size: int) -> Tensor:
-    """Return the matrix that takes a feature map's places to as many that tile the image evenly."""
-    unit = size / grid.cells
-    return torch.from_numpy(Grid(grid.cells, grid.first / unit, grid.step / unit).weights(grid.cells))

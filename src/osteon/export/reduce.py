@@ -57,8 +57,7 @@ def to_int8(model: onnx.ModelProto, squares: NDArray[np.uint8]) -> onnx.ModelPro
     from onnxruntime.quantization import CalibrationMethod
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    logging.getLogger().addFilter(_Quiet())
-    with tempfile.TemporaryDirectory() as folder:
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
         source, ready, result = (Path(folder) / name for name in ("source.onnx", "ready.onnx", "result.onnx"))
         onnx.save(model, source)
         quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
@@ -88,9 +87,19 @@ def _quantise(ready: Path, result: Path, squares: NDArray[np.uint8], method: Cal
         )
 
 
-class _Quiet(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep its advice to pre-process the model, which is done, out of the log."""
+
+    def wanted(record: logging.LogRecord) -> bool:
         return "pre-processing" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(wanted)
 
 
 class _Reader:

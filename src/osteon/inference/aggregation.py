@@ -56,4 +56,5 @@ def logit(probabilities: ArrayLike) -> Vector:
 
 def expit(logits: ArrayLike) -> Vector:
     """Return the probabilities of log odds."""
-    return np.asarray(1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64))))
+    with np.errstate(over="ignore"):  # below -709: 1 / (1 + infinity) is the 0 that is wanted
+        return np.asarray(1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64))))

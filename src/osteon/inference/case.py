@@ -39,10 +39,43 @@ class Case:
 
     @classmethod
     def of(cls, source: Source | Case) -> Case:
-        """Return the case of a source that has no name of its own."""
+        """Return the case of a source that has no name of its own.
+
+        Raises:
+            InputError: It is nothing of which an image can be had.
+        """
         if isinstance(source, Case):
             return source
-        return cls(source, str(source) if isinstance(source, str | Path) else ARRAY)
+        if isinstance(source, bytearray | memoryview):
+            source = bytes(source)
+        if isinstance(source, str | Path):
+            return cls(source, str(source))
+        if isinstance(source, bytes | np.ndarray | DecodedImage):
+            return cls(source)
+        raise InputError(
+            f"expected a path, a file's bytes or grey pixels, not {type(source).__name__}",
+            hint='Of a Pillow image: numpy.asarray(image.convert("L"))',
+        )
+
+    @classmethod
+    def of_any(cls, source: object) -> Case:
+        """Return the case of one source of many; of what is none, a case that is refused."""
+        try:
+            return cls.of(source)  # type: ignore[arg-type]
+        except InputError as error:
+            name = f"<{type(source).__name__}>"
+            return cls(Unreadable(Refusal(name, "unsupported_source", error.what)), name)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A source that is known to give nothing: asked for its bytes, it says why."""
+
+    refusal: Refusal
+
+    def __call__(self) -> bytes:
+        """Raise the reason."""
+        raise UnreadableImageError(self.refusal)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +127,7 @@ def _bytes(source: str | Path | bytes) -> bytes:
 
 
 def _from_array(pixels: NDArray[Any]) -> DecodedImage:
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16) or not pixels.size:
         raise InputError(
             f"expected grey pixels (height, width) of uint8 or uint16, not {pixels.dtype} {pixels.shape}",

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from osteon.inference.gate_pixels import (
     Vector,
     extremes,
     polar_statistics,
+    reductions,
     small_copy,
     texture_statistics,
 )
@@ -99,13 +101,17 @@ class PixelGate:
         upright, inverted, texture = statistics = statistics_of(content)
         score = POLARITY.score(*statistics)
         dark, field = score < 0, None
+        doubts: tuple[Flag, ...] = ()
         if frame is not None and frame.bright is dark:  # black where bone is bright: pictures are taught with it
             upright, inverted, texture = statistics_of(whole)
         elif frame is not None and frame.share >= LEAST_SURROUND and not (dark and declared):
-            field = enlarged(frame.inside, copy.shape, pixels.shape)
-            if small := _shape_flags((field.height, field.width), "its exposed field: "):
-                return GateResult(small)
-        flags = _colour_flags(colourfulness) + _look_flags(np.concatenate([inverted if dark else upright, texture]))
+            field = enlarged(frame.inside, copy.shape, pixels.shape, math.prod(reductions(pixels.shape)))
+            if odd := _shape_flags((field.height, field.width), "its exposed field: "):
+                if odd[0].code == "too_small":
+                    return GateResult(odd)
+                doubts, field = (replace(odd[0], code="surround_doubted", severity="abstain"),), None
+        flags = doubts + _colour_flags(colourfulness)
+        flags += _look_flags(np.concatenate([inverted if dark else upright, texture]))
         if not declared:
             flags += _crossing_flags(1 - whole.grey if dark else whole.grey)
         flags = tuple(sorted(flags, key=lambda flag: flag.severity != "reject")) + _polarity_flags(score, declared)

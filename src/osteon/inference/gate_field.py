@@ -82,16 +82,17 @@ def brightest_crossing(grey: Grey) -> float:
     return max(_brightest(lines) for lines in (held, held[::-1], held.T, held.T[::-1]))
 
 
-def enlarged(part: Window, small: tuple[int, ...], shape: tuple[int, ...]) -> Window:
-    """Return a small copy's window in the pixels of its original; what lies partly outside is left out.
+def enlarged(part: Window, small: tuple[int, ...], shape: tuple[int, ...], scale: int) -> Window:
+    """Return a small copy's window in the pixels of its original.
 
     Args:
         part: Of the small copy.
-        small: Rows and columns of the copy.
+        small: Rows and columns of the copy; its last ones may stand for less, or, where a rest was left out, for more.
         shape: Rows and columns of the original.
+        scale: Rows and columns of the original to one of the copy.
     """
-    top, bottom = _scaled(part.top, part.height, small[0], shape[0])
-    left, right = _scaled(part.left, part.width, small[1], shape[1])
+    top, bottom = _scaled(part.top, part.height, small[0], shape[0], scale)
+    left, right = _scaled(part.left, part.width, small[1], shape[1], scale)
     return Window(left, top, right - left, bottom - top)
 
 
@@ -146,6 +147,6 @@ def _brightest(lines: npt.NDArray[Any]) -> float:
     return float(levels[round(0.95 * (len(levels) - 1))]) / len(outer)
 
 
-def _scaled(start: int, length: int, small: int, whole: int) -> tuple[int, int]:
-    first = -(-start * whole // small)
-    return first, max(first + 1, (start + length) * whole // small)
+def _scaled(start: int, length: int, small: int, whole: int, scale: int) -> tuple[int, int]:
+    end = start + length
+    return start * scale, whole if end == small else min(end * scale, whole)

@@ -75,11 +75,16 @@ class Tones:
         return [float(value) for value in low + (high - low) * (places - below)]
 
 
+def reductions(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return of how many rows and columns a small copy reads one, and how many of those it averages each way."""
+    step = max(1, min(shape) // MOST_READ, -(-max(shape) // (4 * MOST_READ)))
+    return step, max(1, round(-(-max(shape) // step) / SIDE))
+
+
 def small_copy(pixels: Pixels) -> SmallCopy:
     """Return an averaged small copy on the scale of the pixels, shape ``(height, width)``; of uint8, uint8."""
-    step = max(1, min(pixels.shape) // MOST_READ, -(-max(pixels.shape) // (4 * MOST_READ)))
+    step, factor = reductions(pixels.shape)
     sparse = pixels[::step, ::step]
-    factor = max(1, round(max(sparse.shape) / SIDE))
     if sparse.dtype == np.uint8:
         return np.asarray(Image.fromarray(np.ascontiguousarray(sparse)).reduce(factor))
     return _averaged(sparse, factor)

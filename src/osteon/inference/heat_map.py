@@ -18,6 +18,7 @@ OUTLINE_LEVEL = 0.6
 
 OPACITY = 0.45
 FINER = 2
+_BAND = 256
 """How many times as many cells a side a map of both looks has: those of a closer look are smaller."""
 
 _COLOURS = np.array(
@@ -141,10 +142,13 @@ class HeatMap:
             RGB, of the original's size.
         """
         strength = self.on_original()
-        grey = np.repeat(pixels[..., None].astype(np.float64), 3, axis=2)
-        share = (opacity * np.clip(strength, 0, 1))[..., None]
-        mixed = grey * (1 - share) + coloured(strength) * share
-        picture = Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
+        mixed = np.empty((*pixels.shape, 3), dtype=np.uint8)
+        for first in range(0, len(pixels), _BAND):  # of a whole picture, floats would take a hundred bytes a pixel
+            band = slice(first, first + _BAND)
+            share = (opacity * np.clip(strength[band], 0, 1))[..., None]
+            colours = pixels[band, :, None] * (1 - share) + coloured(strength[band]) * share
+            mixed[band] = np.clip(np.rint(colours), 0, 255)
+        picture = Image.fromarray(mixed)
         if level is not None:
             _draw(picture, self.outlines(level))
         return picture

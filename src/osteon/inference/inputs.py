@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from osteon.errors import InputError, Refusal, SettingsError
-from osteon.inference.case import Case
+from osteon.inference.case import Case, Unreadable
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 COLUMN = "column:"
+NOTHING = "nothing_found"
 _LAST_PART = re.compile(r"[ _\-][^ _\-]*$")
 
 
-@dataclass(frozen=True)
-class Gathered:
-    """What was found.
-
-    Attributes:
-        cases: In the order in which they were named, folders and archives study by study.
-        refusals: What could not be used.
-    """
-
-    cases: tuple[Case, ...]
-    refusals: tuple[Refusal, ...] = ()
-
-
-def gather(inputs: Sequence[str | Path], *, study_by: str = "none", region: str = "") -> Gathered:
+def gather(inputs: Sequence[str | Path], *, study_by: str = "none", region: str = "") -> tuple[Case, ...]:
     """Find the images that files, folders, ZIP archives, DICOMDIRs and tables name.
 
     Args:
@@ -38,6 +27,10 @@ def gather(inputs: Sequence[str | Path], *, study_by: str = "none", region: str 
             are alike up to the last space, underscore or hyphen; ``column:NAME``: by a column of the table. DICOM files
             belong to the study that they name, whatever this says.
         region: Body region of all of them, where known.
+
+    Returns:
+        Cases in the order in which they were named, folders and archives study by study. What cannot be used is among
+        them, with a source that says why: a study is not whole without it.
 
     Raises:
         InputError: There is nothing to be read at all.
@@ -48,21 +41,27 @@ def gather(inputs: Sequence[str | Path], *, study_by: str = "none", region: str 
         hint = "none, folder, name or column:NAME"
         raise SettingsError(f"there is no way {study_by!r} to make studies", where="--study-by", hint=hint)
     cases: list[Case] = []
-    refusals: list[Refusal] = []
+    tables = 0
     for path in map(Path, inputs):
-        if path.suffix.lower() == ".csv" and path.is_file():
+        if path.suffix.lower() == ".csv" and os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on some
             cases += _of_table(path, column)
-        elif path.suffix.lower() in PICTURES and not path.is_dir():
+            tables += 1
+        elif path.suffix.lower() in PICTURES and not os.path.isdir(path):  # noqa: PTH112 - as above
             cases.append(Case(path, str(path)))
         else:
-            found = _of_folder(path)
-            cases += found.cases
-            refusals += found.refusals
-    if not cases and not refusals:
+            cases += _of_folder(path)
+    if column and not tables:
+        raise SettingsError("no table is among the images", where="--study-by", hint=f"path,{column} as a CSV file")
+    if all(isinstance(case.source, Unreadable) and case.source.refusal.reason == NOTHING for case in cases):
         raise InputError("there is no image in it", where=", ".join(map(str, inputs)), hint="PNG, JPEG, TIFF or DICOM")
-    return Gathered(
-        tuple(replace(_placed(case, study_by), region=case.region or region) for case in cases), tuple(refusals)
+    return tuple(
+        replace(_placed(case, study_by), name=_printable(case.name), region=case.region or region) for case in cases
     )
+
+
+def _printable(name: str) -> str:
+    """Return a name without the stand-ins for bytes that are no UTF-8, which cannot be written anywhere."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _placed(case: Case, study_by: str) -> Case:
@@ -71,10 +70,10 @@ def _placed(case: Case, study_by: str) -> Case:
         return case
     path = Path(case.name)
     study = str(path.parent) if study_by == "folder" else str(path.parent / _LAST_PART.sub("", path.stem))
-    return replace(case, study=study)
+    return replace(case, study=_printable(study))
 
 
-def _of_folder(path: Path) -> Gathered:
+def _of_folder(path: Path) -> list[Case]:
     """Look into a folder, an archive, a DICOMDIR or a file of unknown kind."""
     from osteon.data.dicom_archive import find_studies
 
@@ -84,23 +83,27 @@ def _of_folder(path: Path) -> Gathered:
         for study in found.studies
         for item in study.instances
     ]
-    return Gathered(tuple(cases), found.refusals)
+    return cases + [Case(Unreadable(refusal), refusal.path) for refusal in found.refusals]
 
 
 def _of_table(path: Path, column: str) -> list[Case]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows, names = list(reader), set(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot be read as a table: {error}", where=path) from None
-    names = set(rows[0]) if rows else set()
     wanted = ["path", *([column] if column else [])]
     missing = [name for name in wanted if name not in names]
     if missing:
         raise SettingsError(f"the table lacks the column {', '.join(missing)}", where=path)
-    return [_of_row(path.parent, row, column) for row in rows]
+    return [_of_row(path, number, row, column) for number, row in enumerate(rows, start=1)]
 
 
-def _of_row(folder: Path, row: dict[str, str], column: str) -> Case:
-    path = folder / row["path"]
-    return Case(path, str(path), row[column] if column else "", row.get("region") or "")
+def _of_row(table: Path, number: int, row: dict[str, str | None], column: str) -> Case:
+    study, region = (row[column] or "" if column else ""), row.get("region") or ""
+    if not row["path"]:
+        name = f"{table}, row {number}"
+        return Case(Unreadable(Refusal(name, "no_path", "names no file")), name, study, region)
+    path = table.parent / row["path"]
+    return Case(path, str(path), study, region)

@@ -80,7 +80,7 @@ class StudyPrediction:
         study: Its name.
         views: The answers for its images, in their order.
         probability: Of all views that could be computed; None where none could.
-        positive: The call by the threshold.
+        positive: Whether any view is called positive; None where none could be computed.
         verdict: ``positive`` if any view is; ``negative`` if every view is; ``refused`` if no view could be computed;
             else ``uncertain``.
         pooling: How the views' probabilities became one.
@@ -108,8 +108,9 @@ class StudyPrediction:
 def pool_study(study: str, views: Sequence[Prediction], pooling: StudyPooling = "mean") -> StudyPrediction:
     """Join the views of one study.
 
-    A break is often seen in one view alone, so one positive view makes the study positive, while it takes every view to
-    call it negative; a refused view leaves it uncertain unless another is positive.
+    A break is often seen in one view alone, so one positive view makes the study positive, call and verdict alike,
+    while it takes every view to call it negative; a refused view leaves it uncertain unless another is positive. How
+    the probabilities are joined changes neither.
 
     Args:
         study: Its name.
@@ -121,8 +122,8 @@ def pool_study(study: str, views: Sequence[Prediction], pooling: StudyPooling = 
     if not known:
         return StudyPrediction(study, tuple(views), None, None, "refused", pooling)
     probability = _pooled(known, pooling)
-    threshold = next(view.threshold for view in views if view.probability is not None)
-    return StudyPrediction(study, tuple(views), probability, probability >= threshold, _verdict(views), pooling)
+    positive = any(view.positive for view in views)
+    return StudyPrediction(study, tuple(views), probability, positive, _verdict(views), pooling)
 
 
 def _pooled(probabilities: Sequence[float], pooling: StudyPooling) -> float:

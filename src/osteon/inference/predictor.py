@@ -7,6 +7,7 @@ predictor.predict("wrist.png").verdict
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -191,7 +192,7 @@ class Predictor:
         """
         options: dict[str, Any] = {"heat_map": heat_map, "views": tuple(views)}
         answer = partial(self.answer_surely, **options)
-        cases = map(Case.of, sources)
+        cases = map(Case.of_any, sources)
         count = workers or available_cores()
         if processes and count > 1:
             yield from in_processes(answer, cases, count, self._recipe, options)
@@ -212,7 +213,7 @@ class Predictor:
     def _answer(self, case: Case, found: Decoded, *, heat_map: bool, views: Sequence[View]) -> Prediction:
         image = found.image
         height, width = image.pixels.shape
-        case = replace(case, study=case.study or found.study, region=case.region or found.region)
+        case = replace(case, study=found.study or case.study, region=(case.region or found.region).lower())
         known = replace(_refused(case, None), height=height, width=width)
         flags = (*found.flags, *_damage(image))
         inverted, field = False, None
@@ -229,6 +230,9 @@ class Predictor:
         seen = self._seen(grey if field is None else field.of(grey), views, heat_map=heat_map)
         if field is not None:
             seen = seen.of_part(field, placement(height, width, self.card.input.size, self.card.input.fit))
+        if not math.isfinite(seen.logit):
+            refusal = Refusal(case.name, "fault", "the network's answer is no number")
+            return replace(known, flags=flags, refusal=refusal)
         if self._embedding_gate is not None:
             flags += self._embedding_gate.check(seen.embedding)
         probability, threshold = seen.probability, self.operating_point.threshold
@@ -330,10 +334,16 @@ def predict(
     return load(model, **options).predict(source, heat_map=heat_map)
 
 
+LEAST_READABLE = 0.9
+"""Share of a damaged picture that must have been read for an answer; what is missing may show a break."""
+
+
 def _damage(image: DecodedImage) -> tuple[Flag, ...]:
     if not image.damaged:
         return ()
-    return (Flag("damaged", "warn", image.notes[0] if image.notes else "the file is damaged"),)
+    unsure = image.readable is None or image.readable < LEAST_READABLE
+    words = image.notes[0] if image.notes else "the file is damaged"
+    return (Flag("damaged", "abstain" if unsure else "warn", words),)
 
 
 def _corrections(judged: GateResult, pixels: int) -> tuple[Flag, ...]:

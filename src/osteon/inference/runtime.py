@@ -128,7 +128,9 @@ class OpenVino(Runtime):
             next(name for name in OUTPUTS if name in output.get_names()) for output in self._compiled.outputs
         ]
         self.precision = str(self._compiled.get_property("INFERENCE_PRECISION_HINT"))
-        self._free: list[Any] = []
+        request = self._compiled.create_infer_request()
+        _ = request.get_input_tensor().data  # its first use sets up NumPy, and two threads doing that wait for ever
+        self._free: list[Any] = [request]
 
     def run(self, squares: NDArray[np.uint8]) -> Scores:
         """Score squares, ``(n, size, size)``."""

@@ -36,4 +36,4 @@ def find_model(model: str | Path | None) -> Path:
     if model is None:
         return shipped_model()
     path = Path(model)
-    return shipped_model(str(model)) if str(model) in SHIPPED and not path.exists() else path
+    return shipped_model(str(model)) if str(model) in SHIPPED and not path.is_file() else path

@@ -9,8 +9,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from osteon.errors import Refusal
 from osteon.inference.case import Case
 from osteon.inference.prediction import Prediction
 
@@ -18,8 +21,14 @@ if TYPE_CHECKING:
     from osteon.inference.predictor import Predictor
 
 Answer = Callable[[Case], Prediction]
+Waiting = deque[tuple[Case, Future[Prediction]]]
+
 AHEAD = 2
-"""Cases a worker is ahead of what is asked for."""
+"""Cases for each thread that are under way before the first is asked for: a slow one holds up the answers, which come
+in order, but not the work."""
+
+PROCESSES_AHEAD = 4
+"""The same for each process."""
 
 
 def in_turn(answer: Answer, cases: Iterable[Case], workers: int) -> Iterator[Prediction]:
@@ -27,8 +36,17 @@ def in_turn(answer: Answer, cases: Iterable[Case], workers: int) -> Iterator[Pre
     if workers == 1:
         yield from map(answer, cases)
         return
+    waiting: Waiting = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="osteon")
-    yield from _spread(pool, answer, answer, cases, workers)
+    try:
+        for case in cases:
+            waiting.append((case, pool.submit(answer, case)))
+            if len(waiting) > AHEAD * workers:
+                yield waiting.popleft()[1].result()
+        while waiting:
+            yield waiting.popleft()[1].result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def in_processes(
@@ -37,19 +55,44 @@ def in_processes(
     """Answer with so many processes, each with a predictor of its own.
 
     Between the network's runs a predictor works in Python, of which one process runs one thread at a time: two threads
-    did 1.65 times the work of one on two cores, two processes 1.9 times.
+    did 1.65 times the work of one on two cores, two processes 1.9 times. Where a process dies, what was under way is
+    answered for one by one in processes of their own, and what kills its process again is refused.
 
     Args:
-        answer: Answers in this process; takes over what a process that died has left.
+        answer: Answers in this process for what cannot be sent to another.
         cases: What is asked.
         workers: How many processes.
         recipe: Arguments of the predictor.
         options: Arguments of its ``predict``.
     """
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(recipe, options)
+    make = partial(
+        ProcessPoolExecutor,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(recipe, options),
     )
-    yield from _spread(pool, _work, answer, cases, AHEAD * workers)
+    pool = make(workers)
+    waiting: Waiting = deque()
+    rest = iter(cases)
+    try:
+        while True:
+            try:
+                for case in islice(rest, PROCESSES_AHEAD * workers + 1 - len(waiting)):
+                    waiting.append((case, _submitted(pool, case)))
+                if not waiting:
+                    return
+                found = _result(*waiting[0], answer)
+            except BrokenProcessPool:
+                pool.shutdown(wait=True, cancel_futures=True)
+                left = [case for case, _ in waiting]
+                waiting.clear()
+                yield from (_alone(make, case, answer) for case in left)
+                pool = make(workers)
+            else:
+                waiting.popleft()
+                yield found
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def available_cores() -> int:
@@ -57,31 +100,34 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _spread(pool: Executor, work: Answer, answer: Answer, cases: Iterable[Case], workers: int) -> Iterator[Prediction]:
-    waiting: deque[tuple[Case, Future[Prediction] | None]] = deque()
+def _submitted(pool: Executor, case: Case) -> Future[Prediction]:
     try:
-        for case in cases:
-            waiting.append((case, _submitted(pool, work, case)))
-            if len(waiting) > AHEAD * workers:
-                yield _result(*waiting.popleft(), answer)
-        while waiting:
-            yield _result(*waiting.popleft(), answer)
+        return pool.submit(_work, case)
+    except BrokenProcessPool as error:  # known only now; the case is asked for with the others that were under way
+        broken: Future[Prediction] = Future()
+        broken.set_exception(error)
+        return broken
+
+
+def _result(case: Case, future: Future[Prediction], answer: Answer) -> Prediction:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise
+    except Exception:  # the case cannot be sent to another process
+        return answer(case)
+
+
+def _alone(make: Callable[[int], Executor], case: Case, answer: Answer) -> Prediction:
+    """Answer for one case in a process of its own; refuse it if the process dies of it."""
+    pool = make(1)
+    try:
+        return _result(case, pool.submit(_work, case), answer)
+    except BrokenProcessPool:
+        refusal = Refusal(case.name, "fault", "the process that looked at it died")
+        return Prediction(case.name, case.study or case.name, case.region, refusal=refusal)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _submitted(pool: Executor, work: Answer, case: Case) -> Future[Prediction] | None:
-    try:
-        return pool.submit(work, case)
-    except BrokenProcessPool:
-        return None
-
-
-def _result(case: Case, future: Future[Prediction] | None, answer: Answer) -> Prediction:
-    try:
-        return answer(case) if future is None else future.result()
-    except BrokenProcessPool:
-        return answer(case)
 
 
 _worker: list[tuple[Predictor, dict[str, Any]]] = []

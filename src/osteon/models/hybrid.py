@@ -110,7 +110,7 @@ class Hybrid(LocalisingNetwork):
             raise SettingsError("with finer maps an even number of cells is needed", where="model.options.detail")
         self.channels, grids = _last_map(self.trunk)
         self.mapper = MapHead(self.channels, hidden, detail, _finer_channels(self.trunk) if finer else 0)
-        self.straighten = Straighten(*(_evened(grid, detail, input_size) for grid in grids))
+        self.straighten = Straighten(*(evened(grid, detail, input_size) for grid in grids))
         self.pool = None if head == "pooled" else SmoothMaximum()
 
     @property
@@ -297,7 +297,7 @@ def _finer_channels(trunk: Network) -> int:
     return fine.shape[1]
 
 
-def _evened(grid: Grid, detail: int, size: int) -> Tensor:
+def evened(grid: Grid, detail: int, size: int) -> Tensor:
     """Return the matrix that takes ``detail`` cells for each place of a grid to as many that tile ``size`` evenly."""
     cells = grid.cells * detail
     unit = size / cells

@@ -39,7 +39,8 @@ class AdaBoostMethod(Method):
     seed, ``retries`` times; then boosting stops, as it does after a learner without any error. The first weights are
     those of ``training.class_weights``. How many of the learners vote is chosen by the AUC on validation images.
     Optimiser, schedule, batch size, augmentation and precision are the run's ``training`` and ``augment`` settings;
-    ``model``, ``training.epochs``, ``select``, ``early_stopping`` and freezing are not used. One device trains.
+    ``model``, ``training.epochs``, ``select``, ``early_stopping``, ``keep_initial`` and freezing are not used. One
+    device trains.
 
     Args:
         algorithm: ``"samme"``, the only one: SAMME.R is known to fail with learners as sure of themselves as networks.
@@ -103,6 +104,7 @@ class AdaBoostMethod(Method):
             "freeze": 0,
             "unfreeze_epoch": None,
             "layer_decay": 1.0,
+            "keep_initial": 0.0,
             "devices": 1,
             "strategy": "auto",
             "loggers": (),

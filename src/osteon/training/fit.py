@@ -13,21 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from osteon.config import RunSettings, TrainingSettings
 from osteon.errors import InputError, SettingsError, require
 from osteon.machine import fast_bf16_processor
 from osteon.models.allocator import keep_freed_memory
 from osteon.models.depthwise import speed_up_depthwise
+from osteon.models.hybrid import Hybrid
 from osteon.models.network import Network
 from osteon.run import RunFolder, atomic_path
 from osteon.training.batches import EpochSampler, OrderedSampler, Sample, loader
 from osteon.training.callbacks import SMALLER_IS_BETTER, Checkpoints, History
 from osteon.training.freezing import Freezing, check_stages
-from osteon.training.module import Classifier, Teach
+from osteon.training.module import Classifier, Teach, figures
+from osteon.training.predict import predict_logits
 
 QUIET = ("lightning.pytorch", "lightning.fabric", "lightning")
 
@@ -39,7 +43,7 @@ class Fit:
     Attributes:
         checkpoint: The chosen epoch's checkpoint.
         best_epoch: The chosen epoch, from 1.
-        best_value: Its value of the selecting metric on validation data; NaN when the last epoch is taken.
+        best_value: The checkpoint's value of the selecting metric on validation data; NaN when the last epoch is taken.
         epochs: Epochs done.
         seconds: Wall-clock seconds of this call.
     """
@@ -70,7 +74,7 @@ def fit(
         valid: What chooses the epoch and stops early; nothing is learnt from it. None: the last epoch is taken.
         settings: The run's settings.
         folder: Where history, checkpoints and logs are written.
-        resume: Go on after the last whole epoch, where there is one.
+        resume: Go on after the last whole epoch, where there is one; a fit that early stopping had ended stays ended.
         callbacks: Further watchers, e.g. a progress bar.
         teachers: Give what the network also learns to imitate, as :class:`~osteon.training.distillation.Teachers` does.
 
@@ -82,6 +86,7 @@ def fit(
     started = time.perf_counter()
     _quieten()
     check_stages(network, settings.training)
+    check_initial(network, settings)
     if valid is None:
         check_unvalidated(settings.training)
     checkpoints = Checkpoints(folder.checkpoints, settings.training.select)
@@ -105,12 +110,16 @@ def fit(
     module = Classifier(network, settings, len(sampler), sampler.prior_shift, teachers)
     source = _resumable(checkpoints.last) if resume else None
     _run(trainer, module, loader(train, sampler), held_out, source)
+    best_value = checkpoints.best_value
     if share and trainer.is_global_zero:
         keep_initial(checkpoints.best, initial, share)
+        if valid is not None and settings.training.select != "last":
+            load_weights(network, checkpoints.best)
+            best_value = _measure(network, valid, settings)
     return Fit(
         checkpoint=checkpoints.best,
         best_epoch=checkpoints.best_epoch,
-        best_value=checkpoints.best_value,
+        best_value=best_value,
         epochs=trainer.current_epoch,
         seconds=time.perf_counter() - started,
     )
@@ -133,6 +142,23 @@ def check_unvalidated(settings: TrainingSettings) -> None:
         raise SettingsError("there are no validation images to stop by", where="training.early_stopping", hint=hint)
     if settings.schedule == "plateau":
         raise SettingsError("there are no validation images to go by", where="training.schedule", hint=hint)
+
+
+def check_initial(network: Network, settings: RunSettings) -> None:
+    """Refuse to keep a share of initial weights that are random.
+
+    Raises:
+        SettingsError: The network starts from none that were learnt.
+    """
+    body = network.trunk if isinstance(network, Hybrid) else network
+    pretrained = type(body).load_default_weights is not Network.load_default_weights
+    named = settings.model.weights
+    if settings.training.keep_initial and (named == "none" or (named == "default" and not pretrained)):
+        raise SettingsError(
+            "the initial weights are random, not worth keeping",
+            where="training.keep_initial",
+            hint="--weights RUN starts from a run's, model.weights=default from those of a pretrained network",
+        )
 
 
 def keep_initial(checkpoint: Path, initial: Mapping[str, torch.Tensor], share: float) -> None:
@@ -190,7 +216,8 @@ def _trainer(
 ) -> pl.Trainer:
     options = settings.training
     if options.early_stopping:
-        callbacks.append(_early_stopping(options))
+        stopping = _early_stopping(options)
+        callbacks += [stopping, _StayStopped(stopping)]
     if options.freeze:
         callbacks.append(Freezing(options))
     if options.ema:
@@ -244,6 +271,17 @@ def _early_stopping(settings: TrainingSettings) -> EarlyStopping:
     )
 
 
+class _StayStopped(Callback):
+    """Lets a resumed fit that early stopping had ended train no more."""
+
+    def __init__(self, stopping: EarlyStopping) -> None:
+        self.stopping = stopping
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.stopping.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
+            trainer.should_stop = True
+
+
 def _loggers(settings: TrainingSettings, folder: RunFolder) -> list[Any]:
     made: list[Any] = []
     for name in settings.loggers:
@@ -265,6 +303,13 @@ def _run(trainer: pl.Trainer, module: Classifier, train: Any, valid: Any, source
         trainer.fit(module, train, valid, ckpt_path=source, weights_only=True)
     except SystemExit:
         raise KeyboardInterrupt from None
+
+
+def _measure(network: Network, valid: Sample, settings: RunSettings) -> float:
+    """Return a network's value of the selecting metric on validation data, computed in float32."""
+    logits = predict_logits(network, valid.pixels, valid.rows, network.standardisation(settings.preprocess))
+    seen = np.stack([logits, valid.labels, valid.weights])
+    return figures(seen, "valid", curves=True)[f"valid_{settings.training.select}"]
 
 
 def _resumable(checkpoint: Path) -> str | None:

@@ -84,7 +84,23 @@ def seen_after(
     judged = known & (before > 0)
     gone = judged & (after == 0)
     partly = judged & ~gone & (after < HALF * before)
-    return torch.where(gone, 0.0, labels), torch.where(partly, 0.0, weights)
+    seen = torch.where(gone, 0.0, labels)
+    return seen, torch.where(partly, 0.0, relabelled_weights(weights, labels, seen))
+
+
+def relabelled_weights(weights: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Return the weights of images some of whose labels have changed: those then weigh what the other class does.
+
+    One class's weight gives the other's, since both are ``n / (2 n_class)`` (:func:`osteon.training.losses
+    .image_weights`): the sum of their inverses is 2. So 1 stays 1. An image of several regions, which has a mean of
+    such weights, gets about the mean of the others.
+
+    Args:
+        weights: Of each image in the loss, (N,).
+        before: Labels that the weights are of, 0 or 1, (N,).
+        after: Labels now, likewise.
+    """
+    return torch.where((before < HALF) == (after < HALF), weights, weights / (2 * weights - 1))
 
 
 def map_targets(masks: Tensor, cells: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from osteon.training.batches import Batch
-from osteon.training.location import HALF
+from osteon.training.location import HALF, relabelled_weights
 
 AREA = (0.1, 0.5)
 
@@ -62,14 +62,16 @@ def cut_mix(batch: Batch, patches: Patches) -> Batch:
     Where masks are given, an image and its patch are both judged by how much of their outlines is still to be seen: at
     least half makes the image positive, nothing of either negative; what lies between is taught neither way (weight 0).
     Images of which that cannot be known (positive without an outline, or taught neither way before) neither give nor
-    get a patch. Without masks labels and weights are mixed by area.
+    get a patch. One whose label changes weighs what its new class does. Without masks labels and weights are mixed by
+    area, so that the loss is the mean of both images' weighted losses by area.
     """
     images, labels, weights = batch["images"], batch["labels"], batch["weights"]
     patches = Patches(patches.partner.to(images.device), patches.inside.to(images.device))
     if "masks" not in batch:
         share = patches.inside.flatten(1).float().mean(dim=1)
-        labels, weights = (torch.lerp(item, item[patches.partner], share) for item in (labels, weights))
-        return {**batch, "images": patches.paste(images), "labels": labels, "weights": weights}
+        positive, mixed = (torch.lerp(item, item[patches.partner], share) for item in (weights * labels, weights))
+        labels = torch.where(mixed > 0, positive / mixed, labels)
+        return {**batch, "images": patches.paste(images), "labels": labels, "weights": mixed}
     masks, known = batch["masks"], batch["mask_known"]
     marked = masks.flatten(1).amax(dim=1) > 0
     clear = (weights > 0) & ((labels < HALF) | (known & marked))
@@ -79,13 +81,13 @@ def cut_mix(batch: Batch, patches: Patches) -> Batch:
     came = (masks[patches.partner] * patches.inside).flatten(1).sum(dim=1, dtype=torch.float32) / whole[patches.partner]
     got = patches.inside.flatten(1).any(dim=1)
     most = torch.maximum(kept, came)
-    seen = torch.where(most >= HALF, 1.0, 0.0)
+    shown = torch.where(got, torch.where(most >= HALF, 1.0, 0.0), labels)
     partly = (most > 0) & (most < HALF)
     return {
         **batch,
         "images": patches.paste(images),
         "masks": patches.paste(masks),
         "mask_known": known & (known[patches.partner] | ~got),
-        "labels": torch.where(got, seen, labels),
-        "weights": torch.where(got & partly, 0.0, weights),
+        "labels": shown,
+        "weights": torch.where(got & partly, 0.0, relabelled_weights(weights, labels, shown)),
     }

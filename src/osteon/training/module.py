@@ -177,9 +177,9 @@ class Classifier(pl.LightningModule):
 
     def _close_epoch(self) -> None:
         train = self._gather("train")
-        values = _figures(train, "train", curves=False)
+        values = figures(train, "train", curves=False)
         if self._seen["valid"]:
-            values |= _figures(self._gather("valid"), "valid", curves=True)
+            values |= figures(self._gather("valid"), "valid", curves=True)
         values |= self._located.figures(self._of_all)
         values["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         values["seconds"] = self._trained_seconds
@@ -206,7 +206,7 @@ class Classifier(pl.LightningModule):
         return seen
 
 
-def _figures(seen: np.ndarray[Any, np.dtype[np.float64]], split: str, *, curves: bool) -> dict[str, float]:
+def figures(seen: np.ndarray[Any, np.dtype[np.float64]], split: str, *, curves: bool) -> dict[str, float]:
     """Return loss and metrics of logits; what is undefined (one class only) stays NaN."""
     logits, labels, weights = seen
     truth = (labels >= 0.5).astype(np.int64)

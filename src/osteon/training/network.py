@@ -19,7 +19,7 @@ from osteon.models.network import Network
 from osteon.run import RunFolder, seed_numpy
 from osteon.training.callbacks import Checkpoints
 from osteon.training.distillation import check_teachers, load_teachers
-from osteon.training.fit import fit, load_weights
+from osteon.training.fit import check_initial, fit, load_weights
 from osteon.training.freezing import check_stages
 from osteon.training.location import check_location, learns_map
 from osteon.training.method import Job, Method
@@ -33,6 +33,7 @@ class NetworkMethod(Method):
         """Make the network, find the weights it starts from, and see that it can learn what it is to learn."""
         network = make_network(settings)
         check_stages(network, settings.training)
+        check_initial(network, settings)
         check_location(network, settings)
         check_teachers(settings)
 

@@ -124,21 +124,25 @@ def choose_channels(importance: list[Tensor], costs: list[float], spare: float, 
     Raises:
         SettingsError: Not so much can be saved.
     """
-    orders = [item.argsort(descending=True) for item in importance]
+    orders = [item.argsort(descending=True, stable=True) for item in importance]
     parts = [
-        (float(values[order[start : start + unit]].sum()) / (cost * len(order[start : start + unit])), block, start)
-        for block, (values, order, cost) in enumerate(zip(importance, orders, costs, strict=True))
-        for start in range(unit, len(order), unit)
+        [
+            float(values[order[start : start + unit]].sum()) / (cost * len(order[start : start + unit]))
+            for start in range(unit, len(order), unit)
+        ]
+        for values, order, cost in zip(importance, orders, costs, strict=True)
     ]
     ends = [len(order) for order in orders]
     saved = 0.0
-    for _, block, start in sorted(parts):
-        if saved >= spare:
-            break
+    while saved < spare:
+        lasts = [(worth[-1], block) for block, worth in enumerate(parts) if worth]
+        if not lasts:
+            raise SettingsError("so much cannot be taken out of this network", where="--keep")
+        _, block = min(lasts)
+        parts[block].pop()
+        start = unit * (1 + len(parts[block]))
         saved += costs[block] * (ends[block] - start)
         ends[block] = start
-    if saved < spare:
-        raise SettingsError("so much cannot be taken out of this network", where="--keep")
     return [order[:end].sort().values for order, end in zip(orders, ends, strict=True)]
 
 

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from osteon.config import RunSettings
+from osteon.config import RunSettings, TrainingSettings
 from osteon.errors import InputError, SettingsError
 from osteon.models.allocator import keep_freed_memory
 from osteon.progress import track
@@ -72,7 +72,8 @@ def train_detector(plan: Plan, *, resume: bool) -> pd.DataFrame:
 
     Args:
         plan: What with.
-        resume: Go on after the last whole epoch, where there is one.
+        resume: Go on after the last whole epoch, where there is one; a training that early stopping had ended stays
+            ended.
 
     Raises:
         InputError: The state to resume from cannot be read.
@@ -81,7 +82,7 @@ def train_detector(plan: Plan, *, resume: bool) -> pd.DataFrame:
     from ultralytics.models.yolo.detect import DetectionTrainer
 
     state = _read_state(plan.last) if resume and plan.last.is_file() else None
-    if state is not None and state["epoch"] + 1 >= plan.settings.training.epochs:
+    if state is not None and _is_done(state, plan.settings.training):
         return pd.read_csv(plan.history)
     kind = type("Trainer", (Overrides, DetectionTrainer), {"plan": plan, "state": state})
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -110,6 +111,14 @@ def _read_state(path: Path) -> dict[str, Any]:
         hint = "Delete it to train the detector anew"
         raise InputError(f"the checkpoint cannot be resumed: {error}", where=path, hint=hint) from error
     return state
+
+
+def _is_done(state: dict[str, Any], settings: TrainingSettings) -> bool:
+    """Return whether the epoch of a state was the last, or one after which early stopping ends the training."""
+    epochs, stopping = state["epoch"] + 1, settings.early_stopping
+    if stopping is not None and epochs - state["stopper"]["best_epoch"] >= stopping.patience:
+        return True
+    return bool(epochs >= settings.epochs)
 
 
 def _overrides(plan: Plan) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def test_tables_are_mura_s(made):
 
 def test_pictures_are_grey_of_the_size_asked_and_say_that_they_are_synthetic(made):
     folder, _ = made
-    for path in folder.rglob("*.png"):
+    pictures = list(folder.rglob("*.png"))
+    assert len(pictures) == SMALL.images
+    for path in pictures:
         with Image.open(path) as picture:
             assert picture.mode == "L"
             assert max(picture.size) == 64
