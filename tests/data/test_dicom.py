@@ -274,6 +274,7 @@ def test_the_header_tells() -> None:
         ({"pixels": np.tile(GREY8[:64], (9, 1))[:, :64]}, "odd_shape", "abstain"),
         ({"PixelData": GREY8.tobytes() + bytes(200)}, "pixel_length", "abstain"),
         ({"modality": "SC"}, "secondary_capture", "warn"),
+        ({"modality": "SC", "pixels": np.repeat(GREY8[..., None], 3, axis=2)}, "colour", "abstain"),
         ({"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 255}, "constant_image", "reject"),
     ],
     ids=lambda value: None if isinstance(value, dict) else value,

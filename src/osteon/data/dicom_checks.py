@@ -43,7 +43,7 @@ def constant_flag(lowest: float, highest: float) -> list[Flag]:
 
 def _kind(dataset: Dataset) -> Iterator[Flag]:
     modality = text(dataset, "Modality").upper()
-    capture = text(dataset, "SOPClassUID").startswith(SECONDARY_CAPTURES)
+    capture = _is_capture(dataset)
     if capture:
         yield Flag("secondary_capture", "warn", "is a secondary capture: its grey values may not be the detector's")
     if modality not in MODALITIES and not (capture and modality in CAPTURES):
@@ -53,6 +53,10 @@ def _kind(dataset: Dataset) -> Iterator[Flag]:
             yield Flag("missing_modality", "abstain", "does not say which modality it is of")
     if text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING":
         yield Flag("for_processing", "reject", "holds a detector's raw values (FOR PROCESSING), not a picture to read")
+
+
+def _is_capture(dataset: Dataset) -> bool:
+    return text(dataset, "SOPClassUID").startswith(SECONDARY_CAPTURES)
 
 
 def _anatomy(dataset: Dataset) -> Iterator[Flag]:
@@ -93,7 +97,10 @@ def _pixels(dataset: Dataset, layout: Layout) -> Iterator[Flag]:
     if text(dataset, "BurnedInAnnotation").upper() == "YES":
         yield Flag("burned_in_annotation", "warn", "has writing burned into its pixels, which may name the patient")
     if layout.photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        yield Flag("colour", "warn", "is in colour; its luma is read")
+        if _is_capture(dataset):  # a screenshot, or a picture that some software made of a radiograph
+            yield Flag("colour", "abstain", "is a secondary capture in colour; its luma is read")
+        else:
+            yield Flag("colour", "warn", "is in colour; its luma is read")
 
 
 def laterality(dataset: Dataset) -> str:
