@@ -234,6 +234,8 @@ def test_no_output_takes_the_place_of_an_input(model: Path, folder: Path, capsys
     table.write_text("path\nstudy0/case_0.png\n")
     assert _predict(model, table, "--csv", table) == 2
     assert "would be overwritten" in capsys.readouterr().err
+    (folder / "link.csv").symlink_to(table)
+    assert _predict(model, table, "--csv", folder / "link.csv") == 2
     assert table.read_text() == "path\nstudy0/case_0.png\n"
 
 

@@ -200,7 +200,7 @@ def test_colour_becomes_luma(rng: np.random.Generator) -> None:
     expected = (rgb.astype(int) @ [19595, 38470, 7471] + 0x8000) >> 16
     image = read(rgb, modality="SC")
     assert np.array_equal(image.image.pixels, expected)
-    assert codes(image)["colour"] == "warn"
+    assert codes(image)["colour"] == "abstain"
     planes = dicom(rgb, modality="SC", PlanarConfiguration=1, PixelData=np.moveaxis(rgb, -1, 0).tobytes())
     assert np.array_equal(read_dicom(dicom_bytes(planes)).image.pixels, expected)
     grey = np.repeat(GREY8[..., None], 3, axis=2)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -472,6 +474,20 @@ def test_a_process_that_dies_costs_no_answer_but_that_of_what_kills_it(predictor
     assert answers[9].refusal is not None
     assert (answers[9].refusal.reason, answers[9].verdict) == ("fault", "refused")
     assert len((tmp_path / "once").read_text()) == 1  # tried again, alone, it was answered for
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guarded_main_part_is_answered_in_its_own_process(model: Path, tmp_path: Path) -> None:
+    _write(tmp_path / "a.png")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from osteon.inference.predictor import Predictor\n"
+        f"predictor = Predictor({str(model)!r}, gate=False, runtime='onnxruntime')\n"
+        f"answers = predictor.predict_each([{str(tmp_path / 'a.png')!r}] * 3, workers=2, processes=True)\n"
+        "print([answer.probability is not None for answer in answers])\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip().endswith("[True, True, True]"), done.stderr
 
 
 def test_a_networks_answer_that_is_no_number_is_refused(

@@ -135,8 +135,10 @@ def _spare_inputs(csv: Path | None, inputs: Sequence[Path], cases: Sequence[Case
 
     if csv is None or not csv.is_file():
         return
-    named = [*inputs, *(case.source for case in cases if isinstance(case.source, Path))]
-    if any(path.name == csv.name and os.path.exists(path) and csv.samefile(path) for path in named):  # noqa: PTH110
+    target = os.path.realpath(csv)
+    pictures = (case.source for case in cases if isinstance(case.source, Path))
+    alike = (path for path in pictures if path.name in (csv.name, os.path.basename(target)))  # noqa: PTH119
+    if any(os.path.realpath(path) == target for path in (*inputs, *alike)):
         raise SettingsError("is one of the files given, and would be overwritten", where=csv, hint="another --csv")
 
 

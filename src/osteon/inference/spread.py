@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from osteon.errors import Refusal
@@ -56,7 +56,8 @@ def in_processes(
 
     Between the network's runs a predictor works in Python, of which one process runs one thread at a time: two threads
     did 1.65 times the work of one on two cores, two processes 1.9 times. Where a process dies, what was under way is
-    answered for one by one in processes of their own, and what kills its process again is refused.
+    answered for one by one in processes of their own, and what kills its process again is refused; where no process can
+    be had at all, this one answers.
 
     Args:
         answer: Answers in this process for what cannot be sent to another.
@@ -86,6 +87,9 @@ def in_processes(
                 pool.shutdown(wait=True, cancel_futures=True)
                 left = [case for case, _ in waiting]
                 waiting.clear()
+                if not _can_start(make):  # e.g. from a script without a guarded main part
+                    yield from map(answer, chain(left, rest))
+                    return
                 yield from (_alone(make, case, answer) for case in left)
                 pool = make(workers)
             else:
@@ -116,6 +120,16 @@ def _result(case: Case, future: Future[Prediction], answer: Answer) -> Predictio
         raise
     except Exception:  # the case cannot be sent to another process
         return answer(case)
+
+
+def _can_start(make: Callable[[int], Executor]) -> bool:
+    pool = make(1)
+    try:
+        return pool.submit(os.getpid).result() > 0
+    except BrokenProcessPool:
+        return False
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _alone(make: Callable[[int], Executor], case: Case, answer: Answer) -> Prediction:

@@ -101,11 +101,11 @@ class StudyAnswer(BaseModel):
 
     study: int
     probability: float | None
-    threshold: float | None
-    positive: bool | None
+    threshold: float | None = Field(description="of each view's probability")
+    positive: bool | None = Field(description="whether any view is called positive")
     verdict: Verdict
     words: str
-    pooling: str
+    pooling: str = Field(description="how the views' probabilities became one; the call and the verdict do without")
     views: list[ViewAnswer]
 
 
