@@ -33,6 +33,24 @@ def predicted(client: TestClient, *contents: bytes, **fields: str) -> dict[str, 
     return values
 
 
+def test_a_dicom_header_is_believed_as_the_predictor_believes_it(
+    client_of: Callable[..., TestClient], gated: Predictor
+) -> None:
+    looks_inverted = dicom_bytes(pixels=255 - limb(), bits=8)
+    expected = gated.predict(looks_inverted)
+    assert "polarity_doubted" in [flag.code for flag in expected.flags]
+    (view,) = predicted(client_of(gated), looks_inverted)["studies"][0]["views"]
+    assert view["verdict"] == expected.verdict == "uncertain"
+    assert view["probability"] == pytest.approx(expected.probability)
+    assert {flag.code for flag in expected.flags} <= {flag["code"] for flag in view["flags"]}
+
+
+def test_dicom_files_that_name_no_study_are_not_joined(client: TestClient) -> None:
+    unnamed = dicom_bytes(StudyInstanceUID=None)
+    answer = predicted(client, unnamed, dicom_bytes(), png())
+    assert [[view["file"] for view in study["views"]] for study in answer["studies"]] == [[1], [2], [3]]
+
+
 def test_the_answer_is_that_of_the_predictor(client: TestClient, predictor: Predictor) -> None:
     answer = predicted(client, png(seed=4))
     expected = predictor.predict(picture(4), heat_map=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -74,6 +76,35 @@ def test_work_that_waits_is_dropped_when_its_client_hangs_up() -> None:
     room._pool.shutdown(wait=True)
     assert done == []
     assert room.taken == 0
+
+
+def test_work_that_was_dropped_lets_its_uploads_go() -> None:
+    room = Workroom(1, 1)
+    go_on = threading.Event()
+
+    class Upload:
+        """Stands for the bytes of a request."""
+
+    async def hang_up() -> None:
+        await asyncio.sleep(0.05)
+
+    async def send() -> weakref.ref[Upload]:
+        upload = Upload()
+        with room.admit() as ticket, pytest.raises(Problem, match="hung up"):
+            await ticket.run(lambda: upload, 10, hang_up())
+        return weakref.ref(upload)
+
+    async def ask() -> None:
+        with room.admit() as first:
+            slow = asyncio.create_task(first.run(lambda: go_on.wait(10), 10))
+            await asyncio.sleep(0.02)
+            kept = await send()
+            gc.collect()
+            assert kept() is None  # though the thread is still at work
+            go_on.set()
+            assert await slow
+
+    asyncio.run(ask())
 
 
 def test_an_error_of_the_work_reaches_who_asked() -> None:

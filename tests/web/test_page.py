@@ -134,6 +134,29 @@ def test_two_views_are_one_study_or_two(open_page: Callable[..., Any]) -> None:
     expect(page.locator("article")).to_have_count(2)
 
 
+def test_files_chosen_while_an_answer_is_drawn_are_never_taken_for_those_it_is_of(
+    open_page: Callable[..., Any],
+) -> None:
+    page = open_page()
+    page.evaluate("""() => {
+        const decode = HTMLImageElement.prototype.decode;
+        HTMLImageElement.prototype.decode = async function () {
+            if (globalThis.slow) await new Promise((done) => setTimeout(done, globalThis.slow));
+            return decode.call(this);
+        };
+        globalThis.slow = 1500;
+    }""")
+    page.uncheck("#together")
+    page.set_input_files("#files", [file("A-1.png", png(seed=1)), file("A-2.png", png(seed=2))])
+    page.wait_for_timeout(800)
+    page.evaluate("globalThis.slow = 0")
+    page.set_input_files("#files", [file("B-1.png", png(seed=3)), file("B-2.png", png(seed=4))])
+    expect(page.locator("figcaption").nth(1)).to_contain_text("B-2.png")
+    page.wait_for_timeout(2500)
+    captions = page.locator("figcaption").all_inner_texts()
+    assert [re.findall(r"[AB]-\d", text) for text in captions] == [["B-1"], ["B-2"]]
+
+
 def test_a_broken_file_is_refused_beside_a_good_one(open_page: Callable[..., Any]) -> None:
     page = open_page()
     send(page, file("good.png", png()), file("bad.png", b"\x89PNG\r\n\x1a\nnothing"))

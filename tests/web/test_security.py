@@ -96,7 +96,8 @@ def test_the_page_loads_nothing_from_elsewhere_and_holds_no_inline_script(client
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://["}, {"Sec-Fetch-Site": "cross-site"}],
 )
 def test_pages_of_other_sites_are_turned_away(client: TestClient, headers: dict[str, str]) -> None:
     response = client.post("/v1/predict", files=upload(png()), headers=headers)

@@ -48,7 +48,10 @@ class DicomWeb:
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        parsed = urlsplit(self.url)
+        try:
+            parsed = urlsplit(self.url)
+        except ValueError:
+            raise SettingsError(f"{self.url!r} is no URL of a DICOMweb service", hint="https://HOST/PATH") from None
         if parsed.scheme not in ("http", "https") or not parsed.hostname:
             raise SettingsError(f"{self.url!r} is no URL of a DICOMweb service", hint="https://HOST/PATH")
         if parsed.username or parsed.password:

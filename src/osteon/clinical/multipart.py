@@ -42,7 +42,7 @@ def boundary_of(content_type: str) -> bytes:
     Raises:
         InputError: It is no body of several parts.
     """
-    found = re.search(r'boundary="?([^";]+)"?', content_type)
+    found = re.search(r'boundary="?([^";]+)"?', content_type, re.IGNORECASE)
     if not content_type.lower().startswith("multipart/related") or found is None:
         raise InputError(f"the service answers with {content_type or 'nothing'!r}, not with a multipart body")
     return found.group(1).strip().encode("latin-1")

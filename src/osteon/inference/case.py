@@ -25,14 +25,14 @@ class Case:
     """An image to be answered for.
 
     Attributes:
-        source: A file's path, its bytes, what returns its bytes, grey pixels ``(height, width)`` with bone bright, or a
-            decoded image.
+        source: A file's path, its bytes, what returns its bytes, grey pixels ``(height, width)`` with bone bright, a
+            decoded image, or what such a file holds.
         name: What it is called in the answer.
         study: The study that it belongs to; empty: a DICOM file's own, else it is a study by itself.
         region: Body region where known, e.g. ``hand``; empty: a DICOM file's own.
     """
 
-    source: Source | Callable[[], bytes]
+    source: Source | Decoded | Callable[[], bytes]
     name: str = ARRAY
     study: str = ""
     region: str = ""
@@ -105,6 +105,8 @@ def decode(case: Case) -> Decoded:
         InputError: An array is not grey pixels.
     """
     source: Any = case.source() if callable(case.source) else case.source
+    if isinstance(source, Decoded):
+        return source
     if isinstance(source, DecodedImage):
         return Decoded(source)
     if isinstance(source, np.ndarray):

@@ -73,16 +73,21 @@ class Workroom:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, work: Callable[[], A]) -> Future[A]:
+        held = [work]
+
         def timed() -> A:
+            mine = held.pop()
             began = time.perf_counter()
             try:
-                return work()
+                return mine()
             finally:
                 took = time.perf_counter() - began
                 with self._lock:
                     self._usual += _SMOOTHING * (took - self._usual)
 
-        return self._pool.submit(timed)
+        future = self._pool.submit(timed)
+        future.add_done_callback(lambda _: held.clear())  # work that was dropped stays in the queue: not its uploads
+        return future
 
     def _leave(self, _: object = None) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ from osteon.data.files import is_dicom
 from osteon.data.flags import Flag
 from osteon.data.images import DecodedImage, Limits, UnreadableImageError, read_image
 from osteon.errors import Refusal
-from osteon.inference.case import Case
+from osteon.inference.case import Case, Decoded
 from osteon.inference.prediction import Prediction, StudyPooling, StudyPrediction, pool_study
 from osteon.inference.predictor import Predictor
 
@@ -139,18 +139,19 @@ def decode(number: int, data: bytes, limits: Limits) -> File:
 
 
 def group(files: Sequence[File], grouping: Grouping) -> tuple[list[list[File]], tuple[str, ...]]:
-    """Share files out over studies; files of different DICOM studies are never joined.
+    """Share files out over studies; files of different DICOM studies are never joined, nor such that name none.
 
     Returns:
         The studies' files, and sentences for the reader.
     """
-    known = {file.study for file in files if file.study}
+    own = {file.number: file.study or (file.name if file.dicom and file.image is not None else "") for file in files}
+    known = {study for study in own.values() if study}
     if grouping == "one" and len(known) <= 1:
         return [list(files)], ()
     groups: dict[str, list[File]] = {}
     for file in files:
         rest = "pictures" if grouping == "one" else file.name
-        groups.setdefault(file.study or rest, []).append(file)
+        groups.setdefault(own[file.number] or rest, []).append(file)
     if grouping == "each":
         return list(groups.values()), ()
     words = f"The files come from {len(known)} DICOM studies; each study is answered for on its own."
@@ -168,7 +169,8 @@ def answer(predictor: Predictor, file: File, study: str, wish: Wish) -> Predicti
         return Prediction(
             file.name, study, region, height, width, threshold=threshold, flags=file.flags, refusal=refusal
         )
-    found = predictor.predict(Case(file.image, file.name, study, region), heat_map=wish.heat_map)
+    held = Decoded(file.image, polarity_declared=file.dicom)
+    found = predictor.predict(Case(held, file.name, study, region), heat_map=wish.heat_map)
     codes = {flag.code for flag in found.flags}
     found = replace(found, flags=(*(flag for flag in file.flags if flag.code not in codes), *found.flags))
     held_back = found.probability is not None and any(flag.severity == "abstain" for flag in file.flags)

@@ -103,7 +103,7 @@ class Doorkeeper:
         """
         host = request.headers.get("host", "")
         origin = request.headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        foreign = origin is not None and _netloc(origin) != host.lower()
         if foreign or request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             raise Problem(403, "foreign_page", "a page of another site made this request")
 
@@ -142,3 +142,10 @@ def host_name(header: str) -> str:
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return "?"

@@ -89,18 +89,24 @@ async function read(chosen) {
   await busily(`Sending ${chosen.length === 1 ? "one file" : `${chosen.length} files`}.`, async (options) => {
     const answer = await post("v1/predict", chosen, { ...fields(), pictures: "true" }, options);
     if (options.signal.aborted) return;
-    await show(answer);
-    say(sentence(answer));
+    if (await show(answer, chosen, options.signal)) say(sentence(answer));
   });
 }
 
-async function show(answer) {
+// Show an answer to the files that were sent, unless others were chosen meanwhile.
+async function show(answer, sent, signal) {
   const sections = [];
+  const mine = [];
   for (const study of answer.studies) {
-    const made = await Promise.all(study.views.map((view) => viewFigure(view, files[view.file - 1].name, answer, settings)));
-    viewers.push(...made.map(({ viewer }) => viewer).filter(Boolean));
+    const made = await Promise.all(study.views.map((view) => viewFigure(view, sent[view.file - 1].name, answer, settings)));
+    mine.push(...made.map(({ viewer }) => viewer).filter(Boolean));
     sections.push(studySection(study, answer, made.map(({ figure }) => figure)));
   }
+  if (signal.aborted) {
+    mine.forEach((viewer) => viewer.close());
+    return false;
+  }
+  viewers = mine;
   const warnings = answer.warnings.map((words) => element("p", { class: "trouble" }, words));
   at("answers").replaceChildren(...warnings, ...sections);
   const views = answer.studies.flatMap((study) => study.views);
@@ -108,6 +114,7 @@ async function show(answer) {
   at("clear").hidden = false;
   at("documents").hidden = document.body.dataset.documents !== "yes" || !views.some((view) => view.format === "dicom" && !view.refusal);
   document.body.classList.add("read");
+  return true;
 }
 
 function clear() {
@@ -151,7 +158,7 @@ at("files").addEventListener("change", (event) => {
   read(chosen);
 });
 at("together").addEventListener("change", () => files.length > 1 && read(files));
-at("clear").addEventListener("click", () => (clear(), say("Cleared."), at("files").focus()));
+at("clear").addEventListener("click", () => (stop?.abort(), clear(), say("Cleared."), at("files").focus()));
 at("stop").addEventListener("click", () => stop?.abort());
 at("intake").addEventListener("submit", (event) => event.preventDefault());
 at("report").addEventListener("click", () => fetchDocument("v1/report", "osteon-report.pdf"));
