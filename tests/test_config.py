@@ -89,3 +89,12 @@ def _shown(default: Any) -> str:
     if default is None or isinstance(default, bool):
         return {None: "null", True: "true", False: "false"}[default]
     return str(list(default) if isinstance(default, tuple) else default)
+
+
+def test_values_and_files_that_are_no_yaml_are_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not a value in YAML"):
+        load_settings(None, {"training.teachers": "[runs/a"})
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(b"seed: 1 # caf\xe9")
+    with pytest.raises(SettingsError, match="no text in UTF-8"):
+        load_settings(str(path))

@@ -286,7 +286,10 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
                 where=name,
                 hint=f"Presets: {', '.join(presets())}; or a YAML file",
             )
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise SettingsError("is no text in UTF-8", where=name) from None
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
@@ -304,7 +307,10 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise SettingsError(f"{parent!r} is a value, not a group of settings", where=key)
-    values[last] = _number(yaml.safe_load(value)) if isinstance(value, str) else value
+    try:
+        values[last] = _number(yaml.safe_load(value)) if isinstance(value, str) else value
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{value!r} is not a value in YAML: {str(error).splitlines()[0]}", where=key) from None
 
 
 def _number(value: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from osteon.cli.app import main
-from osteon.cli.demo import commands, headline
+from osteon.cli.demo import MARK, commands, headline
 
 
 @pytest.mark.slow
@@ -29,6 +29,9 @@ def test_the_demo_replaces_a_demo_and_nothing_else(tmp_path: Path, capsys: pytes
     (out / "run").mkdir(parents=True)
     (out / "run" / "old.txt").write_text("old")
     arguments = ["demo", "--out", str(out), "--images", "100", "--epochs", "1", "--json"]
+    assert main(arguments) == 2  # named as a demo's folder is, but somebody's own
+    assert "something else" in capsys.readouterr().err
+    (out / MARK).write_text("")
     assert main(arguments) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["synthetic"] is True
@@ -58,3 +61,6 @@ def test_the_headline_names_always_normal() -> None:
     lines = headline({"confidence": 0.95, "overall": {"image": scores}})
     assert lines[0] == "10 test images in 5 groups, 4 with a broken bone:"
     assert "0.900  (95% interval 0.800 to 0.950; always normal: 0.500)" in lines[1]
+    scores["metrics"] = {key: {"value": 1.0, "low": None, "high": None} for key in ("auc", "accuracy", "kappa")}
+    lines = headline({"confidence": 0.95, "overall": {"image": scores}})
+    assert "1.000  (95% interval undefined; always normal: 0.500)" in lines[1]

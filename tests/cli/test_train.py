@@ -101,6 +101,8 @@ def test_folds_are_trained_pooled_and_reused(data: Path, tmp_path: Path, capsys:
         *SETTINGS,
         "--set",
         "training.epochs=1",
+        "--set",
+        "evaluation.confidence=0.9",
         "--folds",
         "3",
         "--no-audit",
@@ -109,6 +111,8 @@ def test_folds_are_trained_pooled_and_reused(data: Path, tmp_path: Path, capsys:
     printed = json.loads(capsys.readouterr().out)
     assert printed["folds"] == ["fold-0", "fold-1", "fold-2"]
     assert printed["metrics"]["overall"]["image"]["n"] == 120
+    assert printed["metrics"]["confidence"] == 0.9
+    assert json.loads((out / "metrics.json").read_text())["confidence"] == 0.9
     assert main(command) == 0
     assert capsys.readouterr().out.count("finished before") == 3
 

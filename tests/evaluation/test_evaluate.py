@@ -81,6 +81,8 @@ def test_a_shared_patient_is_warned_of(studies: pd.DataFrame) -> None:
     assert not any("share a patient" in warning for warning in evaluate(studies, FAST).warnings)
     leaking = studies.assign(patient_id=[f"p{number % 50}" for number in range(600)], study_id=studies["image_id"])
     assert any("360 test images share a patient" in warning for warning in evaluate(leaking, FAST).warnings)
+    grouped = leaking.assign(group_id=leaking["image_id"])  # groups of the user's own, which say nothing of patients
+    assert any("360 test images share a patient" in warning for warning in evaluate(grouped, FAST).warnings)
 
 
 def test_single_views_are_scored_once(table_2: pd.DataFrame) -> None:

@@ -72,6 +72,15 @@ def test_weights_of_a_run_that_has_seen_held_out_images_are_refused(
     train(_settings(class_folders, training__epochs=1, model__weights=weights), tmp_path / "third", audit=False)
 
 
+def test_the_same_files_under_other_names_are_known_by_their_paths(class_folders: Path, tmp_path: Path) -> None:
+    train(_settings(class_folders, training__epochs=1), tmp_path / "first", audit=False)
+    table = pd.read_csv(tmp_path / "first" / "split.csv")
+    table.assign(image_id="renamed/" + table["image_id"]).to_csv(tmp_path / "first" / "split.csv", index=False)
+    other = _settings(class_folders, split__seed=5, model__weights=str(tmp_path / "first"))
+    with pytest.raises(SettingsError, match=r"first has learnt from \d+ files that this run holds out"):
+        train(other, tmp_path / "second", audit=False)
+
+
 def test_weights_by_name_are_of_no_run_that_lies_here(
     class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,18 @@ def test_the_figure_of_a_system_is_the_mean_of_its_runs() -> None:
     assert (found.n, found.groups) == (240, 120)
 
 
+def test_a_system_without_a_mistake_has_no_interval_of_no_width() -> None:
+    perfect = table(1, 1.0)
+    perfect["probability"] = np.where(perfect["label"] == 1, 0.99, 0.01)
+    found = compare_systems({"a": [perfect], "b": [table(4, 2.0)]}, reference="b", settings=QUICK)
+    for metric in ("auc", "sensitivity"):
+        estimate = found.systems["a"].estimates[metric]
+        assert estimate.value == 1.0
+        assert np.isnan(estimate.low)
+        assert np.isnan(estimate.high)
+        assert "no interval" in estimate.reason
+
+
 def test_averaging_runs_narrows_the_interval() -> None:
     one = compare_systems({"a": [table(1, 1.0)]}, reference="a", settings=QUICK).systems["a"].estimates["auc"]
     runs = [table(seed, 1.0) for seed in range(1, 9)]

@@ -296,6 +296,12 @@ def test_what_is_written_says_what_it_is_made_of(tmp_path: Path) -> None:
     assert about["members"][0]["predictions_sha256"] == digest
     assert (about["members"][0]["run"], about["members"][1]["run"]) == (str(one), None)
     assert about["images"] == {"valid": 80, "test": 80}
+    ensemble.write(tmp_path / "out")  # its own folder is written anew
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "predictions.csv").write_text("mine")
+    with pytest.raises(SettingsError, match="not an ensemble's"):
+        ensemble.write(tmp_path / "mine")
+    assert (tmp_path / "mine" / "predictions.csv").read_text() == "mine"
     read = read_predictions(tmp_path / "out" / "predictions.csv")
     assert read["model"].unique().tolist() == ["both"]
     assert read["probability"].to_numpy() == pytest.approx(ensemble.predictions["probability"].to_numpy())

@@ -107,6 +107,19 @@ def test_pictures_that_are_held_out_do_not_come_back_through_another_set(main: P
     assert any("6 images left out of training" in text for text in catalogue.warnings)
 
 
+def test_other_pictures_of_a_patient_whose_picture_is_held_out_are_left_out_too(main: Path, tmp_path: Path) -> None:
+    split = split_catalogue(settings_for(main, **{"data.duplicates": False})).images
+    tested = split.loc[split["split"] == "test", "path"].iloc[0]
+    other = write_table(tmp_path / "other", 8)
+    table = pd.read_csv(other / "table.csv").assign(patient_id=["q0"] * 4 + ["q1"] * 4)
+    table.to_csv(other / "table.csv", index=False)
+    (other / "x0.png").write_bytes(Path(tested).read_bytes())
+    catalogue = split_catalogue(settings_for(main, other))
+    kept = catalogue.images[catalogue.images["data_set"] == "table"]
+    assert set(kept["patient_id"]) == {"extra1/q1"}
+    assert sum(catalogue.source["also_train"][0]["left_out"].values()) == 4
+
+
 def test_the_same_files_again_are_left_out_even_if_duplicates_are_not_looked_for(main: Path) -> None:
     catalogue = split_catalogue(settings_for(main, main, **{"data.duplicates": False}))
     held_out = catalogue.images[catalogue.images["split"].isin(["valid", "test"])]

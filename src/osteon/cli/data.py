@@ -121,6 +121,7 @@ def audit(
 
     console = Console(as_json=as_json)
     settings = data_settings(data, reader=reader, region=region, option=option, neighbours=neighbours)
+    _spare(out / "catalogue.csv", out / "groups.csv")
     with console.progress():
         found = auditing.run_audit(read_catalogue(settings), settings)
         paths = auditing.write_audit(found, out)
@@ -132,6 +133,15 @@ def audit(
         console.note(f"{found.summary()}\nPage: {out / 'audit.html'}")
     console.refusals(found.refusals)
     console.finish(found.refusals)
+
+
+def _spare(*tables: Path) -> None:
+    """Refuse to write over tables that are not an audit's."""
+    from osteon.errors import SettingsError
+
+    for table in tables:
+        if table.is_file() and not (table.parent / "audit.json").is_file():
+            raise SettingsError("is there, and is no audit's", where=table, hint="Choose another folder with --out")
 
 
 @app.command()

@@ -17,6 +17,9 @@ from osteon.errors import OsteonError, SettingsError, require
 
 IMAGES, EPOCHS, SIZE = 800, 20, 128
 REGIONS = "humerus,forearm"
+MARK = ".osteon-demo"
+"""File by which a folder is known for a demo's, which may be replaced."""
+
 NEXT = (
     "These radiographs are synthetic: the figures show that the software works, not how well bones are read.",
     "Next, on real ones:",
@@ -45,6 +48,8 @@ def demo(
     console = Console(as_json=as_json)
     started = time.perf_counter()
     _clear(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).write_text("osteon demo writes this folder and replaces it.\n", encoding="utf-8")
     for command in commands(out, seed=seed, images=images, epochs=epochs):
         console.note(f"\n$ osteon {shlex.join(command)}")
         _run(command, quiet=as_json)
@@ -108,8 +113,9 @@ def _clear(out: Path) -> None:
 
     if not out.exists():
         return
-    parts = {"phantoms", "audit", "explore", "run"}
-    if not out.is_dir() or any(item.name not in parts for item in out.iterdir()):
+    parts = {"phantoms", "audit", "explore", "run", MARK}
+    found = {item.name for item in out.iterdir()} if out.is_dir() else {""}
+    if found and (MARK not in found or not found <= parts):
         raise SettingsError("the folder holds something else than a demo", where=out, hint="Choose another --out")
     shutil.rmtree(out)
 
@@ -133,10 +139,14 @@ def headline(metrics: dict[str, Any]) -> list[str]:
     lines = [f"{scores['n']} test images in {scores['groups']} groups, {scores['positives']} with a broken bone:"]
     for name, label in (("auc", "AUC"), ("accuracy", "accuracy"), ("kappa", "Cohen's kappa")):
         found, other = scores["metrics"][name], beside[name]["value"]
-        always = "undefined" if other is None else f"{other:.3f}"
-        span = f"{metrics['confidence']:.0%} interval {found['low']:.3f} to {found['high']:.3f}"
-        lines.append(f"  {label:14s} {found['value']:.3f}  ({span}; always normal: {always})")
+        bounds = f"{_shown(found['low'])} to {_shown(found['high'])}"
+        span = f"{metrics['confidence']:.0%} interval {bounds if found['low'] is not None else 'undefined'}"
+        lines.append(f"  {label:14s} {_shown(found['value'])}  ({span}; always normal: {_shown(other)})")
     return lines
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _show(console: Console, values: dict[str, Any]) -> None:

@@ -152,10 +152,10 @@ def _train(console: Console, settings: RunSettings, out: Path, *, resume: bool, 
         return run(settings, out, resume=resume, audit=audit, callbacks=[Progress(console.err)], note=console.note)
 
 
-def _evaluate(console: Console, folder: Path) -> dict[str, Any]:
+def _evaluate(console: Console, source: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     from osteon.cli.evaluate import evaluate_and_report
 
-    return evaluate_and_report(console, folder)
+    return evaluate_and_report(console, source, overrides=overrides)
 
 
 def _cross_validate(console: Console, settings: RunSettings, out: Path, *, audit: bool, evaluate: bool) -> None:
@@ -178,7 +178,8 @@ def _cross_validate(console: Console, settings: RunSettings, out: Path, *, audit
     pool(out, names)
     values: dict[str, Any] = {"run": str(out), "folds": names}
     if evaluate:
-        values["metrics"] = _evaluate(console, out / "predictions.csv")
+        as_the_folds = {f"evaluation.{key}": value for key, value in settings.evaluation.model_dump().items()}
+        values["metrics"] = _evaluate(console, out / "predictions.csv", as_the_folds)
     console.emit(values)
     console.refusals(list(refusals.values()))
     console.finish(list(refusals.values()))

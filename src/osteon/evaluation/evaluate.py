@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 
 from osteon.config import EvaluationSettings
@@ -102,8 +103,12 @@ def _levels(images: pd.DataFrame, settings: EvaluationSettings) -> Tables:
 
 def _leaks(table: pd.DataFrame, split: str) -> list[str]:
     """Say which test images share a group with images the model or the threshold has seen."""
-    seen = set(table.loc[table["split"] != split, "group_id"])
-    leaking = int(table.loc[table["split"] == split, "group_id"].isin(seen).sum())
+    tested = table["split"] == split
+    shared = np.zeros(int(tested.sum()), dtype=bool)
+    for column in ("group_id", "patient_id", "study_id"):
+        seen = set(table.loc[~tested, column]) - {""}
+        shared |= table.loc[tested, column].isin(seen).to_numpy()
+    leaking = int(shared.sum())
     if not leaking:
         return []
     return [

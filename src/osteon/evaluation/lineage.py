@@ -87,7 +87,7 @@ def _refuse_leak(run: RunFolder, held_out: pd.DataFrame, where: str) -> None:
             where=where,
             hint="Start where its path leads to it. Of a weights file outside of a run folder nothing is asked",
         ) from None
-    for column, what in (("image_id", "images"), ("patient_id", "patients")):
+    for column, what in (("image_id", "images"), ("path", "files"), ("patient_id", "patients")):
         if leaked := set(learnt[column]) & set(held_out[column]) - {""}:
             raise SettingsError(
                 f"{run.path} has learnt from {len(leaked)} {what} that this run holds out, e.g. {min(leaked)}",

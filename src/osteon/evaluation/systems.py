@@ -27,7 +27,7 @@ from osteon.progress import track
 from osteon.statistics.bootstrap import Replicates, percentile_bounds, replicate
 from osteon.statistics.definitions import METRICS
 from osteon.statistics.estimates import Cases, point_values
-from osteon.statistics.intervals import Estimate
+from osteon.statistics.intervals import NAN, NO_SPREAD, Estimate
 from osteon.statistics.metrics import roc_auc
 from osteon.statistics.paired import PairedTest, bootstrap_difference, holm
 
@@ -294,7 +294,7 @@ def _estimate(metric: str, value: float, drawn: NDArray[Any], cases: Cases, sett
     if not math.isfinite(value):
         return Estimate.undefined(f"{METRICS[metric].label} is undefined or infinite in a run or for these cases", n)
     low, high = percentile_bounds(drawn, settings.confidence)
-    return Estimate(value, low, high, n)
+    return Estimate(value, low, high, n) if high > low else Estimate(value, NAN, NAN, n, NO_SPREAD)
 
 
 def _spread(values: pd.Series[float]) -> Spread:

@@ -264,6 +264,9 @@ class Ensemble:
         target = RunFolder(Path(folder))
         if target.config.is_file():
             raise SettingsError("the folder holds a run", where=folder, hint="Choose another folder with -o")
+        if target.predictions.is_file() and not (target.path / "ensemble.json").is_file():
+            what = "the folder holds predictions that are not an ensemble's"
+            raise SettingsError(what, where=folder, hint="Choose another folder with -o")
         write_predictions(target.predictions, self.predictions)
         write_json(target.path / "ensemble.json", self.as_dict())
 

@@ -68,6 +68,9 @@ def _joined(joined: Catalogue, main: Catalogue, other: Catalogue, number: int, s
     extra = _prefixed(other, f"extra{number}/")
     out = {reason: ids for reason, ids in _left_out(main, other, extra, settings) if ids}
     dropped = set().union(*out.values())
+    if related := _of_the_same_groups(extra, dropped):
+        out["images of the same patients or groups as those"] = related
+        dropped |= related
     extra = extra.with_images(extra.images[~extra.images["image_id"].isin(dropped)])
     about = {
         "path": str(other.root),
@@ -90,6 +93,12 @@ def _joined(joined: Catalogue, main: Catalogue, other: Catalogue, number: int, s
         warnings=(*joined.warnings, *said),
         refusals=(*joined.refusals, *other.refusals),
     )
+
+
+def _of_the_same_groups(extra: Catalogue, dropped: set[str]) -> set[str]:
+    ids, groups = extra.images["image_id"], extra.images["group_id"]
+    held_out = set(groups[ids.isin(dropped)]) - {""}
+    return set(ids[groups.isin(held_out)]) - dropped
 
 
 def _prefixed(other: Catalogue, prefix: str) -> Catalogue:
