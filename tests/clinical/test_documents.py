@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from pydicom.dataset import Dataset
 
 from makers.answers import SHA256, answer, card, refused, study_of
 from makers.dicom import dicom, lut, radiograph, save_dicom
+from osteon.clinical import documents as made
 from osteon.clinical.documents import study_documents, write_documents
 from osteon.data.flags import Flag
 from osteon.errors import InputError
+from osteon.transforms.closer_look import Window
 
 IDENTITY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime")
 TYPE_2 = (*IDENTITY[:4], "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName")
@@ -263,6 +266,37 @@ def test_same_answer_has_the_same_identifiers():
     ]
     assert uids[0] == uids[1]
     assert not set(uids[0]) & set(uids[2])
+
+
+def test_other_content_has_other_identifiers(monkeypatch):
+    source = dicom()
+    plain = answer(source)
+    flag = Flag("lossy_compression", "warn", "was compressed with loss")
+    weaker = replace(plain.heat_map, cells=plain.heat_map.cells * np.float32(0.99))
+    views = [
+        plain,
+        replace(plain, heat_map=None),
+        replace(plain, heat_map=weaker),
+        replace(plain, region="wrist"),
+        replace(plain, error_rate=0.2),
+        replace(plain, flags=(flag,)),
+        replace(plain, flags=(replace(flag, detail="was compressed"),)),
+        replace(plain, closer_look=Window(0, 0, 9, 9)),
+        replace(plain, field=Window(0, 0, 9, 9)),
+    ]
+    studies = [study_of(view) for view in views] + [replace(study_of(plain), pooling="max")]
+    found = [str(study_documents(study, [source], card())[0].SOPInstanceUID) for study in studies]
+    found.append(str(study_documents(studies[0], [source], card(notes=("Said of the model",)))[0].SOPInstanceUID))
+    monkeypatch.setattr(made, "__version__", "99.0")
+    found.append(str(study_documents(studies[0], [source], card())[0].SOPInstanceUID))
+    assert len(set(found)) == len(found)
+
+
+def test_identifiers_do_not_hang_on_where_a_file_lies():
+    source = dicom()
+    views = [answer(source), replace(answer(source), name="elsewhere/image.dcm", study="other")]
+    first, second = (study_documents(study_of(view), [source], card())[0].SOPInstanceUID for view in views)
+    assert first == second
 
 
 def find(item: Dataset, kind: str, *, deep: bool = True) -> list[Dataset]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
+import sqlite3
 import ssl
 import subprocess
 import threading
@@ -14,10 +16,12 @@ from pynetdicom import AE
 
 from makers.dicom import SYNTAXES, dicom, radiograph, save_dicom
 from makers.pacs import Archive, free_port, note_of, program, send, until
-from osteon.clinical import durable
+from osteon.clinical import durable, receiver
+from osteon.clinical import node as nodes
 from osteon.clinical.node import DicomNode, NodeSettings
 from osteon.clinical.receiver import Address, check_title
 from osteon.clinical.sender import DicomDestination, UnreachableError
+from osteon.data.files import Limits
 from osteon.errors import InputError, SettingsError
 
 SMALL = radiograph(size=(8, 8))
@@ -80,6 +84,28 @@ def test_same_instance_twice_is_answered_once(tmp_path, archive):
         time.sleep(0.6)
         assert node.queue.counts()["instances"] == 1
     assert len(archive.received) == 1
+
+
+def test_other_object_of_the_same_uid_is_refused(tmp_path, caplog):
+    first, second = dicom(SMALL, PatientID="A"), dicom(SMALL, study=1, PatientID="B")
+    second.SOPInstanceUID = first.SOPInstanceUID
+    second.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
+    with DicomNode(tmp_path, note_of, None, settings()) as node:
+        assert send([first, second, first], node.port) == [0, 0x0111, 0]
+        assert node.queue.counts()["instances"] == 1
+    said = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert said == ["An object was refused: another object of the same SOP instance UID was received before"]
+
+
+def test_too_large_an_object_is_refused(tmp_path, monkeypatch, caplog):
+    small, large = dicom(SMALL), dicom(radiograph(size=(100, 100)), number=1)
+    report = note_of([save_dicom(tmp_path / "x.dcm", large)])[0]
+    report.TextComments = "x" * 9000
+    monkeypatch.setattr(receiver, "LIMITS", Limits(bytes=8000))
+    with DicomNode(tmp_path / "queue", note_of, None, settings()) as node:
+        assert send([small, large, report], node.port) == [0, 0xC000, 0], "what is left out may be of any size"
+        assert node.queue.counts()["instances"] == 1
+    assert "more than 8,000" in caplog.text
 
 
 def test_late_image_has_the_whole_study_answered_again(tmp_path, archive):
@@ -201,6 +227,26 @@ def test_full_disk_is_out_of_resources_and_keeps_what_was_acknowledged(tmp_path,
         assert list(tmp_path.rglob("*.part")) == []
 
 
+def test_study_that_could_not_be_set_aside_is_taken_again(tmp_path, monkeypatch):
+    calls = []
+
+    def full(*_: object, **__: object) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    def broken(files):
+        calls.append(len(files))
+        raise InputError("images of several patients")
+
+    monkeypatch.setattr(nodes, "AFTER_A_FAULT", 0.1)
+    with DicomNode(tmp_path, broken, None, settings(quiet=0.05)) as node:
+        monkeypatch.setattr(node.queue, "fail", full)
+        assert send([dicom(SMALL)], node.port) == [0]
+        until(lambda: len(calls) > 6)
+        monkeypatch.undo()
+        until(lambda: node.queue.failures())
+        assert node.queue.failures()[0][1] == "images of several patients"
+
+
 def test_room_is_kept_free(tmp_path):
     with DicomNode(tmp_path, note_of, None, settings(min_free=1 << 60)) as node:
         assert send([dicom(SMALL)], node.port) == [0xA700]
@@ -248,6 +294,21 @@ def test_rejected_documents_are_set_aside_and_can_be_tried_again(tmp_path, archi
         archive.status = 0
         assert node.queue.retry_failed() == 1
         until(lambda: node.queue.counts()["documents_sent"] == 1)
+
+
+def test_damaged_documents_hold_up_no_others(tmp_path, archive, caplog):
+    with DicomNode(tmp_path, note_of, None, settings(quiet=0.05)) as node:
+        assert send([dicom(SMALL, study=study) for study in range(3)], node.port) == [0] * 3
+        until(lambda: node.queue.counts()["documents_waiting"] == 3)
+        empty, headless, _ = (document.path for document in node.queue.unsent())
+    empty.write_bytes(b"")
+    headless.write_bytes(headless.read_bytes()[:132])
+    about = settings(first_retry=0.01, last_retry=0.02)
+    with caplog.at_level(logging.ERROR), DicomNode(tmp_path, note_of, destination(archive), about) as node:
+        until(lambda: node.queue.counts()["documents_rejected"] == 2)
+        until(lambda: node.queue.counts()["documents_sent"] == 1)
+    assert "is damaged" in caplog.text
+    assert len(archive.received) == 1
 
 
 def test_study_that_cannot_be_answered_is_set_aside(tmp_path):
@@ -299,6 +360,19 @@ def test_tls(tmp_path):
         entity.add_requested_context("1.2.840.10008.1.1")
         entity.acse_timeout = entity.network_timeout = 2
         assert not entity.associate("127.0.0.1", node.port, ae_title="OSTEON").is_established
+
+
+def test_address_that_may_not_connect_gets_no_tls(tmp_path):
+    """Else a mute caller from a forbidden address would hold up the others for the time of a handshake."""
+    certificate, key = _certificate(tmp_path)
+    about = {"certificate": certificate, "key": key, "networks": ("10.9.9.9",)}
+    with DicomNode(tmp_path / "queue", note_of, None, settings(**about)) as node:
+        with socket.create_connection(("127.0.0.1", node.port)) as mute:
+            mute.settimeout(5)
+            assert mute.recv(1) == b"", "hung up on without a word"
+        context = ssl.create_default_context(cafile=str(certificate))
+        with socket.create_connection(("127.0.0.1", node.port)) as caller, pytest.raises(OSError, match=r"."):
+            context.wrap_socket(caller, server_hostname="localhost")
 
 
 def test_tls_settings_are_checked(tmp_path):

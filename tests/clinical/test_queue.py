@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import hashlib
 import sqlite3
+import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from osteon.clinical.queue import StudyQueue
+from osteon.clinical import queue as queues
+from osteon.clinical.queue import DuplicateError, StudyQueue
 from osteon.clinical.queue_tables import MOST_ATTEMPTS
 from osteon.errors import InputError, SettingsError
 
@@ -51,11 +56,146 @@ def test_study_that_goes_on_for_ever_is_taken_at_last(queue, clock):
     assert queue.take(5, 100) is not None
 
 
-def test_first_copy_of_an_instance_counts(queue):
+def test_copy_of_an_instance_is_not_counted(queue):
     assert queue.add("1.1", "1.1.1", b"first")
-    assert not queue.add("1.1", "1.1.1", b"second")
+    assert not queue.add("1.1", "1.1.1", b"first")
+    assert len(queue.take(0, 0).files) == 1
+
+
+def test_copy_received_by_other_software_is_a_copy(queue):
+    first, second = (
+        bytes(128) + b"DICM\2\0\0\0UL\4\0" + len(meta).to_bytes(4, "little") + meta + b"data set"
+        for meta in (b"version 1", b"version 1.1")
+    )
+    assert queue.add("1.1", "1.1.1", first)
+    assert not queue.add("1.1", "1.1.1", second)
+
+
+@pytest.mark.parametrize(("study", "data"), [("1.1", b"second"), ("1.2", b"first")])
+def test_other_object_of_the_same_uid_is_refused(queue, tmp_path, study, data):
+    assert queue.add("1.1", "1.1.1", b"first")
+    with pytest.raises(DuplicateError):
+        queue.add(study, "1.1.1", data)
     task = queue.take(0, 0)
     assert [path.read_bytes() for path in task.files] == [b"first"]
+    assert queue.counts()["studies_receiving"] == 0
+    assert len(list(tmp_path.rglob("*.dcm"))) == 1
+
+
+def test_other_object_is_refused_when_the_first_one_has_been_forgotten(queue):
+    queue.add("1.1", "1.1.1", b"first")
+    queue.finish(queue.take(0, 0), [])
+    assert queue.forget_files(0) == 1
+    assert not queue.add("1.1", "1.1.1", b"first")
+    with pytest.raises(DuplicateError):
+        queue.add("1.1", "1.1.1", b"second")
+
+
+def test_two_objects_of_one_uid_at_once(queue, monkeypatch):
+    """The one that is acknowledged is the one that is kept."""
+    both, real, outcomes = threading.Barrier(2), queues.write_durably, {}
+
+    def write(target: Path, data: bytes) -> None:
+        both.wait(10)
+        real(target, data)
+
+    def add(study: str, data: bytes) -> None:
+        try:
+            outcomes[data] = queue.add(study, "1.9", data)
+        except DuplicateError:
+            outcomes[data] = None
+
+    monkeypatch.setattr(queues, "write_durably", write)
+    threads = [threading.Thread(target=add, args=item) for item in (("1.1", b"A"), ("1.2", b"B"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    (kept,) = [data for data, outcome in outcomes.items() if outcome]
+    assert len(outcomes) == 2
+    task = queue.take(0, 0)
+    assert [path.read_bytes() for path in task.files] == [kept]
+    assert task.uid == {b"A": "1.1", b"B": "1.2"}[kept]
+
+
+def test_copy_of_what_an_older_version_kept(tmp_path, queue):
+    """Names were hashes of the UID alone."""
+    queue.add("1.1", "1.1.1", b"first")
+    digest = hashlib.sha256(b"1.1.1").hexdigest()
+    queue._rows.execute("UPDATE instance SET file = ?", (f"images/{digest[:2]}/{digest}.dcm",))
+    assert not queue.add("1.1", "1.1.1", b"first")
+
+
+@contextmanager
+def full_disk(queue: StudyQueue):
+    """Let SQLite find the disk full at COMMIT, as it does in WAL mode."""
+
+    class Full:
+        def __init__(self, rows: sqlite3.Connection) -> None:
+            self.rows = rows
+
+        def execute(self, command: str, *values: object) -> sqlite3.Cursor:
+            if command == "COMMIT" or (not self.rows.in_transaction and command.startswith("UPDATE")):
+                raise sqlite3.OperationalError("database or disk is full")
+            return self.rows.execute(command, *values)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.rows, name)
+
+    real = queue._rows
+    queue._rows = Full(real)
+    try:
+        yield
+    finally:
+        queue._rows = real
+
+
+def test_image_that_found_the_disk_full_leaves_nothing_behind(queue):
+    with full_disk(queue), pytest.raises(sqlite3.OperationalError, match="full"):
+        queue.add("1.1", "1.1.1", b"a")
+    assert queue.take(0, 0) is None
+    assert queue.add("1.1", "1.1.1", b"a")
+    assert queue.take(0, 0).instances == 1
+
+
+def test_real_full_disk_leaves_nothing_behind(queue):
+    (pages,) = queue._rows.execute("PRAGMA page_count").fetchone()
+    queue._rows.execute(f"PRAGMA max_page_count={pages}")
+    added = 0
+    with pytest.raises(sqlite3.OperationalError, match="full"):  # noqa: PT012 - how many fit is the database's affair
+        for number in range(1000):
+            queue.add(f"1.{number}", f"1.{number}.1", b"")
+            added += 1
+    assert queue.counts()["instances"] == queue.counts()["studies_receiving"] == added
+    queue._rows.execute(f"PRAGMA max_page_count={1 << 30}")
+    assert [queue.take(0, 0).uid for _ in range(added)] == [f"1.{number}" for number in range(added)]
+    assert queue.take(0, 0) is None
+
+
+def test_study_whose_end_found_the_disk_full_is_as_it_was(queue):
+    queue.add("1.1", "1.1.1", b"a")
+    task = queue.take(0, 0)
+    with full_disk(queue):
+        with pytest.raises(sqlite3.OperationalError):
+            queue.finish(task, [("2.1", b"x")])
+        with pytest.raises(sqlite3.OperationalError):
+            queue.fail(task, "no", final=False)
+        with pytest.raises(sqlite3.OperationalError):
+            queue.retry_failed()
+        assert queue.take(0, 0) is None
+        assert queue.forget_files(0) == 0
+        queue.put_back(task)
+        with pytest.raises(sqlite3.OperationalError):
+            queue.take(0, 0)
+    assert queue.counts()["documents_waiting"] == 0
+    assert queue.finish(queue.take(0, 0), [("2.1", b"x")]) == 1
+
+
+def test_study_without_a_row_holds_up_no_other(queue):
+    queue._waiting[99] = queues._Waiting(0.0, 0.0)
+    queue.add("1.1", "1.1.1", b"a")
+    assert queue.take(0, 0).uid == "1.1"
+    assert queue.take(0, 0) is None
 
 
 def test_clock_starts_anew_with_the_node(tmp_path):
@@ -142,6 +282,22 @@ def test_files_nobody_was_told_of_are_removed(tmp_path):
     kept.with_name("0" * 64 + ".dcm").write_bytes(b"not entered")
     with StudyQueue(tmp_path):
         assert list(tmp_path.glob("images/*/*")) == [kept]
+
+
+def test_files_left_by_a_node_that_was_killed_while_it_forgot_are_removed(tmp_path, clock, monkeypatch):
+    with StudyQueue(tmp_path, clock) as queue:
+        for study in ("1.1", "1.2", "1.3"):
+            queue.add(study, f"{study}.1", study.encode())
+            queue.finish(queue.take(0, 0), [(f"9.{study}", study.encode())])
+        for document in queue.unsent()[:2]:
+            queue.sent(document)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", lambda *_, **__: None)
+            queue._forget(1)
+        assert len(list(tmp_path.rglob("*.dcm"))) == 6
+    with StudyQueue(tmp_path, clock) as queue:
+        assert sorted(path.read_bytes() for path in tmp_path.rglob("*.dcm")) == sorted([b"1.2", b"1.3"] * 2)
+        assert [document.path.read_bytes() for document in queue.unsent()] == [b"1.3"]
 
 
 def test_one_node_at_a_time(tmp_path, queue):

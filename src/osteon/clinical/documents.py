@@ -8,14 +8,18 @@ Needs the extra ``dicom``.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from osteon._version import __version__
 from osteon.clinical.device import IMPLEMENTATION_CLASS, Maker
 from osteon.clinical.identity import check_sources, new_uid
 from osteon.data.images import UnreadableImageError
@@ -44,7 +48,7 @@ def study_documents(study: StudyPrediction, sources: Sequence[Dataset | None], c
     Returns:
         The structured report first, then overlays and outlines in the order of the views. All are in the sources'
         study, with their identity and character set, in three new series. The same answer to the same images by the
-        same model gets the same identifiers.
+        same model and version of the software gets the same identifiers.
 
     Raises:
         InputError: The sources cannot be referred to: an identifier is missing, they are of several studies or
@@ -129,10 +133,24 @@ def _overlays(
 
 
 def _key(study: StudyPrediction, sources: Sequence[Dataset | None], card: ModelCard) -> str:
-    """Return what makes an answer the same: the images, the model, the probabilities and verdicts."""
-    images = ["" if source is None else str(source.SOPInstanceUID) for source in sources]
-    answers = [f"{view.verdict} {view.probability} {view.threshold}" for view in study.views]
-    return " ".join([card.weights_sha256, study.verdict, str(study.probability), *images, *answers])
+    """Return the hash of all that is written of an answer: documents of other content get other identifiers."""
+    written = {
+        "software": __version__,
+        "model": [card.weights_sha256, card.name, card.target, *card.notes],
+        "study": [study.verdict, study.probability, study.pooling],
+        "images": ["" if source is None else str(source.SOPInstanceUID) for source in sources],
+        "views": [_written(view) for view in study.views],
+    }
+    return hashlib.sha256(json.dumps(written, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _written(view: Prediction) -> dict[str, Any]:
+    """Return an image's answer as plain data, whatever its file is called."""
+    values = {key: value for key, value in view.as_dict().items() if key not in ("name", "study", "logit", "refusal")}
+    refusal, found = view.refusal, view.heat_map
+    values["refusal"] = None if refusal is None else [refusal.reason, refusal.detail]
+    values["heat_map"] = found and [found.kind, found.cells.shape, hashlib.sha256(found.cells.tobytes()).hexdigest()]
+    return values
 
 
 def _check_size(view: Prediction, source: Dataset | None) -> None:

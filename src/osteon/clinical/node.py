@@ -154,7 +154,12 @@ class DicomNode:
             self._sender.wake()
 
     def _set_aside(self, task: Task, reason: str, *, final: bool) -> None:
-        if self.queue.fail(task, reason, final=final):
+        try:
+            aside = self.queue.fail(task, reason, final=final)
+        except sqlite3.Error:
+            self.queue.put_back(task)
+            raise
+        if aside:
             log.error("A study was set aside: %s", reason)
 
 

@@ -1,8 +1,9 @@
 """The queue on disk: what was received, what is being answered, what is still to be sent.
 
 Rows are in SQLite, every commit flushed; images and documents are files beside it, whose names are hashes, never a
-sender's text. An instance is known by its SOP instance UID and counted once, however often it is sent. No time of day
-is kept: waiting is measured by a clock that never jumps, and starts anew when the node does.
+sender's text. An instance is known by its SOP instance UID and counted once, however often it is sent; another object
+of that UID is refused, and cannot replace it: the name of an image's file is the hash of its content too. No time of
+day is kept: waiting is measured by a clock that never jumps, and starts anew when the node does.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ from typing import Self
 
 from osteon.clinical.durable import FolderLock, write_durably
 from osteon.clinical.queue_tables import MOST_ATTEMPTS, open_tables
-from osteon.errors import InputError
+from osteon.errors import InputError, OsteonError
 
 MOST_REJECTIONS = 10
 """Times that a destination may reject a document before it is set aside."""
+
+
+class DuplicateError(OsteonError):
+    """An instance has the SOP instance UID of another one that was received before."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +132,15 @@ class StudyQueue:
             self._rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self._rows
+                self._rows.execute("COMMIT")  # where the disk is full, SQLite says so only here
             except BaseException:
-                self._rows.execute("ROLLBACK")
+                if self._rows.in_transaction:
+                    self._rows.execute("ROLLBACK")
                 raise
-            self._rows.execute("COMMIT")
 
     def free_bytes(self) -> int:
         """Return the room left on the disk."""
         return shutil.disk_usage(self.folder).free
-
-    def has(self, instance_uid: str) -> bool:
-        """Whether an instance has been received before."""
-        with self._lock:
-            return self._rows.execute("SELECT 1 FROM instance WHERE uid = ?", (instance_uid,)).fetchone() is not None
 
     def add(self, study_uid: str, instance_uid: str, data: bytes) -> bool:
         """Keep an image; once this returns it survives a power cut.
@@ -148,29 +151,49 @@ class StudyQueue:
             data: The whole file.
 
         Returns:
-            Whether it is new; what has been received before is left as it is.
+            Whether it is new; a copy of what has been received before changes nothing.
 
         Raises:
+            DuplicateError: It is not what was received before under its SOP instance UID.
             OSError: It could not be written.
             sqlite3.OperationalError: It could not be entered, as where the disk is full.
         """
-        if self.has(instance_uid):
+        name = _file_name("images", study_uid, instance_uid, _content(data))
+        if self._is_copy(instance_uid, name):
             return False
-        name = _file_name("images", instance_uid)
         write_durably(self.folder / name, data)
-        with self._transaction() as rows:
-            rows.execute("INSERT OR IGNORE INTO study (uid) VALUES (?)", (study_uid,))
-            (study,) = rows.execute("SELECT id FROM study WHERE uid = ?", (study_uid,)).fetchone()
-            entry = "INSERT OR IGNORE INTO instance (uid, study, file) VALUES (?, ?, ?)"
-            if not rows.execute(entry, (instance_uid, study, name)).rowcount:
+        with self._lock:
+            if self._is_copy(instance_uid, name):  # another sender was faster
                 return False
-            rows.execute(
-                "UPDATE study SET instances = instances + 1, attempts = 0, reason = '', "
-                "state = iif(state = 'answering', state, 'receiving') WHERE id = ?",
-                (study,),
-            )
+            with self._transaction() as rows:
+                rows.execute("INSERT OR IGNORE INTO study (uid) VALUES (?)", (study_uid,))
+                (study,) = rows.execute("SELECT id FROM study WHERE uid = ?", (study_uid,)).fetchone()
+                entry = "INSERT INTO instance (uid, study, file) VALUES (?, ?, ?)"
+                rows.execute(entry, (instance_uid, study, name))
+                rows.execute(
+                    "UPDATE study SET instances = instances + 1, attempts = 0, reason = '', "
+                    "state = iif(state = 'answering', state, 'receiving') WHERE id = ?",
+                    (study,),
+                )
             now = self._clock()
             self._waiting.setdefault(study, _Waiting(now, now)).last = now
+        return True
+
+    def _is_copy(self, instance_uid: str, name: str) -> bool:
+        """Whether an instance was received before; a file of it that no row names is removed.
+
+        Raises:
+            DuplicateError: It was, with another content or in another study.
+        """
+        with self._lock:
+            found = self._rows.execute("SELECT file, kept FROM instance WHERE uid = ?", (instance_uid,)).fetchone()
+            if found is None:
+                return False
+            known, kept = found
+            if known != name or not kept:
+                (self.folder / name).unlink(missing_ok=True)
+        if known not in (name, _file_name("images", instance_uid)):  # the latter in older queues: tells no content
+            raise DuplicateError("another object of the same SOP instance UID was received before")
         return True
 
     def take(self, quiet: float, longest: float) -> Task | None:
@@ -182,22 +205,22 @@ class StudyQueue:
         """
         with self._lock:
             now = self._clock()
-            ready = (
-                study
-                for study, since in self._waiting.items()
-                if now - since.last >= quiet or now - since.first >= longest
-            )
-            study = next(ready, None)
-            return None if study is None else self._begin(study)
+            for study, since in list(self._waiting.items()):
+                if now - since.last >= quiet or now - since.first >= longest:
+                    task = self._begin(study)
+                    if task is not None:
+                        return task
+            return None
 
-    def _begin(self, study: int) -> Task:
+    def _begin(self, study: int) -> Task | None:
+        """Mark a study as being answered; None, and it is dropped, where there is no such row."""
         with self._transaction() as rows:
             rows.execute("UPDATE study SET state = 'answering', attempts = attempts + 1 WHERE id = ?", (study,))
-            uid, count = rows.execute("SELECT uid, instances FROM study WHERE id = ?", (study,)).fetchone()
+            found = rows.execute("SELECT uid, instances FROM study WHERE id = ?", (study,)).fetchone()
             files = rows.execute("SELECT file FROM instance WHERE study = ? AND kept = 1 ORDER BY rowid", (study,))
             paths = tuple(self.folder / name for (name,) in files)
         del self._waiting[study]
-        return Task(study, uid, paths, count)
+        return None if found is None else Task(study, found[0], paths, found[1])
 
     def finish(self, task: Task, documents: Iterable[tuple[str, bytes]]) -> int:
         """Keep a study's documents and mark it as answered; once this returns it is not answered again.
@@ -214,12 +237,14 @@ class StudyQueue:
             name = _file_name("documents", uid)
             write_durably(self.folder / name, data)
             entries.append((uid, task.study, name))
-        with self._transaction() as rows:
-            before = rows.total_changes
-            rows.executemany("INSERT OR IGNORE INTO document (uid, study, file) VALUES (?, ?, ?)", entries)
-            new = rows.total_changes - before
-            self._leave(rows, task, "done", "")
-            rows.execute("UPDATE study SET answers = answers + 1 WHERE id = ?", (task.study,))
+        with self._lock:
+            with self._transaction() as rows:
+                before = rows.total_changes
+                rows.executemany("INSERT OR IGNORE INTO document (uid, study, file) VALUES (?, ?, ?)", entries)
+                new = rows.total_changes - before
+                state = _leave(rows, task, "done", "")
+                rows.execute("UPDATE study SET answers = answers + 1 WHERE id = ?", (task.study,))
+            self._left(task, state)
             self._finished[task.study] = self._clock()
         return new
 
@@ -234,20 +259,16 @@ class StudyQueue:
         Returns:
             Whether it is set aside; else it waits to be taken again.
         """
-        with self._transaction() as rows:
-            (attempts,) = rows.execute("SELECT attempts FROM study WHERE id = ?", (task.study,)).fetchone()
-            aside = final or attempts >= MOST_ATTEMPTS
-            self._leave(rows, task, "failed" if aside else "receiving", reason)
+        with self._lock:
+            with self._transaction() as rows:
+                (attempts,) = rows.execute("SELECT attempts FROM study WHERE id = ?", (task.study,)).fetchone()
+                aside = final or attempts >= MOST_ATTEMPTS
+                state = _leave(rows, task, "failed" if aside else "receiving", reason)
+            self._left(task, state)
         return aside
 
-    def _leave(self, rows: sqlite3.Connection, task: Task, state: str, reason: str) -> None:
-        """End an attempt; a study that got further images meanwhile waits to be answered as a whole."""
-        (count,) = rows.execute("SELECT instances FROM study WHERE id = ?", (task.study,)).fetchone()
-        grown = count > task.instances
-        state = "receiving" if grown else state
-        attempts = "0" if grown or state == "done" else "attempts"
-        change = f"UPDATE study SET state = ?, reason = ?, attempts = {attempts} WHERE id = ?"
-        rows.execute(change, (state, reason, task.study))
+    def _left(self, task: Task, state: str) -> None:
+        """Remember what state an attempt ended in, once it is on the disk."""
         if state == "receiving":
             now = self._clock()
             self._waiting.setdefault(task.study, _Waiting(now, now))
@@ -255,7 +276,7 @@ class StudyQueue:
             self._waiting.pop(task.study, None)
 
     def put_back(self, task: Task) -> None:
-        """Let a study be taken again, without counting the attempt: its documents could not be kept."""
+        """Let a study be taken again, without counting the attempt: what came of it could not be kept."""
         with self._lock:
             now = self._clock()
             self._waiting.setdefault(task.study, _Waiting(now, now))
@@ -268,12 +289,13 @@ class StudyQueue:
         Returns:
             How many studies and documents.
         """
-        with self._transaction() as rows:
-            failed = [study for (study,) in rows.execute("SELECT id FROM study WHERE state = 'failed'")]
-            rows.execute("UPDATE study SET state = 'receiving', attempts = 0 WHERE state = 'failed'")
-            back = rows.execute(
-                "UPDATE document SET state = 'waiting', rejections = 0 WHERE state = 'rejected'"
-            ).rowcount
+        with self._lock:
+            with self._transaction() as rows:
+                failed = [study for (study,) in rows.execute("SELECT id FROM study WHERE state = 'failed'")]
+                rows.execute("UPDATE study SET state = 'receiving', attempts = 0 WHERE state = 'failed'")
+                back = rows.execute(
+                    "UPDATE document SET state = 'waiting', rejections = 0 WHERE state = 'rejected'"
+                ).rowcount
             now = self._clock()
             for study in failed:
                 self._waiting.setdefault(study, _Waiting(now, now))
@@ -355,6 +377,25 @@ class StudyQueue:
         return int(self._rows.execute(question, values).fetchone()[0])
 
 
-def _file_name(room: str, uid: str) -> str:
-    digest = hashlib.sha256(uid.encode()).hexdigest()
+def _leave(rows: sqlite3.Connection, task: Task, state: str, reason: str) -> str:
+    """End an attempt and return the study's state: one that got further images waits to be answered as a whole."""
+    (count,) = rows.execute("SELECT instances FROM study WHERE id = ?", (task.study,)).fetchone()
+    grown = count > task.instances
+    state = "receiving" if grown else state
+    attempts = "0" if grown or state == "done" else "attempts"
+    change = f"UPDATE study SET state = ?, reason = ?, attempts = {attempts} WHERE id = ?"
+    rows.execute(change, (state, reason, task.study))
+    return state
+
+
+def _content(data: bytes) -> str:
+    """Return the hash of a file's data set; the group before it is by whatever software received it (PS3.10 7.1)."""
+    start = 0
+    if data[128:138] == b"DICM\2\0\0\0UL":
+        start = 144 + int.from_bytes(data[140:144], "little")
+    return hashlib.sha256(memoryview(data)[start:]).hexdigest()
+
+
+def _file_name(room: str, *parts: str) -> str:
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return f"{room}/{digest[:2]}/{digest}.dcm"

@@ -26,6 +26,8 @@ CREATE TABLE IF NOT EXISTS document (
 CREATE INDEX IF NOT EXISTS instance_study ON instance (study);
 CREATE INDEX IF NOT EXISTS document_state ON document (state);
 """
+_DOCUMENTS = "SELECT file FROM document WHERE state != 'sent' OR study IN (SELECT study FROM instance WHERE kept = 1)"
+"""Files of documents that are still wanted: one of a study without images was sent, and left when the node ended."""
 
 
 def open_tables(folder: Path) -> sqlite3.Connection:
@@ -64,9 +66,9 @@ def _recover(rows: sqlite3.Connection) -> None:
 
 
 def _remove_strays(rows: sqlite3.Connection, folder: Path) -> None:
-    """Remove files that were being written, or not yet in the table: nobody was told that they are here."""
+    """Remove files that were being written or not yet in the table, and those of studies that were to be forgotten."""
     known = {name for (name,) in rows.execute("SELECT file FROM instance WHERE kept = 1")}
-    known |= {name for (name,) in rows.execute("SELECT file FROM document")}
+    known |= {name for (name,) in rows.execute(_DOCUMENTS)}
     for room in ("images", "documents"):
         for path in (folder / room).glob("*/*"):
             if path.suffix == PART or path.relative_to(folder).as_posix() not in known:

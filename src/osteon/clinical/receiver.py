@@ -27,15 +27,15 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from osteon.clinical.device import IMPLEMENTATION_CLASS
 from osteon.clinical.durable import FULL
-from osteon.clinical.queue import StudyQueue
+from osteon.clinical.queue import DuplicateError, StudyQueue
 from osteon.clinical.quiet_logs import described
 from osteon.clinical.routing import IMAGES, examine
-from osteon.data.files import Refused
+from osteon.data.files import LIMITS, Refused
 from osteon.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
-SUCCESS, OUT_OF_RESOURCES, MISMATCH, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xA900, 0xC000
+SUCCESS, DUPLICATE, OUT_OF_RESOURCES, MISMATCH, CANNOT_UNDERSTAND = 0x0000, 0x0111, 0xA700, 0xA900, 0xC000
 VERIFICATION = "1.2.840.10008.1.1"
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 """For what is no radiograph: enough to acknowledge it, so that a sender of whole studies does not fail."""
@@ -171,6 +171,9 @@ class Receiver:
         except Refused as refused:
             log.warning("An object was refused: %s", refused.detail)
             return CANNOT_UNDERSTAND
+        except DuplicateError as duplicate:
+            log.warning("An object was refused: %s", duplicate.what)
+            return DUPLICATE
         except (OSError, sqlite3.Error) as error:
             return self._failed(error)
         except Exception as error:
@@ -186,6 +189,8 @@ class Receiver:
         if not received.wanted:
             log.info("An object that is no radiograph was acknowledged and left out")
             return SUCCESS
+        if len(data) > LIMITS.bytes:
+            raise Refused("too_large", f"has {len(data):,} bytes, more than {LIMITS.bytes:,}")
         if self._queue.free_bytes() < self._min_free + len(data):
             log.error("The disk of the queue is full: an image was not taken")
             return OUT_OF_RESOURCES
@@ -218,6 +223,10 @@ def _listen(entity: AE, address: Address, handlers: list[Any]) -> ThreadedAssoci
         def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
             assert self.socket is not None
             client, place = self.socket.accept()
+            if networks and not _within(place[0], networks):
+                client.close()
+                log.warning("A connection from %s was refused: it is not an allowed address", place[0])
+                raise PermissionError("not an allowed address")  # before TLS, which would hold up the others
             if self.ssl_context is None:
                 return client, place
             client.settimeout(HANDSHAKE)
@@ -229,12 +238,6 @@ def _listen(entity: AE, address: Address, handlers: list[Any]) -> ThreadedAssoci
                 log.warning("A connection from %s was refused: no TLS came about", place[0])
                 raise
             return client, place
-
-        def verify_request(self, request: Any, client_address: Any) -> bool:
-            if not networks or _within(client_address[0], networks):
-                return True
-            log.warning("A connection from %s was refused: it is not an allowed address", client_address[0])
-            return False
 
     place = f"{address.host}:{address.port}"
     try:

@@ -129,11 +129,16 @@ class DicomDestination:
     def _store(self, association: Association, path: Path) -> bool:
         if not association.is_established:
             raise UnreachableError(f"{self.name} hung up")
-        document = dcmread(path)
+        try:
+            document = dcmread(path)
+            sop_class = UID(document.SOPClassUID).name
+        except Exception as error:  # pydicom raises almost anything on broken bytes; its words may quote the file
+            log.error("A document in the queue's folder is damaged (%s)", type(error).__name__)
+            return False
         try:
             status = association.send_c_store(document)
-        except ValueError as error:  # no presentation context was accepted for its class
-            log.error("%s takes no object of class %s", self.name, document.SOPClassUID.name)
+        except (ValueError, AttributeError) as error:  # no context was accepted for its class, or it is damaged
+            log.error("%s takes no such object of class %s", self.name, sop_class)
             log.debug("%s", error)
             return False
         if "Status" not in status:
