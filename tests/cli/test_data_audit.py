@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -108,3 +109,18 @@ def test_the_seed_of_the_process_does_not_matter(
         main(["data", "audit", str(data), "--out", str(tmp_path / "out"), "--json"])
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
+
+
+@pytest.mark.parametrize("command", ["audit", "explore"])
+def test_a_name_that_is_not_utf_8_stops_nothing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    for name in ("normal/image020.png", "normal"):  # a file, then a folder
+        place = data / name
+        odd = place.with_name(os.fsdecode(b"caf\xe9") + place.suffix)
+        place.rename(odd)
+        assert main(["data", command, str(data), "--out", str(tmp_path / "out"), "--json"]) == 3
+        captured = capsys.readouterr()
+        assert "caf\\xe9" in captured.err
+        assert json.loads(captured.out)
+        odd.rename(place)

@@ -262,6 +262,14 @@ def test_the_page_stays_small_with_many_findings(tmp_path: Path, clean: list[Pat
     assert len(page.sources) <= 2 * 12 * 2
 
 
+def test_the_page_shows_images_without_a_label(tmp_path: Path, clean: list[Path]) -> None:
+    copy = Path(shutil.copy(clean[0], clean[0].with_name("same.png")))
+    audit = audited([*clean, copy], [*mixed_labels(len(clean)), None])
+    assert audit.of("identical_images")
+    write_audit_page(audit, tmp_path / "audit.html")
+    assert "no label" in (tmp_path / "audit.html").read_text()
+
+
 def test_an_audit_of_an_audits_catalogue_finds_the_same(tmp_path: Path, clean: list[Path]) -> None:
     copy = Path(shutil.copy(clean[0], clean[0].with_name("same.png")))
     audit = audited([*clean, copy])

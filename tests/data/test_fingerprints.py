@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,17 @@ def test_unchanged_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.
     assert read == [paths[3]]
     assert changed.records["digest"][3] != before.records["digest"][3]
     assert (changed.records["digest"] == before.records["digest"]).sum() == 5
+
+
+def test_another_file_with_the_same_size_and_time_is_read(tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"{name}.tif", picture(seed)) for seed, name in enumerate("ab")]
+    for path in paths:
+        os.utime(path, ns=(1, 1))
+    before = fingerprint_catalogue(catalogue_of(paths)).records
+    assert before["bytes"][0] == before["bytes"][1]
+    shutil.copy2(paths[0], paths[1])
+    after = fingerprint_catalogue(catalogue_of(paths)).records
+    assert after["digest"].tolist() == [before["digest"][0]] * 2
 
 
 def test_a_broken_cache_is_passed_over(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +164,24 @@ def test_boxes_lie_in_the_upright_picture(fracatlas: Path) -> None:
     for box in catalogue.boxes.groupby("image_id").get_group("IMG0002628.jpg").itertuples():
         assert box.x + box.width <= width
         assert box.y + box.height <= height
+
+
+def test_rows_without_an_image(tmp_path: Path) -> None:
+    catalogue = read_fracatlas(make_atlas(tmp_path, [*ROWS, "," * 12, ",1" + ",0" * 11]))
+    assert catalogue.images["label"].tolist() == [1, 0, 0]
+    assert [(item.path, item.reason) for item in catalogue.refusals] == [("dataset.csv, row 6", "no_image")]
+
+
+def test_a_table_saved_with_a_byte_order_mark(tmp_path: Path) -> None:
+    root = make_atlas(tmp_path)
+    (root / "dataset.csv").write_text((root / "dataset.csv").read_text(), encoding="utf-8-sig")
+    assert looks_like_fracatlas(root)
+    assert read_fracatlas(root).images["label"].tolist() == [1, 0, 0]
+
+
+def test_names_that_are_not_utf_8_are_left_out(tmp_path: Path) -> None:
+    root = make_atlas(tmp_path)
+    (root / "images" / "Fractured" / os.fsdecode(b"caf\xe9.jpg")).touch()
+    catalogue = read_fracatlas(root)
+    assert len(catalogue) == 3
+    assert catalogue.warnings == (r"images that dataset.csv does not list, left out: 1, e.g. caf\xe9.jpg",)

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,38 @@ def test_companions_of_macos_and_other_files_are_ignored(tmp_path: Path) -> None
     catalogue = read_mura(root)
     assert len(catalogue) == 9
     assert without_counts(catalogue.warnings) == []
+
+
+def test_other_capital_letters_are_accepted(tmp_path: Path) -> None:
+    for place in ("Patient00010/Study1_Positive", "patient00010/study2_NEGATIVE"):
+        folder = tmp_path / "train" / "XR_HAND" / place
+        folder.mkdir(parents=True)
+        (folder / "image1.png").touch()
+    images = read_mura(tmp_path).images
+    assert images["label"].tolist() == [1, 0]
+    assert set(images["patient_id"]) == {"patient00010"}
+    assert images["study_id"].iloc[0] == "train/XR_HAND/Patient00010/Study1_Positive"
+    assert all(Path(path).is_file() for path in images["path"])
+
+
+@pytest.mark.parametrize("place", ["patient00011/study1", "case12/study1_positive", "patient00013"])
+def test_images_outside_of_studies_are_told(tmp_path: Path, place: str) -> None:
+    folder = make_tree(tmp_path) / "train" / "XR_WRIST" / place
+    folder.mkdir(parents=True)
+    (folder / "image1.png").touch()
+    catalogue = read_mura(tmp_path)
+    assert len(catalogue) == 9
+    (warning,) = without_counts(catalogue.warnings)
+    assert "left out: 1, e.g. " in warning
+    assert warning.endswith(place)
+
+
+def test_names_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    study = make_tree(tmp_path) / "train/XR_WRIST/patient00001/study1_negative"
+    (study / os.fsdecode(b"caf\xe9.png")).touch()
+    catalogue = read_mura(tmp_path)
+    assert len(catalogue) == 9
+    assert [(item.path, item.reason) for item in catalogue.refusals] == [(rf"{study}/caf\xe9.png", "name")]
 
 
 def test_listed_images_that_are_not_there_are_refused(tmp_path: Path) -> None:

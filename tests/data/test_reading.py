@@ -311,3 +311,21 @@ def test_a_tenth_of_mura_in_a_tenth_of_the_time_promised(tmp_path: Path) -> None
     assert rows == again == made
     assert cold < 2.0
     assert cached < 0.5  # of which a part does not grow with the files
+
+
+def test_a_path_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    root = make_mura(tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(SettingsError, match="the path is not UTF-8") as caught:
+        read(root)
+    assert r"caf\xe9" in str(caught.value)
+
+
+def test_a_kept_catalogue_may_have_met_folders_that_are_not_utf_8(tmp_path: Path) -> None:
+    for name in ("fractured/1.png", "normal/2.png", f"{os.fsdecode(b'caf%c' % 233)}/3.png"):
+        (tmp_path / "d" / name).parent.mkdir(parents=True)
+        (tmp_path / "d" / name).touch()
+    age(tmp_path)
+    first, second = read(tmp_path / "d"), read(tmp_path / "d")
+    assert len(kept()) == 1
+    assert len(second) == 2
+    assert first.refusals == second.refusals != ()

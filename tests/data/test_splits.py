@@ -215,6 +215,15 @@ def test_ids_that_hang_together_stay_together():
     assert set(result["split"]) == {"train", "valid", "test"}
 
 
+def test_studies_numbered_anew_for_each_patient_are_told_apart():
+    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(80)], "patient_id": [f"p{k // 2}" for k in range(80)]})
+    images["study_id"] = [f"study{k % 2}" for k in range(80)]
+    images["label"] = [k // 2 % 2 for k in range(80)]
+    table = describe(make_split(catalogue_of(images), GROUPED)).set_index("split")
+    assert table["groups"].sum() == 40
+    assert set(table.index) >= {"train", "valid", "test"}
+
+
 def test_a_rare_class_reaches_every_side():
     """Three positive groups among a hundred: each side gets one, though that is far from the shares."""
     owner = np.repeat(np.arange(103), 10)

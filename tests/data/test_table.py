@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,44 @@ def folder(tmp_path: Path) -> Path:
 
 
 NAMES = ["a.png", "b.jpg", "sub/c.tif"]
+
+
+def known(labels: "pd.Series[Any]") -> list[int | None]:
+    return [None if pd.isna(label) else int(label) for label in labels]
+
+
+@pytest.mark.parametrize("word", ["NA", "n/a", "#N/A", "NaN", "null", "NULL", "<NA>", " na ", ""])
+def test_words_for_unknown_values(folder: Path, word: str) -> None:
+    table = {"file": NAMES, "finding": ["fracture", "none", word], "patient": [word, "p", word], "age": [1, word, 3]}
+    catalogue = read_table(write(folder / "t.csv", table), label="finding", positive="fracture")
+    assert known(catalogue.images["label"]) == [1, 0, None]
+    assert catalogue.images["patient_id"].tolist() == ["", "p", ""]
+    assert catalogue.images["age"].tolist()[::2] == [1, 3]
+    assert catalogue.warnings == ()
+
+
+def test_none_is_no_patient_but_may_be_a_class(folder: Path) -> None:
+    table = {"file": NAMES, "finding": ["fx", "None", "none"], "patient": ["None", "none", "p"], "study": ["none"] * 3}
+    images = read_table(write(folder / "t.csv", table), label="finding", positive="fx").images
+    assert known(images["label"]) == [1, 0, 0]
+    assert images["patient_id"].tolist() == ["", "", "p"]
+    assert images["study_id"].tolist() == NAMES
+
+
+def test_studies_that_are_numbered_for_each_patient_are_told_apart(folder: Path) -> None:
+    make_images(folder, ["d.png", "e.png"])
+    table = {"file": [*NAMES, "d.png", "e.png"], "label": [1, 0, 1, 0, 1], "patient": ["p", "p", "q", "q", ""]}
+    catalogue = read_table(write(folder / "t.csv", table | {"study": ["1", "1", "1", "2", "1"]}))
+    assert catalogue.images["study_id"].tolist() == ["p/1", "p/1", "q/1", "2", "1"]
+    assert catalogue.warnings == ("studies that several patients have are told apart by patient: 1, e.g. 1",)
+
+
+def test_several_classes_taken_as_negative_are_named(folder: Path) -> None:
+    path = write(folder / "t.csv", {"file": NAMES, "label": ["fracture", "unknown", "normal"]})
+    assert read_table(path, positive="fracture").warnings == (
+        "2 classes are taken as 0, not 'fracture': 'normal', 'unknown'",
+    )
+    assert read_table(path, positive=["fracture", "unknown"]).warnings == ()
 
 
 def test_guessed_columns(folder: Path) -> None:
@@ -110,6 +149,21 @@ def test_parquet(folder: Path) -> None:
     assert images["age"].tolist() == [5, 6, 7]
 
 
+def test_parquet_with_nullable_columns(folder: Path) -> None:
+    pytest.importorskip("pyarrow")
+    table = {
+        "file": pd.array(NAMES, dtype="string"),
+        "label": pd.array([True, None, False], dtype="boolean"),
+        "patient": pd.Categorical(["a", None, "a"]),
+        "study": pd.array([7, None, 8], dtype="Int64"),
+    }
+    pd.DataFrame(table).to_parquet(folder / "t.parquet")
+    images = read_table(folder / "t.parquet").images
+    assert known(images["label"]) == [1, None, 0]
+    assert images["patient_id"].tolist() == ["a", "", "a"]
+    assert images["study_id"].tolist() == ["7", "b.jpg", "8"]
+
+
 def test_parquet_without_its_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
@@ -124,6 +178,43 @@ def test_a_broken_parquet(folder: Path) -> None:
     (folder / "t.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(InputError, match="not a readable table"):
         read_table(folder / "t.parquet")
+
+
+@pytest.mark.parametrize("header", ["file,label", "file,label,"])
+def test_rows_that_end_with_a_comma(folder: Path, header: str) -> None:
+    (folder / "t.csv").write_text(f"{header}\na.png,1\nb.jpg,0,\nsub/c.tif,1, ,\n")
+    catalogue = read_table(folder / "t.csv")
+    assert catalogue.images["image_id"].tolist() == NAMES
+    assert catalogue.images["label"].tolist() == [1, 0, 1]
+    assert catalogue.refusals == ()
+
+
+def test_short_rows_have_unknown_values(folder: Path) -> None:
+    (folder / "t.csv").write_text("file,label,patient\na.png\nb.jpg,0\nsub/c.tif,1,p\n")
+    images = read_table(folder / "t.csv").images
+    assert known(images["label"]) == [None, 0, 1]
+    assert images["patient_id"].tolist() == ["", "", "p"]
+
+
+@pytest.mark.parametrize("rows", ["r1,a.png,1\nr2,b.jpg,0\n", "a.png,1\nr2,b.jpg,0\n"])
+def test_rows_with_more_fields_than_the_header_are_refused(folder: Path, rows: str) -> None:
+    (folder / "t.csv").write_text(f"file,label\n{rows}")
+    with pytest.raises(InputError, match=r"line [23] has 3 fields, but the header 2") as caught:
+        read_table(folder / "t.csv")
+    assert "row names" in str(caught.value.hint)
+
+
+def test_a_name_without_suffix_that_fits_two_files_is_refused(folder: Path) -> None:
+    make_images(folder, ["a.tif"])
+    catalogue = read_table(write(folder / "t.csv", {"id": ["a", "b"], "label": [1, 0]}))
+    assert catalogue.images["path"].tolist() == [str(folder / "b.jpg")]
+    assert [(item.path, item.reason, item.detail) for item in catalogue.refusals] == [
+        ("a", "ambiguous", "may be a.png or a.tif")
+    ]
+    assert len(read_table(write(folder / "t.csv", {"id": ["a.tif", "b"], "label": [1, 0]}))) == 2
+    with pytest.raises(InputError, match=r"'a' may be a\.png or a\.tif") as caught:
+        read_table(write(folder / "t.csv", {"id": ["a"], "label": [1]}))
+    assert "suffix" in str(caught.value.hint)
 
 
 def test_missing_images_are_refused_one_by_one(folder: Path) -> None:
@@ -232,6 +323,40 @@ def test_images_without_class_folders_have_no_label(tmp_path: Path) -> None:
     catalogue = read_table(tmp_path)
     assert catalogue.images["label"].isna().all()
     assert catalogue.warnings == ("images in no class folder, so without a label: 2",)
+
+
+def test_pictures_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    make_images(tmp_path, ["fractured/1.png", "normal/2.png", "normal/3.BMP", "others/4.webp", "others/notes.txt"])
+    catalogue = read_table(tmp_path)
+    assert len(catalogue) == 2
+    assert catalogue.warnings == ("pictures of kinds that are not read (.bmp, .webp), left out: 2, e.g. normal/3.BMP",)
+
+
+@pytest.mark.parametrize("files", [["explore.json"], ["audit.json"], ["config.yaml", "split.csv"]])
+def test_figures_that_osteon_wrote_are_no_data(tmp_path: Path, files: list[str]) -> None:
+    make_images(tmp_path, ["fractured/1.png", "normal/2.png", "out/roc.png", "out/figures/loss.png"])
+    make_images(tmp_path / "out", files)
+    catalogue = read_table(tmp_path)
+    assert catalogue.images["image_id"].tolist() == ["fractured/1.png", "normal/2.png"]
+    assert catalogue.warnings == ("folders that Osteon wrote, left out: 1, e.g. out",)
+
+
+def test_a_folder_is_read_although_an_audit_was_written_into_it(tmp_path: Path) -> None:
+    make_images(tmp_path, ["fractured/1.png", "normal/2.png", "audit.json", "normal/config.yaml"])
+    catalogue = read_table(tmp_path)
+    assert len(catalogue) == 2
+    assert catalogue.warnings == ()
+
+
+def test_names_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    make_images(tmp_path, ["fractured/1.png", "normal/2.png", f"normal/{odd}.png", f"{odd}/3.png"])
+    catalogue = read_table(tmp_path)
+    assert catalogue.images["image_id"].tolist() == ["fractured/1.png", "normal/2.png"]
+    assert {(item.path, item.reason) for item in catalogue.refusals} == {
+        (rf"{tmp_path}/normal/caf\xe9.png", "name"),
+        (rf"{tmp_path}/caf\xe9/3.png", "name"),
+    }
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from osteon.data.findings import SEVERITIES, Finding
 from osteon.data.images import UnreadableImageError, read_image
 from osteon.pages.html import render, thumbnail
@@ -155,7 +157,7 @@ class _Album:
 
     def _label(self, label: Any) -> str:
         words = {0: f"not {self.target}", 1: self.target}
-        return words.get(label, "no label") if label == label else "no label"
+        return "no label" if pd.isna(label) else words[int(label)]
 
     def _pair(self, names: tuple[str, ...]) -> str:
         row = self.pairs.get(names) if len(names) == 2 else None

@@ -10,17 +10,19 @@ from osteon.data.catalogue import has_name, split_names
 from osteon.data.duplicates import components
 
 MOST_REGIONS = 30
-_IDS = ("group_id", "patient_id", "study_id")
 
 
 def group_codes(images: pd.DataFrame) -> NDArray[np.int64]:
     """Number the groups that must stay together, shape ``(n,)``.
 
-    Images that share a ``group_id``, a ``patient_id`` or a ``study_id`` are of one group, and so is whatever hangs
-    together through several of these; an image that shares none is a group of its own.
+    Images that share a ``group_id``, a ``patient_id`` or a patient's ``study_id`` are of one group, and so is whatever
+    hangs together through several of these; an image that shares none is a group of its own. Studies are told apart by
+    patient, since many tables number them anew for each.
     """
     n = len(images)
-    pairs = [_first_with_same(images[name].to_numpy(dtype=object)) for name in _IDS]
+    study = (images["patient_id"] + "\0" + images["study_id"]).where(images["study_id"] != "", "")
+    keys = (images["group_id"], images["patient_id"], study)
+    pairs = [_first_with_same(key.to_numpy(dtype=object)) for key in keys]
     here, first = np.tile(np.arange(n), len(pairs)), np.concatenate(pairs)
     return components(n, here, first).astype(np.int64)
 

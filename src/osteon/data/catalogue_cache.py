@@ -70,7 +70,7 @@ def _kept(file: Path) -> Catalogue | None:
 
 def _keep(file: Path, catalogue: Catalogue, listing: Listing) -> None:
     try:
-        write_text(file, json.dumps(_as_plain(catalogue, listing), ensure_ascii=False, default=str))
+        write_text(file, json.dumps(_as_plain(catalogue, listing), default=str))
         oldest = sorted(file.parent.glob("*.json"), key=lambda item: item.stat().st_mtime_ns)[:-KEPT]
         for item in oldest:
             item.unlink(missing_ok=True)

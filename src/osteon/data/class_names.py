@@ -27,6 +27,9 @@ SPLIT_WORDS = {
     **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+UNKNOWN = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "<na>"})
+"""Values of a table that say that nothing is known, in lower case."""
+_SHOWN = 10
 
 
 def class_labels(classes: Iterable[str], positives: Sequence[str], *, where: Path) -> dict[str, int]:
@@ -64,6 +67,15 @@ def _exactly_or_by_word(classes: list[str], positives: Sequence[str]) -> dict[st
     chosen = {name for name in positives if name in classes}
     words = {_word(name) for name in positives if name not in classes}
     return {name: int(name in chosen or _word(name) in words) for name in classes}
+
+
+def taken_as_negative(labels: dict[str, int], positives: Sequence[str]) -> list[str]:
+    """Return a warning where several classes are 0 only since they are not among the positive ones."""
+    others = [name for name, label in labels.items() if label == 0]
+    if not positives or len(others) < 2:
+        return []
+    shown = ", ".join(map(repr, others[:_SHOWN])) + (" and others" if len(others) > _SHOWN else "")
+    return [f"{len(others)} classes are taken as 0, not {' or '.join(map(repr, positives))}: {shown}"]
 
 
 def _word(name: str) -> str:

@@ -1,6 +1,7 @@
 """What the audit knows of each file: digest, size, grey statistics and a small picture; decoded once and cached.
 
-A fingerprint is kept under the file's path, size and modification time, so a file that changed is read again.
+A fingerprint is kept under the file's path, size and times, so a file that changed is read again, also where a copy
+kept the time of modification.
 Files that were refused are tried anew each time.
 """
 
@@ -27,7 +28,7 @@ from osteon.errors import OsteonError, Refusal
 from osteon.progress import track
 from osteon.run import atomic_path, cache_folder
 
-VERSION = 1
+VERSION = 2
 SIDE = 64
 READ, DAMAGED, REFUSED = 0, 1, 2
 BATCH = 1024
@@ -195,7 +196,7 @@ def _key(path: Path) -> bytes:
         about = path.stat()
     except (OSError, ValueError):
         return b""
-    text = f"{path.absolute()}\0{about.st_size}\0{about.st_mtime_ns}\0{VERSION}"
+    text = f"{path.absolute()}\0{about.st_size}\0{about.st_mtime_ns}\0{about.st_ctime_ns}\0{VERSION}"
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest().encode()
 
 

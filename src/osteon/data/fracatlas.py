@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from osteon.data.catalogue import BOX_COLUMNS, SEPARATOR, Catalogue
-from osteon.data.listing import find_file, list_folder, walk_images
+from osteon.data.listing import find_file, is_printable, list_folder, printable, walk_images
 from osteon.errors import InputError, Refusal
 from osteon.run import read_json
 
@@ -42,7 +42,7 @@ def looks_like_fracatlas(path: Path) -> bool:
     """Whether a folder holds FracAtlas's ``dataset.csv`` and images."""
     if not find_file(path / "dataset.csv") or "images" not in list_folder(path)[0]:
         return False
-    with (path / "dataset.csv").open(encoding="utf-8", errors="replace") as file:
+    with (path / "dataset.csv").open(encoding="utf-8-sig", errors="replace") as file:
         return {"image_id", "fractured", "hand"} <= set(file.readline().strip().split(","))
 
 
@@ -61,6 +61,8 @@ def read_fracatlas(path: Path) -> Catalogue:
     """
     path = path.absolute()
     table = _table(path / "dataset.csv")
+    nameless = table.index[table["image_id"].isna()]
+    table = table.drop(index=nameless)
     found = _found(path / "images", table)
     missing = table[~table["image_id"].isin(found.index)]
     kept = table[table["image_id"].isin(found.index)].reset_index(drop=True)
@@ -74,9 +76,12 @@ def read_fracatlas(path: Path) -> Catalogue:
         boxes=_boxes(path, set(kept["image_id"])),
         source=dict(_SOURCE),
         warnings=tuple(_warnings(table, found)),
-        refusals=tuple(
-            Refusal(str(path / "images" / name), "missing", "listed in dataset.csv, but not on disk")
-            for name in missing["image_id"]
+        refusals=(
+            *(Refusal(f"dataset.csv, row {row + 2}", "no_image", "the row names no image") for row in nameless),
+            *(
+                Refusal(str(path / "images" / name), "missing", "listed in dataset.csv, but not on disk")
+                for name in missing["image_id"]
+            ),
         ),
     )
 
@@ -108,12 +113,14 @@ def _table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"image_id": str}, encoding="utf-8-sig")
     except (ValueError, OSError) as error:
         raise InputError(f"not a readable CSV: {error}", where=path) from None
+    table = table.dropna(how="all")
     lacking = [name for name in NEEDED if name not in table]
     if lacking:
         raise InputError(
             f"lacks the column {', '.join(lacking)}", where=path, hint=f"It has {', '.join(map(str, table))}"
         )
-    twice = table["image_id"][table["image_id"].duplicated()]
+    names = table["image_id"].dropna()
+    twice = names[names.duplicated()]
     if len(twice):
         raise InputError(f"{len(twice)} images have more than one row, first {twice.iloc[0]}", where=path)
     return table
@@ -124,7 +131,7 @@ def _found(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
 
     Of an image that lies in two folders the one that agrees with the table is taken.
     """
-    rows = [(name, place) for place, names in walk_images(folder) for name in names]
+    rows = [(printable(name), place) for place, names in walk_images(folder) if is_printable(place) for name in names]
     found = pd.DataFrame(rows, columns=["image_id", "folder"])
     expected = found["image_id"].map(table.set_index("image_id")["fractured"])
     found["agrees"] = found["folder"].map(FOLDERS).eq(expected)

@@ -19,6 +19,8 @@ from osteon.data.images import SUFFIXES
 from osteon.errors import InputError
 
 IGNORED = ("__MACOSX",)
+OUTPUTS = ({"explore.json"}, {"audit.json"}, {"config.yaml", "split.csv"})
+"""Files by which a folder that Osteon wrote is known; its pictures are figures."""
 MAP_SUFFIX = ".map.png"
 """Of pictures with a heat map laid over, which are no radiographs."""
 
@@ -90,7 +92,19 @@ def list_images(path: str | Path) -> list[str]:
 def walk_images(root: str | Path) -> Iterator[tuple[str, list[str]]]:
     """Yield every folder under ``root`` that holds images, as a path relative to it, with the images' names.
 
-    Symbolic links are followed; a folder that is reached twice is listed once.
+    Symbolic links are followed; a folder that is reached twice is listed once. Folders that Osteon wrote are left out.
+    """
+    for relative, files in walk_files(root):
+        folder = Path(root, relative)
+        images = [] if is_output(relative, files) else [name for name in files if _is_image(folder, name)]
+        if images:
+            yield relative, images
+
+
+def walk_files(root: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield every folder under ``root`` as a path relative to it, with the names of its files.
+
+    Folders that Osteon wrote (see :func:`is_output`) are yielded too, but not what they hold.
     """
     waiting = [""]
     seen = set()
@@ -102,10 +116,24 @@ def walk_images(root: str | Path) -> Iterator[tuple[str, list[str]]]:
             continue
         seen.add(identity)
         folders, files = list_folder(folder)
-        images = [name for name in files if _is_image(folder, name)]
-        if images:
-            yield relative, images
-        waiting.extend(f"{relative}/{name}".lstrip("/") for name in reversed(folders))
+        yield relative, files
+        if not is_output(relative, files):
+            waiting.extend(f"{relative}/{name}".lstrip("/") for name in reversed(folders))
+
+
+def is_output(relative: str, files: list[str]) -> bool:
+    """Whether Osteon wrote a folder, by its files; the folder that was asked for (``""``) is taken as it is."""
+    return relative != "" and any(names.issubset(files) for names in OUTPUTS)
+
+
+def printable(name: str) -> str:
+    r"""Return a file's name with bytes that are no UTF-8 as escapes, ``r\xf6ntgen.png``, so that it can be written."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_printable(name: str) -> bool:
+    """Whether a file's name is UTF-8."""
+    return name.isascii() or printable(name) == name
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from osteon.data.catalogue import BOX_COLUMNS, Catalogue
-from osteon.data.listing import find_file, is_image_name, list_folder
+from osteon.data.listing import find_file, is_image_name, is_printable, list_folder, printable
 from osteon.errors import InputError, Refusal
 from osteon.progress import track
 from osteon.run import read_json
@@ -75,7 +75,7 @@ _SOURCE = {
 
 _STUDY = re.compile(
     r"(?:/(?P<split>train|valid)/|/)(?P<region>XR_[A-Za-z]+)/(?:(?P<inner>train|valid)/)?"
-    r"(?P<patient>patient[^/]+)/(?P<study>study[^/]*_(?P<label>positive|negative))$"
+    r"(?P<patient>(?i:patient)[^/]+)/(?P<study>(?i:study)[^/]*_(?P<label>(?i:positive|negative)))$"
 )
 
 
@@ -98,7 +98,7 @@ def read_mura(path: Path) -> Catalogue:
     """
     path = path.absolute()
     root = _root_of(path)
-    images = _images(_region_folders(path))
+    images, unprintable, passed_over = _images(_region_folders(path))
     if images.empty:
         raise InputError(
             "no studies of MURA's layout with images in them",
@@ -117,8 +117,11 @@ def read_mura(path: Path) -> Catalogue:
         root=root,
         boxes=_phantom_boxes(root, images) if phantoms else pd.DataFrame(columns=list(BOX_COLUMNS)),
         source={"reader": "mura", **({**marker, "synthetic": True} if isinstance(marker, dict) else _SOURCE)},
-        warnings=(*_warnings(images, listed), *(() if phantoms else _count_warning(images))),
-        refusals=_missing(images, listed, root),
+        warnings=(*_warnings(images, listed, passed_over), *(() if phantoms else _count_warning(images))),
+        refusals=(
+            *(Refusal(printable(name), "name", "its name, or its folder's, is not UTF-8") for name in unprintable),
+            *_missing(images, listed, root),
+        ),
     )
 
 
@@ -126,7 +129,7 @@ def _region_folders(path: Path) -> list[Path]:
     """Return the folders that hold patients, whichever level of the tree was given."""
     if _is_region(path.absolute().name):
         inner = [path / name for name in SPLITS if list_folder(path / name)[0]]
-        return inner or ([path] if any(name.startswith("patient") for name in list_folder(path)[0]) else [])
+        return inner or ([path] if any(name.lower().startswith("patient") for name in list_folder(path)[0]) else [])
     parents = [path, *(path / split for split in SPLITS)]
     regions = [parent / name for parent in parents for name in list_folder(parent)[0] if _is_region(name)]
     return [folder for region in regions for folder in _region_folders(region)]
@@ -146,27 +149,39 @@ def _root_of(path: Path) -> Path:
     return Path(*path.parts[: inside[0]]) if inside and inside[0] > 0 else path
 
 
-def _images(folders: list[Path]) -> pd.DataFrame:
-    """Return a row per image; its id and its study's are their paths in the CSV files, without the root."""
-    rows = [row for folder in track(folders, "Listing studies") for row in _rows_of_region(str(folder))]
+def _images(folders: list[Path]) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Return a row per image, the images whose paths are not UTF-8, and the folders whose images are passed over.
+
+    An image's id and its study's are their paths in the CSV files, without the root.
+    """
+    passed_over: list[str] = []
+    rows = [row for folder in track(folders, "Listing studies") for row in _rows_of_region(str(folder), passed_over)]
     columns = ["image_id", "path", "study_id", "patient_id", "region", "label", "split"]
-    return pd.DataFrame(rows, columns=columns)
+    images = pd.DataFrame([row for row in rows if is_printable(row[0])], columns=columns)
+    return images, [row[1] for row in rows if not is_printable(row[0])], passed_over
 
 
-def _rows_of_region(folder: str) -> Iterator[tuple[Any, ...]]:
+def _rows_of_region(folder: str, passed_over: list[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of one region; folders with images that are no studies are added to ``passed_over``."""
     for patient in list_folder(folder)[0]:
-        for name in list_folder(f"{folder}/{patient}")[0]:
+        studies, loose = list_folder(f"{folder}/{patient}")
+        if any(map(is_image_name, loose)):
+            passed_over.append(f"{folder}/{patient}")
+        for name in studies:
             study = f"{folder}/{patient}/{name}"
             found = _STUDY.search(study.replace("\\", "/"))
             if found is None:
+                if any(map(is_image_name, list_folder(study)[1])):
+                    passed_over.append(study)
                 continue
             split = found["split"] or found["inner"] or ""
             study_id = "/".join(part for part in (split, found["region"], patient, name) if part)
             region = found["region"].removeprefix("XR_").lower()
-            label = int(found["label"] == "positive")
+            label = int(found["label"].lower() == "positive")
+            patient_id = patient.lower()
             for image in list_folder(study)[1]:
                 if is_image_name(image):
-                    yield f"{study_id}/{image}", f"{study}/{image}", study_id, patient, region, label, split
+                    yield f"{study_id}/{image}", f"{study}/{image}", study_id, patient_id, region, label, split
 
 
 @dataclass(frozen=True)
@@ -208,7 +223,13 @@ def _without_root(paths: pd.Series[Any]) -> list[str]:
     return [str(item).strip("/").partition("/")[2] for item in paths]
 
 
-def _warnings(images: pd.DataFrame, listed: _Listed) -> Iterator[str]:
+def _warnings(images: pd.DataFrame, listed: _Listed, passed_over: list[str]) -> Iterator[str]:
+    if passed_over:
+        example = printable("/".join(Path(passed_over[0]).parts[-3:]))
+        yield (
+            f"folders with images that are not named patient<N>/study<K>_positive or _negative, left out: "
+            f"{len(passed_over)}, e.g. {example}"
+        )
     unlisted = images[images["split"].isin(list(listed.splits)) & ~images["image_id"].isin(listed.images.keys())]
     if len(unlisted):
         example = unlisted["image_id"].iloc[0]

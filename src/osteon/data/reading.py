@@ -11,7 +11,7 @@ from osteon.data import catalogue_cache
 from osteon.data.catalogue import Catalogue
 from osteon.data.fracatlas import looks_like_fracatlas
 from osteon.data.images import SUFFIXES
-from osteon.data.listing import list_folder
+from osteon.data.listing import is_printable, list_folder, printable
 from osteon.data.mura import looks_like_mura
 from osteon.data.table import TABLE_SUFFIXES, looks_like_table
 from osteon.errors import InputError, SettingsError
@@ -82,6 +82,8 @@ def _existing(path: Path | None) -> Path:
     if path is None:
         raise SettingsError("no data given", hint="Name the folder or table, e.g. osteon data audit MURA-v1.1")
     path = path.expanduser().absolute()
+    if not is_printable(str(path)):
+        raise SettingsError("the path is not UTF-8", where=printable(str(path)), hint="Rename the folder or file")
     try:
         there = path.exists()
     except OSError as error:

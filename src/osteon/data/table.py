@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,17 @@ from typing import Any
 import pandas as pd
 
 from osteon.data.catalogue import COLUMNS, Catalogue
-from osteon.data.class_names import SPLIT_WORDS, class_labels, target_word
+from osteon.data.class_names import SPLIT_WORDS, UNKNOWN, class_labels, taken_as_negative, target_word
 from osteon.data.images import SUFFIXES
-from osteon.data.listing import find_file, list_folder, walk_images
+from osteon.data.listing import (
+    find_file,
+    is_output,
+    is_printable,
+    list_folder,
+    printable,
+    walk_files,
+    walk_images,
+)
 from osteon.errors import InputError, Refusal, SettingsError, require
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -31,6 +40,8 @@ GUESSES = {
 """Column names taken for each role where none is named, compared in lower case, first match wins."""
 
 _COLUMN_OF = {"patient": "patient_id", "study": "study_id", "region": "region", "view": "view", "split": "split"}
+_IDS = ("patient", "study")
+_OTHER_PICTURES = (".bmp", ".gif", ".heic", ".jfif", ".jp2", ".webp")
 _SHOWN = 3
 
 
@@ -49,6 +60,9 @@ def read_table(
     root: str | None = None,
 ) -> Catalogue:
     """Catalogue a table, or a tree with one folder per class (``fractured/``, ``train/normal/`` …).
+
+    In a table, ``NA``, ``N/A``, ``NaN``, ``null`` and ``<NA>`` mean that a value is unknown, as an empty one does; for
+    patients and studies ``none`` too.
 
     Args:
         path: A CSV, TSV or Parquet file; a folder with exactly one of them; or a tree of class folders. A folder
@@ -168,11 +182,17 @@ class _TableReader:
         lookup = _Lookup(self.root)
         paths = pd.Series([lookup.find(name) if name else None for name in names], index=names.index, dtype=object)
         refusals = [
-            Refusal(name or f"{self.path.name}, row {index + 2}", *_why(name))
+            Refusal(name or f"{self.path.name}, row {index + 2}", *_why(name, lookup.candidates(name) if name else []))
             for index, name in names[paths.isna()].items()
             if isinstance(index, int)
         ]
         if paths.isna().all():
+            if all(item.reason == "ambiguous" for item in refusals):
+                raise InputError(
+                    f"the images are not named plainly: {names.iloc[0]!r} {refusals[0].detail}",
+                    where=self.path,
+                    hint="Write the names with their suffix",
+                )
             raise InputError(
                 f"none of the {len(names)} images of the table is there, e.g. {names.iloc[0]!r}",
                 where=self.root,
@@ -186,7 +206,10 @@ class _TableReader:
         for role, column in _COLUMN_OF.items():
             name = self.columns[role]
             if name:
-                images[column] = self.table[name].str.strip()
+                values = self.table[name].str.strip()
+                images[column] = values.mask(values.str.lower() == "none", "") if role in _IDS else values
+        if {"patient_id", "study_id"} <= set(images):
+            images["study_id"] = self._studies(images["patient_id"], images["study_id"])
         images["region"] = _lower(images, "region")
         images["view"] = _lower(images, "view")
         images["split"] = self._splits(images)
@@ -196,6 +219,18 @@ class _TableReader:
                 kept = f"table_{extra}" if extra in COLUMNS else str(extra)
                 images[kept] = _plain(self.table[extra])
         return images
+
+    def _studies(self, patient: pd.Series[str], study: pd.Series[str]) -> pd.Series[str]:
+        """Return the studies with the patient before those, ``study1``, that several patients have."""
+        known = (patient != "") & (study != "")
+        patients = patient[known].groupby(study[known]).nunique()
+        shared = known & study.isin(patients.index[patients > 1])
+        if shared.any():
+            self.warnings.append(
+                f"studies that several patients have are told apart by patient: {study[shared].nunique()}, "
+                f"e.g. {study[shared].iloc[0]}"
+            )
+        return study.mask(shared, patient + "/" + study)
 
     def _splits(self, images: pd.DataFrame) -> pd.Series[str]:
         words = _lower(images, "split")
@@ -217,6 +252,7 @@ class _TableReader:
             self.warnings.append(f"no column of labels is recognised; columns: {self._listed()}")
             return pd.Series(pd.NA, index=self.table.index, dtype="Int8")
         labels = class_labels(self._values(column), self.positives, where=self.path)
+        self.warnings += taken_as_negative(labels, self.positives)
         return self.table[column].str.strip().map(labels).astype("Int8")
 
 
@@ -225,21 +261,28 @@ class _Lookup:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._folders: dict[str, dict[str, str]] = {}
+        self._folders: dict[str, dict[str, list[str]]] = {}
 
     def find(self, name: str) -> str | None:
-        """Return a file's path by its name in the table; a name without suffix is completed."""
+        """Return a file's path by its name in the table, None unless there is exactly one."""
+        found = self.candidates(name)
+        return found[0] if len(found) == 1 else None
+
+    def candidates(self, name: str) -> list[str]:
+        """Return the paths of the files that a name in the table may mean; a name without suffix is completed."""
         folder, _, last = str(self.root / name).replace("\\", "/").rpartition("/")
         if folder not in self._folders:
             self._folders[folder] = self._names(folder)
-        found = self._folders[folder].get(last)
-        return None if found is None else f"{folder}/{found}"
+        return [f"{folder}/{found}" for found in self._folders[folder].get(last, ())]
 
     @staticmethod
-    def _names(folder: str) -> dict[str, str]:
+    def _names(folder: str) -> dict[str, list[str]]:
         files = list_folder(folder or "/")[1]
-        stems = {Path(name).stem: name for name in reversed(files) if name.lower().endswith(SUFFIXES)}
-        return {**stems, **{name: name for name in files}}
+        names: dict[str, list[str]] = {}
+        for name in files:
+            if name.lower().endswith(SUFFIXES):
+                names.setdefault(Path(name).stem, []).append(name)
+        return names | {name: [name] for name in files}
 
 
 def _load(path: Path) -> pd.DataFrame:
@@ -248,21 +291,57 @@ def _load(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             parquet = require("pyarrow.parquet", extra="parquet", feature="Reading a Parquet table")
-            return _as_text(parquet.read_table(path).to_pandas())
-        header = path.open(encoding="utf-8-sig", errors="replace").readline()
-        separator = max(",;\t", key=header.count)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:
+            return _known(_as_text(parquet.read_table(path).to_pandas()))
+        return _known(_read_csv(path))
+    except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"not a readable table: {error}", where=path) from None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        separator = max(",;\t", key=file.readline().count)
+    width = _width(path, separator)
+    return pd.read_csv(
+        path,
+        dtype=str,
+        keep_default_na=False,
+        sep=separator,
+        encoding="utf-8-sig",
+        index_col=False,
+        usecols=range(width) if width else None,
+    )
+
+
+def _width(path: Path, separator: str) -> int:
+    """Return the number of columns; a row with more, unless they are empty, is refused."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=separator)
+        width = len(next((row for row in rows if row), ()))
+        for row in rows:
+            if any(field.strip() for field in row[width:]):
+                raise InputError(
+                    f"line {rows.line_num} has {len(row)} fields, but the header {width}",
+                    where=path,
+                    hint=f"Give every column a name, row names too; a value that holds {separator!r} belongs in quotes",
+                )
+    return width
+
+
+def _known(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with words for unknown values emptied."""
+    return pd.DataFrame(
+        {name: column.mask(column.str.strip().str.lower().isin(UNKNOWN), "") for name, column in table.items()}
+    )
 
 
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:
     def text(value: Any) -> str:
-        if value is None or value != value:
+        if pd.api.types.is_scalar(value) and pd.isna(value):
             return ""
         return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
-    return pd.DataFrame({str(name): table[name].map(text).astype(str) for name in table}).reset_index(drop=True)
+    texts = {str(name): table[name].astype(object).map(text).astype(str) for name in table}
+    return pd.DataFrame(texts).reset_index(drop=True)
 
 
 def _plain(column: pd.Series[str]) -> pd.Series[Any]:
@@ -275,18 +354,22 @@ def _lower(images: pd.DataFrame, name: str) -> pd.Series[str]:
     return images[name].str.lower() if name in images else pd.Series("", index=images.index)
 
 
-def _why(name: str) -> tuple[str, str]:
+def _why(name: str, candidates: list[str]) -> tuple[str, str]:
+    if candidates:
+        return "ambiguous", f"may be {' or '.join(Path(path).name for path in candidates)}"
     return ("missing", "listed in the table, but not on disk") if name else ("no_image", "the row names no image")
 
 
 def _read_tree(path: Path, positives: list[str], target: str | None) -> Catalogue:
-    rows = [(f"{folder}/{name}".lstrip("/"), *_place(folder)) for folder, names in walk_images(path) for name in names]
+    found = [(f"{folder}/{name}".lstrip("/"), *_place(folder)) for folder, names in walk_images(path) for name in names]
+    rows = [row for row in found if is_printable(row[0])]
     if not rows:
         raise InputError("no images in the folder", where=path, hint=f"Looked for {', '.join(SUFFIXES)}")
     images = pd.DataFrame(rows, columns=["image_id", "split", "class"])
     images["path"] = f"{path}/" + images["image_id"]
     classes = sorted(set(images["class"]) - {""})
-    images["label"] = images["class"].map(class_labels(classes, positives, where=path)).astype("Int8")
+    labels = class_labels(classes, positives, where=path)
+    images["label"] = images["class"].map(labels).astype("Int8")
     loose = int((images["class"] == "").sum())
     return Catalogue(
         images=images.drop(columns="class"),
@@ -294,8 +377,37 @@ def _read_tree(path: Path, positives: list[str], target: str | None) -> Catalogu
         name=path.name,
         root=path,
         source={"reader": "table", "classes": classes, "positive": positives},
-        warnings=(f"images in no class folder, so without a label: {loose}",) if loose else (),
+        warnings=(
+            *([f"images in no class folder, so without a label: {loose}"] if loose else []),
+            *taken_as_negative(labels, positives),
+            *_left_out(path),
+        ),
+        refusals=tuple(
+            Refusal(printable(f"{path}/{row[0]}"), "name", "its name, or its folder's, is not UTF-8; rename it")
+            for row in found
+            if not is_printable(row[0])
+        ),
     )
+
+
+def _left_out(path: Path) -> list[str]:
+    """Return warnings of pictures that are not taken for radiographs."""
+    folders = list(walk_files(path))
+    outputs = [printable(relative) for relative, files in folders if is_output(relative, files)]
+    others = [
+        printable(f"{relative}/{name}".lstrip("/"))
+        for relative, files in folders
+        if not is_output(relative, files)
+        for name in files
+        if name.lower().endswith(_OTHER_PICTURES)
+    ]
+    found = []
+    if others:
+        kinds = ", ".join(sorted({Path(name).suffix.lower() for name in others}))
+        found.append(f"pictures of kinds that are not read ({kinds}), left out: {len(others)}, e.g. {others[0]}")
+    if outputs:
+        found.append(f"folders that Osteon wrote, left out: {len(outputs)}, e.g. {outputs[0]}")
+    return found
 
 
 def _place(folder: str) -> tuple[str, str]:
