@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def _predict(model: Path, *arguments: object) -> int:
     return main(["predict", *map(str, arguments), *fixed])
 
 
-def _json(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+def _json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     values = json.loads(capsys.readouterr().out)
     assert isinstance(values, dict)
     return values
@@ -98,7 +99,7 @@ def test_views_of_a_study_are_joined(
     found = values["studies"]
     assert isinstance(found, list)
     assert len(found) == studies
-    images = {item["name"]: item for item in values["images"]}  # type: ignore[attr-defined]
+    images = {item["name"]: item for item in values["images"]}
     for study in found:
         mean = np.mean([images[name]["probability"] for name in study["views"]])
         assert study["probability"] == pytest.approx(mean)
@@ -113,8 +114,8 @@ def test_a_table_names_images_and_studies(
     table.write_text("\n".join(rows))
     assert _predict(model, table, "--study-by", "column:accession", "--json") == 0
     values = _json(capsys)
-    assert [study["study"] for study in values["studies"]] == ["A", "B"]  # type: ignore[attr-defined]
-    assert {image["region"] for image in values["images"]} == {"hand"}  # type: ignore[attr-defined]
+    assert [study["study"] for study in values["studies"]] == ["A", "B"]
+    assert {image["region"] for image in values["images"]} == {"hand"}
     assert _predict(model, table, "--study-by", "column:patient") == 2
     assert "lacks the column patient" in capsys.readouterr().err
 
@@ -123,7 +124,7 @@ def test_dicom_brings_its_own_study_and_region(model: Path, tmp_path: Path, caps
     path = tmp_path / "one.dcm"
     save_dicom(path)
     assert _predict(model, path, "--heatmaps", tmp_path / "maps", "--json") == 0
-    (image,) = _json(capsys)["images"]  # type: ignore[misc]
+    (image,) = _json(capsys)["images"]
     assert image["study"].startswith(("1.", "2."))
     assert image["probability"] is not None
     assert image["heat_map"] == str(tmp_path / "maps" / "one.map.png")
@@ -183,7 +184,7 @@ def test_ctrl_c_keeps_what_was_finished(
     original = Predictor.predict_each
 
     def interrupted(self: Predictor, *args: object, **options: object) -> Iterator[object]:
-        for number, answer in enumerate(original(self, *args, **options)):  # type: ignore[arg-type]
+        for number, answer in enumerate(original(self, *args, **options)):
             if number == 3:
                 raise KeyboardInterrupt
             yield answer
@@ -199,7 +200,7 @@ def test_ctrl_c_keeps_what_was_finished(
     assert _predict(model, folder, "--json") == 3
     values = _json(capsys)
     assert values["complete"] is False
-    assert len(values["images"]) == 3  # type: ignore[arg-type]
+    assert len(values["images"]) == 3
 
 
 def test_a_full_disk_while_heat_maps_are_written(
@@ -212,7 +213,7 @@ def test_a_full_disk_while_heat_maps_are_written(
         if len(saved) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         saved.append(1)
-        original(self, *args, **options)  # type: ignore[arg-type]
+        original(self, *args, **options)
 
     monkeypatch.setattr(Image.Image, "save", save)
     table, maps = tmp_path / "answers.csv", tmp_path / "maps"
@@ -229,7 +230,7 @@ def test_no_output_takes_the_place_of_an_input(model: Path, folder: Path, capsys
     assert {path: path.read_bytes() for path in before} == before
     capsys.readouterr()
     assert _predict(model, pictures, "--json") == 0
-    assert len(_json(capsys)["images"]) == len(before)  # type: ignore[arg-type]
+    assert len(_json(capsys)["images"]) == len(before)
     table = folder / "list.csv"
     table.write_text("path\nstudy0/case_0.png\n")
     assert _predict(model, table, "--csv", table) == 2
@@ -294,12 +295,12 @@ def test_what_is_refused_while_it_is_looked_for_is_answered_for_too(
     code = _predict(model, archive, empty, table, "--study-by", "folder", "--json", "--csv", tmp_path / "out.csv")
     assert code == 3
     values = _json(capsys)
-    refused = {item["name"]: item["refusal"]["reason"] for item in values["images"] if item["refusal"]}  # type: ignore[attr-defined]
+    refused = {item["name"]: item["refusal"]["reason"] for item in values["images"] if item["refusal"]}
     assert refused == {f"{archive}/b.png": "encrypted", str(empty): "nothing_found", f"{table}, row 1": "no_path"}
-    (study,) = (item for item in values["studies"] if item["study"] == str(archive))  # type: ignore[attr-defined]
+    (study,) = (item for item in values["studies"] if item["study"] == str(archive))
     assert len(study["views"]) == 2
     assert study["verdict"] != "negative"
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + len(values["images"])  # type: ignore[arg-type]
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + len(values["images"])
 
 
 def test_odd_entries_of_a_folder_stop_nothing(
@@ -313,7 +314,7 @@ def test_odd_entries_of_a_folder_stop_nothing(
         file.write(folder / "study0" / "case_0.png", "word/media/image1.png")
     maps = tmp_path / "maps"
     assert _predict(model, folder, "--csv", tmp_path / "t.csv", "--heatmaps", maps, "--json") == 3
-    images = {Path(item["name"]).name: item for item in _json(capsys)["images"]}  # type: ignore[attr-defined]
+    images = {Path(item["name"]).name: item for item in _json(capsys)["images"]}
     assert len(images) == 8
     assert images["ring.png"]["refusal"]["reason"] == "no_access"
     (name,) = (name for name in images if name.startswith("r\\xf6ntgen"))
@@ -355,7 +356,7 @@ def test_dicom_files_of_two_patients_are_never_one_study(
         [folder / "1.png", folder / "2.png", "--study-by", "folder"],
     ):
         assert _predict(model, *inputs, "--json") == 0
-        assert {study["study"] for study in _json(capsys)["studies"]} == {"1.2.3.1", "1.2.3.2"}  # type: ignore[attr-defined]
+        assert {study["study"] for study in _json(capsys)["studies"]} == {"1.2.3.1", "1.2.3.2"}
 
 
 def test_maps_need_a_folder(model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from osteon.cli.console import Console
 
@@ -98,7 +98,7 @@ class Answers:
         views: dict[str, list[Prediction]] = {}
         for answer in self._kept:
             views.setdefault(answer.study, []).append(answer)
-        pooling: StudyPooling = self._pooling  # type: ignore[assignment]
+        pooling = cast("StudyPooling", self._pooling)
         return [pool_study(study, of, pooling) for study, of in views.items()]
 
     def _show(self, studies: Sequence[StudyPrediction], *, complete: bool) -> None:
