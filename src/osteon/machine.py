@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 
 BF16_FLAGS = ("amx_bf16", "avx512_bf16")
+# Setting of ONNX Runtime: exact sums of 8-bit products on x86 processors without VNNI; it has no effect on others.
+EXACT_SUMS = ("session.x64quantprecision", "1")
 
 
 @cache
@@ -34,6 +36,12 @@ def processor_name() -> str:
 def fast_bf16_processor() -> bool:
     """Return whether the processor multiplies bfloat16 in hardware (AMX or AVX-512 BF16)."""
     return any(flag in processor_flags() for flag in BF16_FLAGS)
+
+
+def sums_of_8_bits_overflow() -> bool:
+    """Return whether this is an x86 processor that sums 8-bit products in 16 bits: one with AVX2 and without VNNI."""
+    flags = processor_flags()
+    return "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}
 
 
 @cache

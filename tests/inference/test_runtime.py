@@ -6,12 +6,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from makers.model_files import SIZE, write_tiny_model
+from osteon.data.images import read_image_uint8
 from osteon.errors import InputError, SettingsError
 from osteon.export.model_file import read_model_file
 from osteon.inference.runtime import make_runtime
+from osteon.inference.shipped import shipped_model
+from osteon.transforms.preprocess import fit_grey
 
 openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 
@@ -68,3 +72,34 @@ def test_unknown_runtimes_and_broken_graphs_are_errors(model: Path) -> None:
     broken = type(file)(file.path, b"rubbish", file.card)
     with pytest.raises(InputError, match="onnxruntime cannot run the model"):
         make_runtime(broken, "onnxruntime")
+
+
+def test_int8_is_as_exact_as_its_arithmetic_on_any_processor(fracatlas: Path) -> None:
+    """Without VNNI, sums that overflow would raise logits by 0.2 on average, and by 2 at worst."""
+    file = read_model_file(shipped_model("fracture-int8"))
+    size = file.card.input.size
+    files = sorted((fracatlas / "images").rglob("*.jpg"))[::400]
+    squares = np.stack([fit_grey(read_image_uint8(each).pixels, size, "pad") for each in files])
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(file.data, options, providers=["CPUExecutionProvider"])
+    exact = np.concatenate([session.run(["logit"], {"pixels": each.astype(np.uint16)})[0] for each in squares])
+    errors = make_runtime(file, "onnxruntime").run(squares).logit - exact
+    assert np.abs(errors).mean() < 0.06  # what rounding halves differently comes to
+    assert np.abs(errors).max() < 0.3
+
+
+@openvino
+@pytest.mark.parametrize(
+    ("flags", "name"), [({"avx2"}, "onnxruntime"), ({"avx2", "avx512_vnni"}, "openvino"), (set(), "openvino")]
+)
+def test_int8_is_not_given_to_openvino_where_its_sums_overflow(
+    flags: set[str], name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("osteon.machine.processor_flags", lambda: frozenset(flags))
+    file = read_model_file(shipped_model("fracture-int8"))
+    assert make_runtime(file).name == name
+    assert not caplog.text
+    make_runtime(file, "openvino")
+    assert ("without VNNI" in caplog.text) == (name == "onnxruntime")
+    assert make_runtime(read_model_file(shipped_model())).name == "openvino"

@@ -62,15 +62,6 @@ def test_models_of_the_package_go_by_name_unless_a_file_is_called_so(
         Predictor("fracture-int8")
 
 
-@pytest.mark.parametrize(("flags", "warned"), [({"avx2"}, True), ({"avx2", "avx512_vnni"}, False), (set(), False)])
-def test_int8_warns_of_processors_that_saturate(
-    flags: set[str], warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("osteon.inference.predictor.processor_flags", lambda: frozenset(flags))
-    Predictor("fracture-int8", runtime="onnxruntime")
-    assert ("no VNNI" in caplog.text) == warned
-
-
 def test_its_card_says_what_the_file_says() -> None:
     text = (WEIGHTS / "fracture.md").read_text()
     card = read_model_file(shipped_model()).card

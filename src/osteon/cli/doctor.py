@@ -19,7 +19,7 @@ EXTRAS = {
     "logging": ("MLflow and Weights & Biases", ("mlflow", "wandb")),
 }
 SHOWN = ("numpy", "pandas", "scipy", "pillow", "torch", "torchvision", "timm", "lightning")
-FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8")
+FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8")
 
 
 def doctor(as_json: Annotated[bool, JSON_OPTION] = False) -> None:

@@ -30,7 +30,6 @@ from osteon.inference.runtime import Runtime, RuntimeName, Scores, make_runtime
 from osteon.inference.shipped import find_model
 from osteon.inference.spread import available_cores, in_processes, in_turn
 from osteon.inference.views import View
-from osteon.machine import processor_flags
 from osteon.transforms.closer_look import Window, closer_square, suspicious_window
 from osteon.transforms.preprocess import Placement, fit_grey, placement
 
@@ -108,7 +107,6 @@ class Predictor:
         points = self.card.operating_points
         self.operating_point = self.card.operating_point(operating_point) if operating_point else points[0]
         self.error_rate = _error_rate(self.card, error_rate)
-        _warn_of_saturation(self.card)
         self.runtime: Runtime = make_runtime(file, runtime, threads)
         self._recipe = {
             "model": file,
@@ -369,13 +367,6 @@ def _check_target(file: ModelFile, target: str | None) -> None:
             where=file.path,
             hint="--model names a model for another target",
         )
-
-
-def _warn_of_saturation(card: ModelCard) -> None:
-    """Warn of x86 processors whose products of 8 bits are summed in 16, which overflows."""
-    flags = processor_flags()
-    if card.precision == "int8" and "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}:
-        log.warning("This processor has no VNNI: the int8 model may be less exact than its card says, and no faster")
 
 
 def _error_rate(card: ModelCard, wanted: float | None) -> float | None:
