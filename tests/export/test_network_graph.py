@@ -103,6 +103,18 @@ def test_a_network_from_tensorflow_pads_within_its_convolutions(tmp_path: Path) 
     assert [1, 1, 2, 2] in pads
 
 
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("timm/tf_efficientnet_lite0", 1), ("paper_cnn", 1), ("timm/resnet18", 3)],  # the last one scales each differently
+)
+def test_a_network_for_colours_reads_grey_once(name: str, channels: int, tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "model.onnx", ModelSettings(name=name, weights="none"))
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    shapes = {kept.name: list(kept.dims) for kept in graph.initializer}
+    assert shapes[first.input[1]][1] == channels
+
+
 def test_a_class_activation_map_adds_up_to_the_logit(tmp_path: Path) -> None:
     model = ModelSettings(name="timm/tf_efficientnet_lite0", weights="none")
     card = write_tiny_model(tmp_path / "model.onnx", model, size=96)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import warnings
@@ -84,7 +85,8 @@ class Outputs(nn.Module):
         preprocess = trained.preprocess
         assert preprocess.mean is not None
         assert preprocess.sd is not None
-        self.mean, self.sd, self.channels = preprocess.mean, preprocess.sd, preprocess.channels
+        self.mean, self.sd = preprocess.mean, preprocess.sd
+        _read_grey_once(self.network)
         self.map: MapKind | None = None
         if isinstance(self.network, LocalisingNetwork) and trained.localises:
             self.map = "learnt"
@@ -96,7 +98,9 @@ class Outputs(nn.Module):
 
     def forward(self, grey: Tensor) -> tuple[Tensor, ...]:
         """Return logit (n,), embedding (n, d) and the map (n, h, w), if any, of grey values (n, 1, size, size)."""
-        images = ((grey - self.mean) / self.sd).expand(-1, self.channels, -1, -1)
+        images = (grey - self.mean) / self.sd
+        if self.network.in_channels > 1:
+            images = images.expand(-1, self.network.in_channels, -1, -1)
         if self.map == "learnt":
             assert isinstance(self.network, LocalisingNetwork)
             logit, embedding, cells = self.network.read(images)
@@ -135,6 +139,37 @@ def _settle_padding(network: Network) -> None:
     for name, sides in seen.items():
         parent, _, last = name.rpartition(".")
         setattr(network.get_submodule(parent), last, _settled(network.get_submodule(name), sides))
+
+
+def _read_grey_once(network: Network) -> None:
+    """Let the first convolution read the grey channel itself, of which the network was given copies.
+
+    Its filters are summed over the channels: the same answers up to rounding, for a third of its work. What is not read
+    by one plain convolution stays as it is.
+    """
+    side, channels = network.input_size, network.in_channels
+    grey = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0))
+    copies = grey.expand(1, channels, side, side)
+    readers: list[nn.Conv2d] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, _: readers.append(layer))
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    with torch.inference_mode():
+        before = network.features(copies)
+    for hook in hooks:
+        hook.remove()
+    if channels == 1 or not readers or readers[0].in_channels != channels or readers[0].groups > 1:
+        return
+    first = readers[0]
+    filters = first.weight
+    first.weight = nn.Parameter(filters.detach().sum(dim=1, keepdim=True))
+    first.in_channels = network.in_channels = 1
+    with torch.inference_mode(), contextlib.suppress(RuntimeError):
+        if (network.features(grey) - before).abs().max() <= 1e-4 * before.abs().max():
+            return
+    first.weight, first.in_channels, network.in_channels = filters, channels, channels
 
 
 def _settled(layer: nn.Module, sides: tuple[int, int]) -> nn.Module:
