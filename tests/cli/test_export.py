@@ -31,7 +31,7 @@ def test_a_run_becomes_a_file_a_card_and_a_page(run: Path, tmp_path: Path, capsy
     gated = Predictor(out, runtime="onnxruntime")
     assert gated.card.gate is not None
     assert gated.card.name == "bars"
-    assert gated.card.notes == ("Made of bars.",)
+    assert gated.card.notes[0] == "Made of bars."
     assert "Made of bars." in out.with_suffix(".md").read_text()
 
 
@@ -60,6 +60,15 @@ def test_wrong_settings(
 ) -> None:
     assert main(["export", str(run), "-o", str(tmp_path / "m.onnx"), *arguments]) == code
     assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_file_that_its_card_would_overwrite(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("m.md", "m.HTML"):
+        assert main(["export", str(run), "-o", str(tmp_path / name)]) == 2
+        assert "the name of the model's card" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

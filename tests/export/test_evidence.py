@@ -46,6 +46,13 @@ def test_kappas_threshold_is_midway_and_survives_ties() -> None:
     assert kappa_threshold(labels, np.array([0.5, 0.5, 0.5, 0.5, 0.5])) == pytest.approx(0.25)
 
 
+def test_resamples_of_one_class_have_no_best_threshold() -> None:
+    labels, groups = np.array([0, 0, 0, 0, 0, 1.0]), np.arange(6)
+    p = np.array([0.1, 0.2, 0.3, 0.4, 0.99, 0.8])
+    # a third of the resamples lacks the positive; each would ask for 0.9
+    assert kappa_threshold(labels, p, groups) == pytest.approx(0.6)
+
+
 def test_a_threshold_averaged_over_resamples_of_groups_varies_less() -> None:
     def chosen(seed: int) -> tuple[float, float]:
         rng = np.random.default_rng(seed)
@@ -138,3 +145,35 @@ def test_subsets_are_regions_views_and_images_without_hardware() -> None:
     assert set(found) == {"region: hand", "region: leg", "view: frontal", "without hardware"}
     assert found["region: hand"].sum() == table["region"].str.contains("hand").sum()
     assert found["without hardware"].sum() == 98
+
+
+@pytest.mark.parametrize(
+    ("hardware", "n"),
+    [(["1", "0", "", "0"], 2), ([1.0, np.nan, 0.0, 0.0], 2), (["yes", "no", "", "no"], None), ([0, 0, 0, 0], None)],
+)
+def test_hardware_may_be_unknown(hardware: list[object], n: int | None) -> None:
+    table = _table(4).assign(hardware=hardware)
+    found = subsets(table).get("without hardware")
+    assert (None if found is None else int(found.sum())) == n
+
+
+def test_a_region_called_all_does_not_take_the_place_of_all_images() -> None:
+    table = _table().assign(region=np.where(np.arange(900) % 2, "all", "leg"))
+    fitted = fit_rows(table)
+    assert sum(fitted.sizes["all"]) == 900
+    assert set(fitted.quantiles) == {"all", "leg"}
+
+
+def test_a_subset_with_one_positive_is_measured_with_care() -> None:
+    table = _table()
+    lone = table.index[table["label"] == 1][0]
+    chosen = [lone, *table.index[table["label"] == 0][:30]]
+    measured = measure(Evidence("cross_validation", table.assign(view="frontal")))
+    assert measured is not None
+    names = table.loc[chosen, "image_id"]
+    found = measured.metrics("kappa", measured.table["image_id"].isin(names).to_numpy())
+    assert found["auc"].high - found["auc"].low > 0.3
+    assert found["kappa"].reason.startswith("no interval")
+    nothing = measured.metrics("kappa", measured.table["image_id"].isin(names.iloc[1:]).to_numpy())
+    assert not nothing["auc"].defined
+    assert nothing["auc"].reason == "no positive case"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,14 @@ import pytest
 from makers.model_files import HYBRID
 from makers.tiny import SMALL, write_class_folders
 from osteon.config import ModelSettings, RunSettings, load_settings
+from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
 from osteon.export.card_page import write_card
-from osteon.export.export import export_run
+from osteon.export.card_text import markdown
+from osteon.export.evidence import Evidence
+from osteon.export.export import _data, export_run
+from osteon.export.model_card import Figure, Outputs
 from osteon.export.model_file import read_model_file
 from osteon.export.reduce import to_fp16, to_int8
 from osteon.inference.predictor import Predictor
@@ -101,7 +106,11 @@ def test_folds_calibrate_a_network_that_was_taught_on_everything(data: Path, tmp
     assert small.reduced is not None
     assert small.reduced.held_out
     assert small.reduced.images == 80
-    assert "a network of the cross-validation" in small.card.notes[-1]
+    assert "Of a network of the cross-validation" in small.card.notes[-1]
+    other = _settings(data, **UNVALIDATED, **{"split.test": 0, "training.epochs": 1, "store.fit": "squeeze"})
+    squeezed = train(other, tmp_path / "squeezed", audit=False).folder
+    with pytest.raises(InputError, match=r"its store\.fit is pad, that of the run to export squeeze"):
+        export_run(squeezed.path, tmp_path / "squeezed.onnx", calibration=tmp_path / "folds")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
@@ -190,6 +199,60 @@ def test_other_methods_and_unknown_points_are_refused(run: RunFolder, data: Path
     other = train(settings, tmp_path / "logistic", audit=False).folder
     with pytest.raises(InputError, match="only networks"):
         export_run(other.path, tmp_path / "model.onnx")
+
+
+def test_the_card_claims_no_more_than_is_known(run: RunFolder, tmp_path: Path) -> None:
+    made = export_run(run.path, tmp_path / "model.onnx")
+    text = write_card(made)["card"].read_text()
+    assert "as the data set's labels mean it" in text
+    assert "radiologist" not in text.split("## What it must not")[0]
+    assert "Patients are not known" in text
+    assert "Near-identical images were not looked for" not in text
+    without = markdown(made.card.model_copy(update={"outputs": Outputs(embedding=8)}))
+    assert 'have it read"; no map.' in without
+    assert "a map of where" in text
+    small = markdown(made.card.model_copy(update={"precision": "int8"}))
+    assert "They are of the network in fp32" in small
+    assert "They are of the network in fp32" not in text
+
+
+def test_a_table_of_figures_says_what_is_weak_or_missing(run: RunFolder, tmp_path: Path) -> None:
+    card = export_run(run.path, tmp_path / "model.onnx").card
+    few = {
+        "auc": Figure(value=None, n=30, reason="no positive case"),
+        "sensitivity": Figure(value=None, n=30, reason="no positive case"),
+        "specificity": Figure(value=0.9, n=30),
+    }
+    text = markdown(card.model_copy(update={"metrics": {**card.metrics, "region: toe": few}}))
+    row = next(line for line in text.splitlines() if line.startswith("| region: toe"))
+    assert row.split(" | ")[1:3] == ["30", "0"]
+    assert "Fewer than 20 images of a class, so weak evidence: region: toe." in text
+    assert "(auc: no positive case; sensitivity: no positive case)" in text
+    assert "| images | n | positives |" in text
+
+
+def test_the_card_names_every_data_set_it_was_taught_on(run: RunFolder) -> None:
+    catalogue, evidence = Catalogue.read(run.split), Evidence.of_run(run)
+    other = {"name": "B", "images": 1200, "source": {"licence": "CC0", "citation": "Bee 2020"}}
+    source = {"name": "A", "licence": "CC BY 4.0", "also_train": [other]}
+    facts = _data(replace(catalogue, source=source), evidence)
+    assert facts.name == "A, with 1,200 of B"
+    assert facts.licence == "A: CC BY 4.0; B: CC0"
+    assert facts.attribution == "A: not stated; B: Bee 2020"
+    assert _data(replace(catalogue, source={"licence": "CC0"}), evidence).licence == "CC0"
+
+
+def test_folds_of_which_one_alone_holds_a_class_are_refused(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Evidence.of_run(run).table
+    rows = rows.assign(part=["fold-0" if label else "fold-1" for label in rows["label"]], group=range(len(rows)))
+    monkeypatch.setattr("osteon.export.evidence._table", lambda runs: rows)
+    monkeypatch.setattr(RunFolder, "open", lambda path: path)
+    for fold in range(2):
+        (tmp_path / f"fold-{fold}").mkdir()
+    with pytest.raises(InputError, match="the folds beside fold-0 hold images of one class only"):
+        Evidence.of_folds(tmp_path)
 
 
 def test_the_gate_is_fitted_by_whoever_is_asked_to(run: RunFolder, tmp_path: Path) -> None:

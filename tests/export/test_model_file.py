@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from onnx import TensorProto, helper
 from makers.model_files import write_tiny_model
 from osteon.errors import InputError, SettingsError
 from osteon.export.model_card import CHECKSUM, KEY
-from osteon.export.model_file import read_model_file, record_sha256
+from osteon.export.model_file import graph_sha256, read_model_file, record_sha256
+from osteon.export.protocol_buffer import MOST_FIELDS, FieldReader, MalformedError
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +174,75 @@ def test_a_newer_format_says_what_to_do(tiny: Path, tmp_path: Path) -> None:
     assert caught.value.hint == "pip install --upgrade osteon"
 
 
-def test_foreign_operators_and_weights_elsewhere_are_refused(tiny: Path, tmp_path: Path) -> None:
+def _sealed(model: onnx.ModelProto, path: Path) -> Path:
+    """Write a model whose checksums fit, as whoever changes it on purpose would."""
+    _set_record(model, weights_sha256=graph_sha256(model.SerializeToString()))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def _elsewhere(name: str = "leak") -> TensorProto:
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="secret.bin")
+    return tensor
+
+
+def _in_the_list(graph: onnx.GraphProto) -> None:
+    graph.initializer.append(_elsewhere())
+
+
+def _in_a_sparse_one(graph: onnx.GraphProto) -> None:
+    graph.sparse_initializer.add(values=_elsewhere(), dims=[1])
+
+
+def _in_a_constant(graph: onnx.GraphProto) -> None:
+    graph.node.add(op_type="Constant", output=["leak"]).attribute.add(name="value", type="TENSOR", t=_elsewhere())
+
+
+def _in_a_sparse_constant(graph: onnx.GraphProto) -> None:
+    attribute = graph.node.add(op_type="Constant", output=["leak"]).attribute.add(name="sparse_value")
+    attribute.type, attribute.sparse_tensor.values.name = onnx.AttributeProto.SPARSE_TENSOR, "leak"
+    attribute.sparse_tensor.indices.CopyFrom(_elsewhere())
+
+
+def _in_a_branch(graph: onnx.GraphProto) -> None:
+    inner = helper.make_graph([], "inner", [], [])
+    _in_a_constant(inner)
+    outer = helper.make_graph([helper.make_node("If", ["a"], ["b"], then_branch=inner)], "outer", [], [])
+    graph.node.append(helper.make_node("If", ["a"], ["b"], else_branch=outer))
+
+
+@pytest.mark.parametrize("hide", [_in_the_list, _in_a_sparse_one, _in_a_constant, _in_a_sparse_constant, _in_a_branch])
+def test_weights_in_another_file_are_refused_wherever_they_are_named(
+    tiny: Path, tmp_path: Path, hide: Callable[[onnx.GraphProto], None]
+) -> None:
+    model = onnx.load(tiny)
+    hide(model.graph)
+    with pytest.raises(InputError, match="another file"):
+        read_model_file(_sealed(model, tmp_path / "outside.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (helper.make_node("Loop", [], ["x"]), "holds a Loop"),
+        (helper.make_node("Scan", [], ["x"]), "holds a Scan"),
+        (helper.make_node("Gelu", ["logit"], ["x"], domain="com.microsoft"), r"operators of 'com\.microsoft'"),
+        (helper.make_node("Scaler", ["logit"], ["x"], domain="ai.onnx.ml"), r"operators of 'ai\.onnx\.ml'"),
+    ],
+    ids=lambda value: getattr(value, "op_type", ""),
+)
+def test_operators_that_may_never_end_or_are_not_onnxs_own_are_refused(
+    tiny: Path, tmp_path: Path, node: onnx.NodeProto, words: str
+) -> None:
+    model = onnx.load(tiny)
+    branch = helper.make_graph([node], "branch", [], [])
+    model.graph.node.append(helper.make_node("If", ["a"], ["b"], then_branch=branch))
+    with pytest.raises(InputError, match=words):
+        read_model_file(_sealed(model, tmp_path / "endless.onnx"))
+
+
+def test_operators_of_other_versions_and_domains_are_refused(tiny: Path, tmp_path: Path) -> None:
     path = _changed(tiny, tmp_path, lambda model: model.opset_import.add(domain="evil.ops", version=1))
     with pytest.raises(InputError, match=r"evil\.ops"):
         read_model_file(path)
@@ -179,18 +250,89 @@ def test_foreign_operators_and_weights_elsewhere_are_refused(tiny: Path, tmp_pat
     with pytest.raises(InputError, match="version 99"):
         read_model_file(path)
 
-    def outside(model: onnx.ModelProto) -> None:
-        from osteon.export.model_file import graph_sha256
 
-        tensor = model.graph.initializer[0]
-        tensor.data_location = TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value="/etc/passwd")
-        tensor.ClearField("raw_data")
-        _set_record(model, weights_sha256=graph_sha256(model.SerializeToString()))
+def _without_probability(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = "logit_2"
 
+
+def _with_a_second_input(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
+
+
+def _without_its_map(model: onnx.ModelProto) -> None:
+    del model.graph.output[3]
+
+
+@pytest.mark.parametrize("change", [_without_probability, _with_a_second_input, _without_its_map])
+def test_a_graph_that_is_not_what_its_record_says_is_refused(
+    tiny: Path, tmp_path: Path, change: Callable[[onnx.ModelProto], None]
+) -> None:
     model = onnx.load(tiny)
-    outside(model)
-    path = tmp_path / "outside.onnx"
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(InputError, match="another file"):
+    change(model)
+    with pytest.raises(InputError, match="does not take or give what its record says"):
+        read_model_file(_sealed(model, tmp_path / "other.onnx"))
+
+
+def test_a_graph_nested_too_deep_is_refused(tiny: Path, tmp_path: Path) -> None:
+    model = onnx.load(tiny)
+    graph = helper.make_graph([], "innermost", [], [])
+    for _ in range(20):
+        graph = helper.make_graph([helper.make_node("If", ["a"], ["b"], then_branch=graph)], "outer", [], [])
+    model.graph.node.extend(graph.node)
+    with pytest.raises(InputError, match="not an ONNX file"):
+        read_model_file(_sealed(model, tmp_path / "deep.onnx"))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"\x12\x04ORTM", b"\x12\x04TFL3", b"\x12\x1c<net name='e' version='11'/>", b"\x12\x08<\0n\0e\0t\0"],
+    ids=["ONNX Runtime", "TensorFlow Lite", "OpenVINO", "OpenVINO in UTF-16"],
+)
+def test_a_file_that_a_runtime_takes_for_one_of_another_format_is_refused(
+    tiny: Path, tmp_path: Path, start: bytes
+) -> None:
+    data, path = tiny.read_bytes(), tmp_path / "both.onnx"
+    path.write_bytes(data[:2] + start + data[2:])
+    assert onnx.load(path).graph.name == "osteon"
+    with pytest.raises(InputError, match="a file of two formats"):
+        read_model_file(path)
+
+
+def test_too_many_fields_and_numbers_of_too_many_bits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MalformedError):
+        list(FieldReader()(memoryview(b"\x08\x09" * (MOST_FIELDS + 1))))
+    with pytest.raises(MalformedError):  # 32 bits of it are field 14
+        list(FieldReader()(memoryview(b"\xf0\x80\x80\x80\x10\x01")))
+    assert [number for number, _ in FieldReader()(memoryview(b"\x70\x01"))] == [14]
+
+
+def test_a_huge_record_is_refused(tiny: Path, tmp_path: Path) -> None:
+    path = _changed(tiny, tmp_path, lambda model: _set_record(model, notes=["x" * (17 << 20)]))
+    with pytest.raises(InputError, match="larger than 16 MB"):
+        read_model_file(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no named pipes in folders")
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    for path in (tmp_path / "pipe.onnx", Path("/dev/zero")):
+        with pytest.raises(InputError, match="a device or a pipe"):
+            read_model_file(path)
+    with pytest.raises(InputError, match="no name of a file"):
+        read_model_file("model\0.onnx")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metrics": {"all images": {"auc": {"value": float("nan")}}}}, "finite"),
+        ({"outputs": {"embedding": 16, "map": "learnt"}}, "a map has cells"),
+        ({"outputs": {"embedding": 16, "map": "cam", "map_cells": [-1, 8]}}, "map_cells"),
+    ],
+)
+def test_records_with_impossible_numbers_are_refused(
+    tiny: Path, tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    path = _changed(tiny, tmp_path, lambda model: _set_record(model, **changes))
+    with pytest.raises(InputError, match=words):
         read_model_file(path)

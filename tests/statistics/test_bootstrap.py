@@ -121,3 +121,36 @@ def test_intervals_cover_the_truth_in_clustered_data() -> None:
         ignoring += single.low <= truth["auc"] <= single.high
     assert all(count >= 180 for count in covered.values()), covered
     assert ignoring < 170
+
+
+def test_few_groups_of_a_class_do_not_make_an_area_look_certain() -> None:
+    """Resamples of one positive show no spread of positives: bootstrapped, 95 % intervals hold the truth in 0.3."""
+    rng = np.random.default_rng(0)
+    truth, labels = 0.8019, np.array([1, *[0] * 50])  # two normal scores 1.2 apart
+    held = []
+    for _ in range(60):
+        scores = 1 / (1 + np.exp(-(rng.normal(size=51) + 1.2 * labels)))
+        auc = estimate_metrics(Cases.of(labels, scores), resamples=100)[0]["auc"]
+        alone = auc_interval(labels, scores, np.arange(51))
+        assert (auc.low, auc.high) == pytest.approx((alone.low, alone.high))
+        held.append(auc.low <= truth <= auc.high)
+    assert np.mean(held) > 0.85
+
+
+def test_one_group_of_positives_gives_no_interval_but_the_areas() -> None:
+    labels, groups = np.array([1, 1, *[0] * 30]), np.array([0, 0, *range(1, 31)])
+    scores = np.linspace(0.9, 0.1, 32)[np.r_[4, 9, np.delete(np.arange(32), [4, 9])]]
+    found, _ = estimate_metrics(Cases.of(labels, scores, groups), resamples=200)
+    for name in ("average_precision", "f1", "kappa", "balanced_accuracy", "mcc", "sensitivity_at_specificity_90"):
+        assert found[name].defined
+        assert np.isnan(found[name].low)
+        assert found[name].reason == "no interval: all positives are of one group"
+    assert found["auc"].high - found["auc"].low > 0.4
+    assert not np.isnan(found["brier"].low)
+
+
+def test_rounding_in_32_bits_is_no_spread() -> None:
+    found, _ = estimate_metrics(Cases.of([0, 0, 1], [0.1, 0.2, 0.9], [0, 0, 0]), resamples=100)
+    for name in ("ece", "ece_equal_width", "brier", "log_loss"):
+        assert np.isnan(found[name].low)
+        assert found[name].reason.startswith("no interval")

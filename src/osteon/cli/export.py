@@ -54,20 +54,9 @@ def export(
 
     Example: osteon export runs/final --calibration runs/folds --precision int8 -o fracture.int8.onnx
     """
-    from osteon.errors import SettingsError, require
-
-    require("torch", extra="train", feature="Exporting")
-    require("onnx", extra="train", feature="Exporting")
+    _check(out, precision, layout)
     from osteon.export.export import export_run
 
-    for value, known, where in (
-        (precision, ("fp32", "fp16", "int8"), "--precision"),
-        (layout, ("image", "squares"), "--layout"),
-    ):
-        if value not in known:
-            raise SettingsError(f"{value!r} is not known", where=where, hint=", ".join(known))
-    if out.is_dir():
-        raise SettingsError("is a folder, not a model file to write", where=out)
     console = Console(as_json=as_json)
     with console.progress():
         made = export_run(
@@ -91,6 +80,24 @@ def export(
         files |= {kind: str(path) for kind, path in write_card(made).items()}
     _show(console, made, files)
     console.emit({"files": files, "card": made.card.model_dump(mode="json", exclude={"gate"})})
+
+
+def _check(out: Path, precision: str, layout: str) -> None:
+    """Refuse what cannot be exported before anything is loaded."""
+    from osteon.errors import SettingsError, require
+
+    require("torch", extra="train", feature="Exporting")
+    require("onnx", extra="train", feature="Exporting")
+    for value, known, where in (
+        (precision, ("fp32", "fp16", "int8"), "--precision"),
+        (layout, ("image", "squares"), "--layout"),
+    ):
+        if value not in known:
+            raise SettingsError(f"{value!r} is not known", where=where, hint=", ".join(known))
+    if out.is_dir():
+        raise SettingsError("is a folder, not a model file to write", where=out)
+    if out.suffix.lower() in (".md", ".html"):
+        raise SettingsError("is the name of the model's card, which is written beside it", where=out, hint="-o x.onnx")
 
 
 def _fit_gate(embeddings: Any, regions: list[str], groups: list[str]) -> dict[str, Any]:

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from osteon.export.model_card import Figure, ModelCard
 
 MEANINGS = {
-    "fractured": "a break seen in the picture, as two radiologists and an orthopaedic surgeon marked it for FracAtlas",
-    "abnormal": "any finding for which a radiologist called the study abnormal (breaks, hardware, wear, lesions)",
+    ("fractured", "FracAtlas"): "a break seen in the picture, as two radiologists and an orthopaedic surgeon marked it "
+    "for FracAtlas",
+    ("abnormal", "MURA v1.1"): "any finding for which a radiologist called the study abnormal (breaks, hardware, wear, "
+    "lesions)",
 }
+"""What a target means in a data set."""
+
+FEW = 20
+"""Images of a class below which a row of figures is called weak."""
+
 SETS = {
     "validation": "validation images, which chose it",
     "test": "test images",
@@ -85,13 +92,13 @@ def _markdown_table(table: Table) -> list[str]:
 
 
 def _purpose(card: ModelCard) -> Section:
-    meaning = MEANINGS.get(card.target, "as the data set's labels mean it")
+    meaning = MEANINGS.get((card.target, card.data.name), "as the data set's labels mean it")
     point = card.operating_points[0]
+    unsure = 'a verdict that may be "uncertain: have it read"'
+    further = f", {unsure}, and a map of where the network saw it" if card.outputs.map else f" and {unsure}; no map"
     text = (
         f"It takes a radiograph of a bone and gives the calibrated probability that it is **{card.target}**: "
-        f"{meaning}. "
-        f'With it come a call (from {point.threshold:.3f} on it is positive), a verdict that may be "uncertain: '
-        f'have it read", and a map of where the network saw it.'
+        f"{meaning}. With it come a call (from {point.threshold:.3f} on it is positive){further}."
     )
     return Section("purpose", "What it is for", (text, *card.notes))
 
@@ -108,21 +115,50 @@ def _data(card: ModelCard) -> Section:
 def _metrics(card: ModelCard) -> Section:
     if not card.metrics:
         return Section("metrics", "")
-    names = ("auc", "kappa", "sensitivity", "specificity", "precision", "npv")
     titles = ("AUC", "kappa", "sensitivity", "specificity", "precision", "NPV")
+    names = tuple(title.lower() for title in titles)
     rows = tuple(
-        (group, str(values["auc"].n), *(_text(values.get(name)) for name in names))
+        (group, str(values["auc"].n), _count(values.get("sensitivity")), *(_text(values.get(name)) for name in names))
         for group, values in card.metrics.items()
     )
     kind = "test" if "test" in card.operating_points[0].measured else "cross_validation"
-    apart = "groups of images that may be of one patient, and near-identical images, never stood on both sides"
+    apart = "images known to be of one patient or group, or found to be nearly identical, never stood on both sides"
     if card.data.leaks:
         apart = "**images of one patient or group stood on both sides, so these figures are too good**"
     text = (
         f"On {SETS[kind]}; {apart}. Brackets: 95 % intervals that mind these groups. Always calling an image negative "
         "has AUC 0.5 and kappa 0."
     )
-    return Section("metrics", "How well it does", (text,), Table(("images", "n", *titles), rows))
+    weak = [group for group, values in card.metrics.items() if _is_weak(values)]
+    lines = [text]
+    if card.precision != "fp32":
+        lines.append(f"They are of the network in fp32; what {card.precision} changes is said above.")
+    if weak:
+        lines.append(f"Fewer than {FEW} images of a class, so weak evidence: {', '.join(weak)}.")
+    lines += _reasons(card.metrics, names)
+    return Section("metrics", "How well it does", tuple(lines), Table(("images", "n", "positives", *titles), rows))
+
+
+def _is_weak(values: dict[str, Figure]) -> bool:
+    return any(int(_count(values.get(name)) or 0) < FEW for name in ("sensitivity", "specificity"))
+
+
+def _count(figure: Figure | None) -> str:
+    """Return the number of cases of a class, from the figure that is of it alone."""
+    if figure is None:
+        return ""
+    return "0" if figure.value is None else str(figure.n)
+
+
+def _reasons(rows: dict[str, dict[str, Figure]], names: tuple[str, ...]) -> list[str]:
+    """Say why figures that are shown are not there."""
+    found = dict.fromkeys(
+        f"{name.replace('_', ' ')}: {figure.reason}"
+        for values in rows.values()
+        for name, figure in values.items()
+        if name in names and figure.value is None and figure.reason
+    )
+    return [f"NA stands where a figure is undefined ({'; '.join(found)})."] if found else []
 
 
 def _closer_look(card: ModelCard) -> Section:
@@ -175,7 +211,8 @@ def _calibration(card: ModelCard) -> Section:
     )
     caption = "On images that took no part in the fit; isotonic regression is there to compare with."
     columns = ("probabilities", "calibration error", "Brier score", "log loss")
-    return Section("calibration", "Calibration", (text,), Table(columns, rows, caption) if rows else None)
+    lines = (text, *_reasons(of.measured, ("ece", "brier", "log_loss")))
+    return Section("calibration", "Calibration", lines, Table(columns, rows, caption) if rows else None)
 
 
 def _conformal(card: ModelCard) -> Section:
@@ -196,6 +233,11 @@ def _conformal(card: ModelCard) -> Section:
         "rate) may be missed by its set. The call is the answer where the set rules the other class out; else the "
         f'answer is "uncertain". Quantiles from {of.fitted_on}'
         + (f", of their own for {', '.join(own)}." if own else ", the same for every region.")
+        + (
+            " The figures are of images whose region was told; without it, those for any region are taken."
+            if own
+            else ""
+        )
     )
     columns = (
         "error rate",
@@ -206,7 +248,8 @@ def _conformal(card: ModelCard) -> Section:
         'right of "likely not"',
         "wrong of all answers",
     )
-    return Section("conformal", "When it says that it does not know", (text,), Table(columns, rows) if rows else None)
+    lines = (text, *_reasons(of.measured, names))
+    return Section("conformal", "When it says that it does not know", lines, Table(columns, rows) if rows else None)
 
 
 def _file(card: ModelCard) -> Section:

@@ -21,6 +21,7 @@ from osteon.data.catalogue import Catalogue, has_name, names_in
 from osteon.errors import InputError
 from osteon.evaluation.predictions import read_predictions
 from osteon.evaluation.thresholds import sensitivity_threshold, youden_threshold
+from osteon.export.model_card import ALL
 from osteon.run import RunFolder
 from osteon.statistics.bootstrap import resampled_weights, weighted_rank_counts
 from osteon.statistics.conformal import Sets, class_quantiles
@@ -77,7 +78,8 @@ class Evidence:
         """Take the test images of all folds of a cross-validation (``osteon train --folds``).
 
         Raises:
-            InputError: The folder holds no finished folds, an image was tested twice, or a group stands in several.
+            InputError: The folder holds no finished folds, an image was tested twice, a group stands in several, or a
+            class in one alone.
         """
         folders = sorted(Path(path).glob("fold-*"))
         if len(folders) < 2:
@@ -92,6 +94,10 @@ class Evidence:
         if straddling.any():
             what = f"{int(straddling.sum())} groups of images stand in several folds, whose figures would be too good"
             raise InputError(what, where=path, hint="Train the folds with split.method=grouped")
+        for name in sorted(set(table["part"])):
+            if table.loc[table["part"] != name, "label"].nunique() < 2:
+                what = f"the folds beside {name} hold images of one class only, so nothing can be fitted on them"
+                raise InputError(what, where=path, hint="osteon train --folds with fewer folds")
         return cls("cross_validation", table)
 
     @property
@@ -153,7 +159,7 @@ def kappa_threshold(labels: Vector, probabilities: Vector, groups: NDArray[np.in
     """Return the threshold of highest Cohen's kappa, midway between two probabilities that occur.
 
     Kappa hardly changes over a wide range, so that the best threshold of one sample is mostly chance. So it is taken in
-    resamples of whole groups, and averaged (bagging, Breiman 1996).
+    resamples of whole groups, and averaged (bagging, Breiman 1996). Resamples of one class have none.
 
     Args:
         labels: 0 or 1, shape ``(n,)``.
@@ -167,12 +173,20 @@ def kappa_threshold(labels: Vector, probabilities: Vector, groups: NDArray[np.in
     if groups is not None:
         numbers = np.unique(groups, return_inverse=True)[1]
         weights = resampled_weights(numbers[order], RESAMPLES, seed=0)
-    best = [_kappas(labels[order], last, block).argmax(axis=1) for block in weights]
+    best = [_best(_kappas(labels[order], last, block)) for block in weights]
     return float(middles[np.concatenate(best)].mean())
 
 
+def _best(kappas: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the place of the highest kappa in every resample that has one."""
+    return np.asarray(kappas[~np.isnan(kappas[:, 0])].argmax(axis=1), dtype=np.intp)
+
+
 def _kappas(labels: Vector, last: NDArray[np.intp], weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return Cohen's kappa at each distinct score, falling, in every resample: shape ``(r, k)``."""
+    """Return Cohen's kappa at each distinct score, falling, in every resample: shape ``(r, k)``.
+
+    NaN in resamples of one class, where every threshold would be as good.
+    """
     counts = weighted_rank_counts(labels, last, weights)
     tp, fp = np.asarray(counts.tp, dtype=float), np.asarray(counts.fp, dtype=float)
     n = weights.sum(axis=1, keepdims=True, dtype=float)
@@ -180,7 +194,8 @@ def _kappas(labels: Vector, last: NDArray[np.intp], weights: NDArray[np.float32]
     agreed = (tp + (n - positives - fp)) / n
     chance = ((tp + fp) * positives + (n - tp - fp) * (n - positives)) / n**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(chance < 1, (agreed - chance) / (1 - chance), 0.0)
+        kappas = np.where(chance < 1, (agreed - chance) / (1 - chance), 0.0)
+    return np.where((positives > 0) & (positives < n), kappas, np.nan)
 
 
 @dataclass(frozen=True)
@@ -246,8 +261,9 @@ def subsets(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     for column in ("region", "view"):
         for name in names_in(table[column]):
             found[f"{column}: {name}"] = has_name(table[column], name)
-    if "hardware" in table and table["hardware"].astype(int).any():
-        found["without hardware"] = (table["hardware"].astype(int) == 0).to_numpy()
+    hardware = pd.to_numeric(table["hardware"], errors="coerce") if "hardware" in table else pd.Series(dtype=float)
+    if (hardware > 0).any():
+        found["without hardware"] = (hardware == 0).to_numpy(dtype=bool, na_value=False)
     return found
 
 
@@ -264,7 +280,7 @@ def _scored(rows: pd.DataFrame, fitted_on: pd.DataFrame, fitted: Fitted) -> pd.D
 def _sets(rows: pd.DataFrame, fitted: Fitted, rate: float) -> Sets:
     """Return conformal sets, each image by its region's quantiles where there are such."""
     p = rows["probability"].to_numpy(dtype=float)
-    whole = Sets.of(p, fitted.quantiles["all"][rate])
+    whole = Sets.of(p, fitted.quantiles[ALL][rate])
     negative, positive = whole.negative.copy(), whole.positive.copy()
     for name, of in fitted.quantiles.items():
         own = (rows["region"] == name).to_numpy()
@@ -275,11 +291,11 @@ def _sets(rows: pd.DataFrame, fitted: Fitted, rate: float) -> Sets:
 
 def _region_rows(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """Return the rows for quantiles: all, and those of each region with enough images of both classes."""
-    found = {"all": np.ones(len(rows), dtype=bool)}
+    found = {ALL: np.ones(len(rows), dtype=bool)}
     labels = rows["label"].to_numpy(dtype=float)
     for name in names_in(rows["region"]):
         chosen = (rows["region"] == name).to_numpy()
-        if min((labels[chosen] == 0).sum(), (labels[chosen] == 1).sum()) >= ENOUGH:
+        if name != ALL and min((labels[chosen] == 0).sum(), (labels[chosen] == 1).sum()) >= ENOUGH:
             found[name] = chosen
     return found
 

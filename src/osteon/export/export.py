@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from osteon.config import RunSettings
 from osteon.data.catalogue import Catalogue, has_name, names_in
+from osteon.data.groups import block_length
 from osteon.data.splits import leaks
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, SettingsError
@@ -113,88 +114,156 @@ def export_run(
         note: Called with a line of text at each step.
 
     Raises:
-        InputError: The run is not finished, not of a network, or has no held-out images to calibrate on.
+        InputError: The run is not finished, not of a network, or has no held-out images to calibrate on; or the
+            cross-validation is of other networks.
         SettingsError: The precision loses more AUC than 0.005, or a setting is unknown.
     """
     folder = RunFolder.open(run)
+    trained = _network(folder, point)
+    settings, catalogue = trained.settings, Catalogue.read(folder.split)
+    known = _known(folder, trained, catalogue, calibration, closer_side)
+    note(known.text())
+    graph = network_graph(trained)
+    if graph.map is None:
+        note("this network's head gives no exact map, so the model file has none")
+    store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
+    subject = Subject(graph, settings, store, store.usable(catalogue))
+    reduced = None
+    if precision != "fp32":
+        graph, reduced = make_smaller(subject, precision, calibration, known.fitted, known.rule, point)
+        note(f"{precision}: {reduced.text()}")
+        if not force:
+            refuse_loss(reduced, precision)
+    notes = (*notes, *_caveats(subject), *([reduced.text()] if reduced else []))
+    card = _card(name or folder.path.resolve().name, subject, known, point).model_copy(
+        update={"precision": precision, "notes": notes, "input": _input(settings, layout)}
+    )
+    if fit_gate is not None:
+        card = card.model_copy(update={"gate": _gate(fit_gate, graph, subject, note)})
+    path = Path(out)
+    model = assembled(graph, settings, layout, known.alone)
+    return Export(path, write_model(model, card, path), known.measured, reduced)
+
+
+def _network(folder: RunFolder, point: str) -> TrainedNetwork:
     if point not in POINTS:
         raise SettingsError(f"there is no operating point {point!r}", where="--point", hint=", ".join(POINTS))
     trained = load_run(folder)
     if not isinstance(trained, TrainedNetwork):
         raise InputError("only networks can be exported, and this run is of another method", where=folder.path)
-    evidence = Evidence.of_run(folder) if calibration is None else Evidence.of_folds(calibration)
-    rule = None if closer_side is None else closer_look(trained.settings, closer_side)
-    first = evidence
-    if closer_side is not None:
-        evidence = look_closer(first, calibration or folder.path, closer_side)
+    return trained
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What held-out images tell.
+
+    Attributes:
+        evidence: All looks at them.
+        first: The first look at them alone.
+        fitted: Calibration, thresholds and quantiles of all looks.
+        alone: Calibration of the first look, which is the graph's.
+        measured: What the fits are worth; None where nothing is left to measure on.
+        rule: Of the closer look, with what the first alone is worth; None: there is no closer look.
+    """
+
+    evidence: Evidence
+    first: Evidence
+    fitted: Fitted
+    alone: PlattScaling
+    measured: Measured | None
+    rule: CloserLook | None
+
+    def text(self) -> str:
+        """Say in a line what the model is calibrated on."""
+        scaling, count = self.fitted.scaling, int(self.evidence.fitted.sum())
+        return (
+            f"calibrated on {count} {self.evidence.fitted_on}: "
+            f"temperature {scaling.temperature:.2f}, bias {scaling.bias:+.2f}"
+        )
+
+
+def _known(
+    folder: RunFolder, trained: TrainedNetwork, catalogue: Catalogue, folds: str | Path | None, side: float | None
+) -> _Known:
+    if folds is not None:
+        _check_recipe(trained.settings, catalogue.target, Path(folds))
+    first = Evidence.of_run(folder) if folds is None else Evidence.of_folds(folds)
+    rule = None if side is None else closer_look(trained.settings, side)
+    evidence = first if side is None else look_closer(first, folds or folder.path, side)
     fitted = fit_rows(evidence.table[evidence.fitted])
-    scaling = fitted.scaling
-    note(
-        f"calibrated on {int(evidence.fitted.sum())} {evidence.fitted_on}: "
-        f"temperature {scaling.temperature:.2f}, bias {scaling.bias:+.2f}"
-    )
-    measured = measure(evidence)
-    settings, catalogue = trained.settings, Catalogue.read(folder.split)
-    graph = network_graph(trained)
-    if graph.map is None:
-        note("this network's head gives no exact map, so the model file has none")
-    store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
-    alone = scaling if rule is None else fit_rows(first.table[first.fitted]).scaling
-    model = assembled(graph, settings, layout, alone)
-    reduced = None
-    if precision != "fp32":
-        subject = Subject(graph, settings, store, catalogue)
-        smaller, reduced = make_smaller(subject, precision, calibration, fitted, rule)
-        note(f"{precision}: {reduced.text()}")
-        if not force:
-            refuse_loss(reduced, precision)
-        model = assembled(smaller, settings, layout, alone)
-    card = _card(
-        name or folder.path.resolve().name, graph, settings, catalogue, evidence, fitted, measured, point
-    ).model_copy(update={"precision": precision, "notes": (*notes, *([reduced.text()] if reduced else []))})
-    if rule is not None:
-        look = _measured_look(rule, measure(first), measured, point)
-        one_look = _calibration(alone, first, None)
-        card = card.model_copy(update={"closer_look": look.model_copy(update={"one_look": one_look})})
-    card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
-    if fit_gate is not None:
-        card = card.model_copy(update={"gate": _gate(fit_gate, graph, settings, store, catalogue, note)})
-    path = Path(out)
-    return Export(path, write_model(model, card, path), measured, reduced)
+    alone = fitted.scaling if rule is None else fit_rows(first.table[first.fitted]).scaling
+    return _Known(evidence, first, fitted, alone, measure(evidence), rule)
 
 
-def _gate(
-    fit_gate: FitGate, graph: NetworkGraph, settings: RunSettings, store: ImageStore, catalogue: Catalogue, note: Note
-) -> dict[str, Any]:
-    """Fit the input gate on embeddings of every image of the data set."""
-    images = store.usable(catalogue).images
+def _check_recipe(settings: RunSettings, target: str, folds: Path) -> None:
+    """Refuse to calibrate a network by those of another kind.
+
+    Raises:
+        InputError: A fold's target, network or input is not that of the run.
+    """
+    for path in sorted(folds.glob("fold-*")):
+        fold = RunFolder.open(path)
+        other, its_target = fold.settings(), Catalogue.read(fold.split).target
+        pairs = {
+            "target": (target, its_target),
+            "method.name": (settings.method.name, other.method.name),
+            "model.name": (settings.model.name, other.model.name),
+            "store.size": (settings.store.size, other.store.size),
+            "store.fit": (settings.store.fit, other.store.fit),
+        }
+        for what, (mine, its) in pairs.items():
+            if mine != its:
+                raise InputError(f"its {what} is {its}, that of the run to export {mine}", where=path, hint=_RECIPE)
+
+
+_RECIPE = "--calibration names a cross-validation of the same settings (osteon train --folds 5)"
+
+
+def _caveats(subject: Subject) -> tuple[str, ...]:
+    """Say what was not kept apart because nobody looked."""
+    data, images = subject.settings.data, subject.catalogue.images
+    found = []
+    if not data.duplicates:
+        found.append(
+            "Near-identical images were not looked for: some may stand both among those that it was taught "
+            "on and among those that it was measured on, which would make its figures too good."
+        )
+    if (images["patient_id"] == "").all() and not block_length(subject.catalogue, data.neighbours):
+        found.append(
+            "Patients are not known: images of one may stand both among those that it was taught on and "
+            "among those that it was measured on, which would make its figures too good."
+        )
+    return tuple(found)
+
+
+def _gate(fit_gate: FitGate, graph: NetworkGraph, subject: Subject, note: Note) -> dict[str, Any]:
+    """Fit the input gate on the embeddings that the file gives of every image of the data set."""
+    images = subject.catalogue.images
     note(f"fitting the input gate on the embeddings of {len(images)} images")
-    squares = np.asarray(store.pixels[store.rows(images["image_id"])])
-    embeddings = SquareScorer(graph, settings).run(squares, ["embedding"])["embedding"]
+    squares = np.asarray(subject.store.pixels[subject.store.rows(images["image_id"])])
+    embeddings = SquareScorer(graph, subject.settings).run(squares, ["embedding"])["embedding"]
     return fit_gate(embeddings, list(images["region"]), list(images["group_id"]))
 
 
-def _card(
-    name: str,
-    graph: NetworkGraph,
-    settings: RunSettings,
-    catalogue: Catalogue,
-    evidence: Evidence,
-    fitted: Fitted,
-    measured: Measured | None,
-    point: str,
-) -> ModelCard:
+def _input(settings: RunSettings, layout: str) -> InputRules:
+    return InputRules.model_validate({"size": settings.store.size, "fit": settings.store.fit, "layout": layout})
+
+
+def _card(name: str, subject: Subject, known: _Known, point: str) -> ModelCard:
+    graph, settings, evidence, measured = subject.graph, subject.settings, known.evidence, known.measured
     order = (point, *(other for other in POINTS if other != point))
     return ModelCard(
         name=name,
-        target=catalogue.target,
+        target=subject.catalogue.target,
         network=settings.model.name,
-        input=InputRules(size=settings.store.size, fit=settings.store.fit),
+        input=_input(settings, "image"),
         outputs=Outputs(embedding=graph.embedding, map=graph.map, map_cells=graph.cells),
-        calibration=_calibration(fitted.scaling, evidence, measured),
-        operating_points=tuple(_point(item, evidence, fitted, measured) for item in order),
-        conformal=_conformal(evidence, fitted, measured, point),
-        data=_data(catalogue, evidence),
+        calibration=_calibration(known.fitted.scaling, evidence, measured),
+        operating_points=tuple(_point(item, evidence, known.fitted, measured) for item in order),
+        conformal=_conformal(evidence, known.fitted, measured, point),
+        closer_look=_measured_look(known, point),
+        data=_data(subject.catalogue, evidence),
         metrics={} if measured is None else _metrics(measured, point),
         software=_software(),
     )
@@ -222,12 +291,17 @@ def _point(name: str, evidence: Evidence, fitted: Fitted, measured: Measured | N
     return OperatingPoint(name=name, threshold=fitted.thresholds[name], chosen_on=evidence.fitted_on, measured=found)
 
 
-def _measured_look(rule: CloserLook, once: Measured | None, measured: Measured | None, point: str) -> CloserLook:
-    if once is None or measured is None:
-        return rule
-    alone, share = once.metrics(point), float(measured.table["second"].notna().mean())
-    figures = _figures({name: alone[name] for name in ("auc", "average_precision", "kappa")})
-    return rule.model_copy(update={"share": share, "alone": figures})
+def _measured_look(known: _Known, point: str) -> CloserLook | None:
+    """Return the rule of the closer look with what one look alone is worth."""
+    if known.rule is None:
+        return None
+    changes: dict[str, Any] = {"one_look": _calibration(known.alone, known.first, None)}
+    once, measured = measure(known.first), known.measured
+    if once is not None and measured is not None:
+        alone = once.metrics(point)
+        changes["alone"] = _figures({name: alone[name] for name in ("auc", "average_precision", "kappa")})
+        changes["share"] = float(measured.table["second"].notna().mean())
+    return known.rule.model_copy(update=changes)
 
 
 def _called(values: Mapping[str, Estimate]) -> dict[str, Figure]:
@@ -274,16 +348,26 @@ def _figures(values: Mapping[str, Estimate]) -> dict[str, Figure]:
 
 def _data(catalogue: Catalogue, evidence: Evidence) -> DataFacts:
     train = catalogue.in_split("train")
-    source = catalogue.source
+    others = catalogue.source.get("also_train", [])
+    name = str(catalogue.source.get("name") or catalogue.name)
+    joined = " and ".join(f"{other['images']:,} of {other['name']}" for other in others)
+    sources = [(name, catalogue.source), *((str(other["name"]), other.get("source", {})) for other in others)]
     return DataFacts(
-        name=str(source.get("name") or catalogue.name),
+        name=f"{name}, with {joined}" if joined else name,
         images=len(train),
         positives=int(train["label"].sum()),
-        regions={name: int(has_name(train["region"], name).sum()) for name in names_in(train["region"])},
-        licence=str(source.get("licence", "")),
-        attribution=str(source.get("citation", "")),
+        regions={region: int(has_name(train["region"], region).sum()) for region in names_in(train["region"])},
+        licence=_of_each(sources, "licence"),
+        attribution=_of_each(sources, "citation"),
         leaks=evidence.kind == "run" and not leaks(catalogue).empty,
     )
+
+
+def _of_each(sources: list[tuple[str, Mapping[str, Any]]], key: str) -> str:
+    """Return what the sources say; of several, with the name of each."""
+    if len(sources) == 1:
+        return str(sources[0][1].get(key, ""))
+    return "; ".join(f"{name}: {source.get(key) or 'not stated'}" for name, source in sources)
 
 
 def _software() -> dict[str, str]:

@@ -23,6 +23,9 @@ ALL = "all"
 """Name under which what holds for images of any region is kept."""
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Cells = Annotated[int, Field(ge=1, le=4096)]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
@@ -37,10 +40,10 @@ class Figure(Settings):
         reason: Why it is undefined, else empty.
     """
 
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int = Field(0, ge=0)
+    value: Finite | None
+    low: Finite | None = None
+    high: Finite | None = None
+    n: Count = 0
     reason: str = ""
 
     def text(self, digits: int = 3) -> str:
@@ -79,7 +82,13 @@ class Outputs(Settings):
 
     embedding: int = Field(ge=1)
     map: Literal["learnt", "cam"] | None = None
-    map_cells: tuple[int, int] | None = None
+    map_cells: tuple[Cells, Cells] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Outputs:
+        if (self.map is None) != (self.map_cells is None):
+            raise ValueError("a map has cells, and only a map")
+        return self
 
 
 class OperatingPoint(Settings):
@@ -113,7 +122,7 @@ class Calibration(Settings):
     temperature: float = Field(gt=0, allow_inf_nan=False)
     bias: float = Field(0.0, ge=-100.0, le=100.0, allow_inf_nan=False)
     fitted_on: str
-    n: int = Field(ge=0)
+    n: Count
     measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
 
     def probability(self, logit: float) -> float:
@@ -204,9 +213,9 @@ class DataFacts(Settings):
     """
 
     name: str
-    images: int = Field(ge=0)
-    positives: int = Field(ge=0)
-    regions: dict[str, int]
+    images: Count
+    positives: Count
+    regions: dict[str, Count]
     licence: str = ""
     attribution: str = ""
     leaks: bool = False

@@ -59,11 +59,11 @@ class Reduced:
     def text(self) -> str:
         """Return the figures in a sentence."""
         kind = "held-out" if self.held_out else "training"
-        whose = "a network of the cross-validation, made smaller alike: " if self.stand_in else ""
+        whose = "Of a network of the cross-validation, made smaller alike: on" if self.stand_in else "On"
         return (
-            f"{whose}on {self.images} {kind} images its AUC is {self.auc_after:.4f} "
+            f"{whose} {self.images} {kind} images its AUC is {self.auc_after:.4f} "
             f"against {self.auc_before:.4f} in fp32, {100 * self.agreement:.1f} % of the calls agree, "
-            f"and probabilities differ by at most {self.largest:.3f}"
+            f"and probabilities differ by at most {self.largest:.3f}."
         )
 
 
@@ -107,7 +107,12 @@ class Subject:
 
 
 def make_smaller(
-    subject: Subject, precision: Precision, folds: str | Path | None, fitted: Fitted, rule: CloserLook | None
+    subject: Subject,
+    precision: Precision,
+    folds: str | Path | None,
+    fitted: Fitted,
+    rule: CloserLook | None,
+    point: str,
 ) -> tuple[NetworkGraph, Reduced]:
     """Return a network in a smaller precision, and what that did to its answers.
 
@@ -115,14 +120,15 @@ def make_smaller(
         subject: The network.
         precision: ``fp16`` or ``int8``.
         folds: A cross-validation of the same settings; a network of it stands in where the subject holds no images out.
-        fitted: Temperature and threshold.
+        fitted: Calibration and thresholds.
         rule: Of the closer look, if there is to be one.
+        point: The operating point whose calls are compared.
     """
     smaller = subject.smaller(precision)
     if folds is None or subject.held_out:
-        return smaller, _compare(subject, smaller, fitted, rule)
+        return smaller, _compare(subject, smaller, fitted, rule, point)
     stand_in = _fold_subject(Path(folds))
-    return smaller, _compare(stand_in, stand_in.smaller(precision), fitted, rule)
+    return smaller, _compare(stand_in, stand_in.smaller(precision), fitted, rule, point)
 
 
 def refuse_loss(reduced: Reduced, precision: Precision) -> None:
@@ -147,7 +153,7 @@ def _fold_subject(folds: Path) -> Subject:
     return Subject(network_graph(trained), settings, store, catalogue, stand_in=True)
 
 
-def _compare(subject: Subject, smaller: NetworkGraph, fitted: Fitted, rule: CloserLook | None) -> Reduced:
+def _compare(subject: Subject, smaller: NetworkGraph, fitted: Fitted, rule: CloserLook | None, point: str) -> Reduced:
     """Score the same images with both networks; held-out ones where there are any."""
     squares, images = subject.images("test" if subject.held_out else "train", CHECKED_IMAGES)
     paths, labels = images["path"].to_numpy(), images["label"].to_numpy(dtype=float)
@@ -162,7 +168,7 @@ def _compare(subject: Subject, smaller: NetworkGraph, fitted: Fitted, rule: Clos
             logits[more] = (logits[more] + closer) / 2
         answers.append(fitted.scaling.probabilities(logits))
     before, after = answers
-    threshold = fitted.thresholds["kappa"]
+    threshold = fitted.thresholds[point]
     return Reduced(
         images=len(labels),
         held_out=subject.held_out,

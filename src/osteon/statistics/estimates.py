@@ -12,10 +12,21 @@ from numpy.typing import ArrayLike, NDArray
 from osteon.statistics.bootstrap import PROPORTIONS, Replicates, percentile_bounds, replicate
 from osteon.statistics.calibration import calibration_line, expected_calibration_error
 from osteon.statistics.definitions import METRICS, OPERATING_POINTS, Definition, why_undefined
-from osteon.statistics.intervals import NAN, NO_SPREAD, Estimate, class_sizes, newcombe_bounds, proportion
+from osteon.statistics.intervals import (
+    FEW_GROUPS,
+    NAN,
+    NO_SPREAD,
+    Estimate,
+    class_sizes,
+    newcombe_bounds,
+    proportion,
+)
 from osteon.statistics.metrics import brier, checked, confusion, log_loss, rank_counts
 
 Vector = NDArray[np.float64]
+
+ROUNDING = 1e-6
+"""Resamples are summed in 32 bits: bounds that are no further apart than this are the same."""
 
 
 @dataclass(frozen=True)
@@ -146,14 +157,20 @@ def _calibration(cases: Cases, confidence: float) -> dict[str, Estimate]:
 def _bootstrapped(item: Definition, value: float, replicates: Replicates, cases: Cases, confidence: float) -> Estimate:
     n = len(cases.labels)
     low, high = percentile_bounds(replicates[item.name], confidence)
-    if item.name == "auc" and value in (0.0, 1.0):
-        low, high = newcombe_bounds(value, *class_sizes(cases.labels, cases.groups), confidence)
+    sizes = class_sizes(cases.labels, cases.groups)
+    classes = zip(("positives", "negatives"), sizes, strict=True)
+    lonely = [name for name, count in classes if name in item.needs and count < 2]
+    few = min(sizes) < FEW_GROUPS and np.ptp(cases.probabilities) > 0
+    if item.name == "auc" and (few or value in (0.0, 1.0)):
+        low, high = newcombe_bounds(value, *sizes, confidence)
+    elif lonely:
+        return Estimate(value, NAN, NAN, n, f"no interval: all {lonely[0]} are of one group")
+    elif not high - low > ROUNDING:
+        return Estimate(value, NAN, NAN, n, NO_SPREAD)
     elif item.interval == "basic":
         low, high = max(0.0, min(2 * value - high, value)), min(1.0, max(2 * value - low, value))
-        if low == high:
-            return Estimate(value, NAN, NAN, n, "no interval: the figure's bias exceeds its spread")
-    if not high - low > 0:
-        return Estimate(value, NAN, NAN, n, NO_SPREAD)
+    if not high - low > ROUNDING:
+        return Estimate(value, NAN, NAN, n, "no interval: the figure's bias exceeds its spread")
     return Estimate(value, low, high, n)
 
 

@@ -15,6 +15,8 @@ from osteon.statistics.metrics import checked, roc_auc
 
 NAN = float("nan")
 NO_SPREAD = "no interval: every resample gives the same value"
+FEW_GROUPS = 10
+"""Where a class occurs in fewer groups, the interval of an area under the ROC curve is Newcombe's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,8 @@ def auc_interval(
     """Estimate the area under the ROC curve.
 
     Without groups (or with groups of one): DeLong's variance (1988) on the logit scale. With groups: percentile
-    cluster bootstrap. Where the classes are wholly separated neither shows any spread, and Newcombe's method 5
-    (2006) bounds the area instead.
+    cluster bootstrap. Where the classes are wholly separated neither shows any spread, and where either occurs in fewer
+    than ten groups neither shows enough: then Newcombe's method 5 (2006) bounds the area, with the numbers of groups.
 
     Args:
         labels: 0 or 1, shape ``(n,)``.
@@ -148,8 +150,9 @@ def auc_interval(
     group = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if group is not None and int(group.max()) + 1 == len(y):
         group = None
-    if value in (0.0, 1.0):
-        low, high = newcombe_bounds(value, *class_sizes(y, group), confidence)
+    sizes = class_sizes(y, group)
+    if value in (0.0, 1.0) or (min(sizes) < FEW_GROUPS and np.ptp(s) > 0):
+        low, high = newcombe_bounds(value, *sizes, confidence)
     elif group is None:
         low, high = _delong_bounds(y, s, value, confidence)
     else:
