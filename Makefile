@@ -96,10 +96,10 @@ $(FAST)/all/summary.json: $(SLIM)/all/summary.json
 	$(call fast,$(SLIM)/all)
 
 weights: $(foreach run,$(ROBUST) $(FAST),$(call FOLDS,$(run)) $(run)/all/summary.json)
-	$(call EXPORT,$(ROBUST)) --name "Osteon fracture 6" $(call NOTES,speed gate altered) -o src/osteon/weights/fracture.onnx
-	$(call EXPORT,$(ROBUST)) --name "Osteon fracture 6, int8" --precision int8 --no-card \
+	$(call EXPORT,$(ROBUST)) --name "Osteon fracture 6" $(call NOTES,chosen speed gate altered) -o src/osteon/weights/fracture.onnx
+	$(call EXPORT,$(ROBUST)) --name "Osteon fracture 6, int8" --precision int8 --no-card $(call NOTES,chosen) \
 	  -o src/osteon/weights/fracture.int8.onnx
-	$(call EXPORT,$(FAST)) --name "Osteon fracture 6, fast" $(call NOTES,speed.fast gate.fast altered.fast) \
+	$(call EXPORT,$(FAST)) --name "Osteon fracture 6, fast" $(call NOTES,chosen speed.fast gate.fast altered.fast) \
 	  -o src/osteon/weights/fracture.fast.onnx
 	rm -f src/osteon/weights/*.html
 

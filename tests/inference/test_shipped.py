@@ -67,6 +67,7 @@ def test_its_card_says_what_the_file_says() -> None:
     card = read_model_file(shipped_model()).card
     assert card.weights_sha256 in text
     for words in (
+        "was chosen on 1,075 of the 3,226 images",
         "CC BY 4.0",
         "not a medical device",
         "without hardware",
@@ -107,3 +108,13 @@ def test_it_ranks_the_images_it_was_taught_on_and_refuses_few(fracatlas: Path, m
     assert verdicts.get("uncertain", 0) < 0.3
     for item in answers:
         assert item.verdict in ("uncertain", "refused", "positive" if item.positive else "negative")
+
+
+def test_a_model_of_the_package_that_is_misspelt_is_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="model file not found") as caught:
+        find_model("fracture_fast")
+    assert "did you mean fracture-fast?" in (caught.value.hint or "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.onnx").touch()
+    assert find_model("~/own.onnx") == tmp_path / "own.onnx"
+    assert find_model("own.onnx") == Path("own.onnx")
