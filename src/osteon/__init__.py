@@ -6,9 +6,13 @@ Public names are loaded when first used, so that ``import osteon`` costs nothing
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from osteon._version import __version__
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# ONNX Runtime's packages since 1.29 tell Microsoft of the process, the machine and the model, from the import on.
 
 if TYPE_CHECKING:
     from osteon.config import DataSettings, EvaluationSettings, RunSettings, load_settings

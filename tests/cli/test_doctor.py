@@ -16,6 +16,8 @@ def test_json_tells_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["machine"]["cores"] >= 1
     assert found["machine"]["memory_gib"] > 0.5
     assert found["packages"]["numpy"]
+    assert found["packages"]["onnxruntime"]
+    assert {"tune", "weights", "yolo"} <= set(found["extras"])
     assert found["extras"]["train"]["installed"] is True
 
 
@@ -47,4 +49,5 @@ def test_a_missing_extra_is_said_with_its_install_command(
         "missing": ["torch"],
         "how": "pip install 'osteon[train]'",
     }
-    assert found["conclusions"][0].startswith("training: no")
+    assert found["conclusions"][0].startswith("predict: yes")
+    assert found["conclusions"][1].startswith("training: no")

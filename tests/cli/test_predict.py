@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -390,3 +391,117 @@ def test_dicom_documents_are_written_for_dicom_studies(
     study = dcmread(source).StudyInstanceUID
     assert {dcmread(path).StudyInstanceUID for path in out.rglob("*.dcm")} == {study}
     assert capsys.readouterr().out.count("wrote") == 3
+
+
+def test_the_table_is_written_although_nobody_reads_what_is_shown(model: Path, folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "osteon", "predict", str(folder), "--model", str(model), "--no-gate"]
+    for number, more in enumerate(([], ["--json"])):
+        table = tmp_path / f"{number}.csv"
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [*command, "--csv", str(table), *more], stdout=writing, stderr=subprocess.PIPE, check=False
+        )
+        os.close(writing)
+        assert b"Traceback" not in done.stderr
+        if more:  # without --json the first line is what fails, before any work
+            assert len(table.read_text().splitlines()) == 7
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+def test_a_full_disk_under_what_is_shown_is_said(model: Path, folder: Path) -> None:
+    command = [sys.executable, "-m", "osteon", "predict", str(folder), "--model", str(model), "--no-gate"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
+    assert done.returncode == 2
+    assert "error: standard output: could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_letters_that_the_terminal_cannot_show_stop_nothing(model: Path, folder: Path) -> None:
+    picture = folder / "study0" / "case_0.png"
+    picture.rename(picture.with_name("r\u00f6ntgen \u9aa8.png"))
+    command = [sys.executable, "-m", "osteon", "predict", str(folder), "--model", str(model), "--no-gate"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, check=False, text=True, env=environment)
+    assert done.returncode == 0
+    assert r"r\xf6ntgen \u9aa8.png" in done.stdout
+    done = subprocess.run([*command, "--json"], capture_output=True, check=False, text=True, env=environment)
+    assert any(item["name"].endswith("r\u00f6ntgen \u9aa8.png") for item in json.loads(done.stdout)["images"])
+
+
+def test_names_cannot_steer_the_terminal(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = folder / "study0" / "case_0.png"
+    picture.rename(picture.with_name("a\x1b[31m\nb.png"))
+    assert _predict(model, folder, folder / "no\x1b.png", "--csv", folder / "t.csv") == 3
+    captured = capsys.readouterr()
+    assert "\x1b[31m" not in captured.out
+    assert r"a\x1b[31m\nb.png" in captured.out
+    assert r"no\x1b.png: file not found" in captured.err
+    assert "a\x1b[31m\nb.png" in (folder / "t.csv").read_text()  # where names are kept, they are whole
+
+
+def test_an_empty_name_is_not_this_folder(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    assert _predict(model, "", "--json") == 3
+    (image,) = _json(capsys)["images"]
+    assert image["refusal"]["reason"] == "no_path"
+
+
+def test_a_tilde_is_the_home_folder_where_no_shell_says_so(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(folder)
+    assert _predict(model, "~/in/study0/case_0.png", "--csv=~/t.csv", "--heatmaps=~/maps", "--json") == 0
+    assert _json(capsys)["images"][0]["heat_map"] == str(tmp_path / "maps" / "case_0.map.png")
+    assert (tmp_path / "t.csv").is_file()
+    assert not (folder / "~").exists()
+
+
+def test_pictures_of_other_formats_are_named_where_a_folder_holds_them(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (80, 80)).save(folder / "study0" / "view.BMP")
+    assert _predict(model, folder, "--json", "--study-by", "folder") == 3
+    values = _json(capsys)
+    (refused,) = (item for item in values["images"] if item["refusal"])
+    assert refused["refusal"]["detail"] == "is a BMP; convert it to PNG, JPEG or TIFF"
+    study = next(item for item in values["studies"] if item["study"].endswith("study0"))
+    assert study["verdict"] != "negative"
+
+
+def test_documents_need_their_extra_before_the_work_and_dicom_images(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _predict(model, folder, "--dicom-out", tmp_path / "documents") == 0
+    assert "no DICOM document was written" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    monkeypatch.setattr(Predictor, "predict_each", lambda *_, **__: pytest.fail("worked for nothing"))
+    assert _predict(model, folder, "--dicom-out", tmp_path / "documents") == 2
+    assert "pip install 'osteon[dicom]'" in capsys.readouterr().err
+
+
+def test_a_dash_is_no_table(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _predict(model, folder, "--csv", "-") == 2
+    assert "--json prints" in capsys.readouterr().err
+
+
+def test_sigterm_keeps_what_was_finished(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Predictor.predict_each
+
+    def ended(self: Predictor, *args: object, **options: object) -> Iterator[object]:
+        for number, answer in enumerate(original(self, *args, **options)):
+            if number == 3:
+                signal.raise_signal(signal.SIGTERM)
+            yield answer
+
+    monkeypatch.setattr(Predictor, "predict_each", ended)
+    before = signal.getsignal(signal.SIGTERM)
+    assert _predict(model, folder, "--csv", tmp_path / "t.csv") == 3
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 4
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -293,6 +293,38 @@ def test_dicom_and_other_formats_are_named() -> None:
     assert reason(bytes(128) + b"DICM" + bytes(100)) == "corrupt"
     assert reason(encoded(GRADIENT, "GIF")) == "unsupported_format"
     assert reason(encoded(GRADIENT, "BMP")) == "unsupported_format"
+    assert reason(b"\x00\x00\x00\x18ftypheic" + bytes(12)) == "unsupported_format"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x08\x00\x05\x00CS\x0a\x00",
+        b"\x02\x00\x00\x00UL\x04\x00",
+        b"\x08\x00\x16\x00\x1a\x00\x00\x00",
+        b"\x00\x08\x00\x16UI",
+    ],
+)
+def test_dicom_without_its_preamble_is_called_so(head: bytes) -> None:
+    with pytest.raises(UnreadableImageError, match="looks like DICOM") as caught:
+        read_image(head + bytes(200))
+    assert caught.value.refusal.reason == "unsupported_format"
+    assert caught.value.hint is not None
+
+
+def test_a_tiff_of_an_unknown_kind_is_not_called_damaged() -> None:
+    data = bytearray(encoded(GRADIENT, "TIFF"))
+    bits = data.index(struct.pack("<HHI", 258, 3, 1))
+    data[bits + 8 : bits + 10] = struct.pack("<H", 24)
+    with pytest.raises(UnreadableImageError, match=r"is not read \(24 bits") as caught:
+        read_image(bytes(data))
+    assert caught.value.refusal.reason == "unsupported_pixels"
+
+
+@pytest.mark.parametrize("data", [b"II*\x00nonsense" * 3, b"II+\x00", b"\x89PNG\r\n\x1a\nxx", b"\xff\xd8\xff"])
+def test_no_address_in_memory_is_shown(data: bytes) -> None:
+    with pytest.raises(UnreadableImageError, match="its header cannot be read"):
+        read_image(data)
 
 
 def test_the_name_does_not_matter(tmp_path: Path) -> None:

@@ -66,3 +66,15 @@ def test_what_cannot_be_gathered(pictures: Path, tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(InputError, match="no image"):
         gather([empty])
+
+
+def test_tables_of_other_systems(pictures: Path) -> None:
+    table = pictures / "list.csv"
+    table.write_text("path;study;note\na\\wrist_1.png;A;1,5\nb/hand-frontal.jpg;A;2,0\n")
+    cases = gather([table], study_by="column:study")
+    assert [case.source for case in cases] == [pictures / "a" / "wrist_1.png", pictures / "b" / "hand-frontal.jpg"]
+    assert {case.study for case in cases} == {"A"}
+    table.write_text("file,study\nx,y\n")
+    with pytest.raises(SettingsError, match="lacks the column path") as caught:
+        gather([table])
+    assert caught.value.hint == "It has file, study"

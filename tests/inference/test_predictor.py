@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import io
+import pickle
+import re
+import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +28,7 @@ from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import Prediction
 from osteon.inference.predictor import Predictor
 from osteon.inference.runtime import Scores
-from osteon.inference.views import parse_views
+from osteon.inference.views import View, parse_views
 from osteon.statistics.conformal import Sets
 from osteon.transforms.closer_look import suspicious_window
 from osteon.transforms.preprocess import fit_grey
@@ -439,6 +444,11 @@ def test_openvino_agrees_where_it_is_installed(model: Path, predictor: Predictor
         assert np.abs(a.heat_map.cells - b.heat_map.cells).max() < 0.02
 
 
+def test_a_refusal_tells_the_threshold_too(predictor: Predictor) -> None:
+    answers = predictor.predict(["none.png", _pixels(), np.zeros((80, 80), np.float32)])
+    assert {answer.threshold for answer in answers} == {predictor.operating_point.threshold}
+
+
 def test_an_answer_is_plain_data(predictor: Predictor) -> None:
     values = predictor.predict(_pixels()).as_dict()
     assert values["verdict"] == "uncertain"
@@ -514,3 +524,51 @@ def test_a_picture_of_which_much_is_missing_is_not_answered_for(predictor: Predi
     assert part.verdict == "uncertain"
     nearly = predictor.predict(data[: len(data) - 20])
     assert [(flag.code, flag.severity) for flag in nearly.flags] == [("damaged", "warn")]
+
+
+def test_views_may_be_written(predictor: Predictor) -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (80, 60)).astype(np.uint8)
+    known = predictor.predict(pixels, views=(View("horizontal_flip"), View("rotate", 5.0))).logit
+    assert predictor.predict(pixels, views="horizontal_flip,rotate:5").logit == known
+    assert predictor.predict([pixels], views=["horizontal_flip", "rotate:5"])[0].logit == known
+    with pytest.raises(SettingsError, match="no view 'sideways'"):
+        predictor.predict([pixels], views="sideways")
+
+
+def test_one_source_alone_is_no_series_of_letters_or_rows(predictor: Predictor) -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (80, 60)).astype(np.uint8)
+    assert [answer.name for answer in predictor.predict_each("none.png")] == ["none.png"]  # type: ignore[arg-type]
+    assert len(list(predictor.predict_each(pixels))) == 1
+    assert len(list(predictor.predict_each(np.stack([pixels, pixels])))) == 2
+
+
+def test_a_predictor_may_be_sent_to_another_process(model: Path) -> None:
+    predictor = Predictor(model, runtime="onnxruntime", gate=False, operating_point="youden")
+    pixels = np.random.default_rng(4).integers(0, 256, (80, 60)).astype(np.uint8)
+    copy = pickle.loads(pickle.dumps(predictor))
+    assert copy.predict(pixels).logit == predictor.predict(pixels).logit
+    assert copy.operating_point == predictor.operating_point
+
+
+def test_what_is_no_source_is_told_what_would_be(predictor: Predictor) -> None:
+    for source, hint in ((io.BytesIO(b"x"), r"file\.read\(\)"), (iter([]), "predict_each"), (None, "path")):
+        with pytest.raises(InputError) as caught:
+            predictor.predict(source)  # type: ignore[call-overload]
+        assert re.search(hint, caught.value.hint or "")
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="POSIX")
+def test_ctrl_c_does_not_reach_the_processes(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    original = ProcessPoolExecutor.submit
+
+    def submit(self: ProcessPoolExecutor, *args: object) -> object:
+        seen.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        return original(self, *args)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    pixels = np.random.default_rng(4).integers(0, 256, (80, 60)).astype(np.uint8)
+    answers = list(predictor.predict_each([pixels] * 3, workers=2, processes=True))
+    assert [answer.verdict != "refused" for answer in answers] == [True] * 3
+    assert seen == [True] * 3
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

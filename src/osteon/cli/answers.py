@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from osteon.cli.console import Console
+from osteon.cli.console import Console, visible
 
 if TYPE_CHECKING:
     from osteon.errors import Refusal
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from osteon.inference.predictor import Predictor
 
 COLUMNS = ("name", "study", "region", "probability", "positive", "verdict", "flags", "refusal", "heat_map")
+
+PNG_EFFORT = 3
+"""Of zlib, for pictures with a map: half the time of Pillow's 6, and files no larger."""
 
 LONGEST_STEM = 200
 """Bytes of a map's name before its suffix; most file systems take 255 in all."""
@@ -69,7 +72,8 @@ class Answers:
                 self._finish(complete=False)
             except OsteonError as error:
                 self._console.warn(str(error))
-            self._console.warn(f"stopped after {len(self._kept)} images; what was finished is kept")
+            many = f"{len(self._kept)} image{'' if len(self._kept) == 1 else 's'}"
+            self._console.warn(f"stopped after {many}; what was finished is kept")
 
     def add(self, answer: Prediction, case: Case) -> None:
         """Keep an answer, and write its heat map."""
@@ -88,9 +92,11 @@ class Answers:
         studies = self._studies()
         if complete and self._documents is not None:
             self._write_documents(studies, self._documents)
-        self._show(studies, complete=complete)
-        if self._table is not None:
-            self._write_table(self._table)
+        try:
+            if self._table is not None:
+                self._write_table(self._table)
+        finally:  # last, since a reader of what is shown may go away
+            self._show(studies, complete=complete)
 
     def _studies(self) -> list[StudyPrediction]:
         from osteon.inference.prediction import pool_study
@@ -107,7 +113,7 @@ class Answers:
         target = self._predictor.card.target
         rows = [
             [
-                name,
+                visible(name),
                 _shown(item.probability),
                 verdict_words(item.verdict, target),
                 "; ".join(flag.detail for flag in item.flags) or (item.refusal.detail if item.refusal else ""),
@@ -121,7 +127,12 @@ class Answers:
                 "Studies",
                 ["study", "views", "probability", "verdict"],
                 [
-                    [item.study, len(item.views), _shown(item.probability), verdict_words(item.verdict, target)]
+                    [
+                        visible(item.study),
+                        len(item.views),
+                        _shown(item.probability),
+                        verdict_words(item.verdict, target),
+                    ]
                     for item in several
                 ],
             )
@@ -160,15 +171,19 @@ class Answers:
         from osteon.clinical.sources import dataset_of
         from osteon.errors import OsteonError, Refusal
 
+        documented = False
         for study in studies:
             sources = [dataset_of(self._cases[view.name].source) for view in study.views]
             if not any(source is not None for source in sources):
                 continue
+            documented = True
             try:
                 for path in write_documents(study, sources, self._predictor.card, folder):
                     self._console.note(f"wrote {path}")
             except OsteonError as error:
                 self.refusals.append(Refusal(study.study, "no_documents", error.what))
+        if not documented:
+            self._console.warn("no DICOM document was written: they are made of DICOM images only")
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
@@ -222,7 +237,7 @@ class _HeatMaps:
             return "", Refusal(answer.name, "no_map", f"its map could not be drawn: {error.what}")
         path = self._folder / next(self._names(Path(answer.name)))
         with atomic_path(path) as temporary:
-            answer.heat_map.overlay(pixels).save(temporary, format="PNG")
+            answer.heat_map.overlay(pixels).save(temporary, format="PNG", compress_level=PNG_EFFORT)
         return str(path), None
 
     def _names(self, path: Path) -> Iterator[str]:

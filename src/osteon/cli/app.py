@@ -26,7 +26,7 @@ from osteon.cli import (
     study,
     train,
 )
-from osteon.cli.console import Console
+from osteon.cli.console import Console, visible
 from osteon.errors import OsteonError
 
 app = typer.Typer(
@@ -79,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
     Console.documents = 0
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal that cannot show a letter of a name stops nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(args=arguments, prog_name="osteon", standalone_mode=False)
     except OsteonError as error:
@@ -106,7 +108,7 @@ def _fail(error: dict[str, str | None], code: int, *, as_json: bool) -> int:
     """Print what, where and what to do."""
     if as_json and not Console.documents:
         print(json.dumps({key: value for key, value in error.items() if value is not None}))
-    where = f"{error['where']}: " if error.get("where") else ""
+    where = f"{visible(str(error['where']))}: " if error.get("where") else ""
     print(f"error: {where}{error['what']}", file=sys.stderr)
     if error.get("hint"):
         print(f"       {error['hint']}", file=sys.stderr)

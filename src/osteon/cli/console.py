@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
+from unicodedata import category
 
 import typer
 
-from osteon.errors import Refusal
+from osteon.errors import OsteonError, Refusal
 from osteon.progress import reporting
 
 JSON_OPTION = typer.Option("--json", help="Print only JSON on standard output; notes go to standard error.")
@@ -37,7 +38,7 @@ class Console:
 
     def note(self, text: str) -> None:
         """Print a line for people."""
-        self.out.print(text, soft_wrap=True, markup=False)
+        self._print(text, soft_wrap=True, markup=False)
 
     def warn(self, text: str) -> None:
         """Print a warning on standard error."""
@@ -54,19 +55,26 @@ class Console:
             table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(_escape(_cell(value)) for value in row))
-        self.out.print(table)
+        self._print(table)
 
     def refusals(self, refusals: Sequence[Refusal], shown: int = 20) -> None:
         """List the input that was refused on standard error."""
         for item in refusals[:shown]:
-            self.warn(f"{item.path}: {item.detail}")
+            self.warn(f"{visible(item.path)}: {item.detail}")
         if len(refusals) > shown:
             self.warn(f"and {len(refusals) - shown} more (all with --json)")
 
     def emit(self, values: dict[str, Any]) -> None:
         """With ``--json``, print the result."""
         if self.as_json:
-            print_json(json.dumps(jsonable(values), indent=2, ensure_ascii=False, allow_nan=False))
+            plain = not (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+            print_json(json.dumps(jsonable(values), indent=2, ensure_ascii=plain, allow_nan=False))
+
+    def _print(self, *things: Any, **options: Any) -> None:
+        try:
+            self.out.print(*things, **options)
+        except OSError as error:
+            raise _no_room(error) from None
 
     def finish(self, refusals: Sequence[Refusal] = ()) -> None:
         """End the command: exit code 3 if any input was refused."""
@@ -94,6 +102,7 @@ class Console:
             TimeRemainingColumn(),
             console=self.err,
             transient=True,
+            disable=not self.err.is_terminal,  # into a file it would write an empty line
         )
 
         def report(items: Iterable[Any], description: str, total: int | None) -> Iterable[Any]:
@@ -109,16 +118,33 @@ def print_json(text: str) -> None:
     Raises:
         SettingsError: There is no room for it where standard output leads.
     """
-    from osteon.run import unwritable
-
     Console.documents += 1
     try:
         print(text, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered would fail once more at exit
-        raise unwritable(error, "standard output") from None
+        raise _no_room(error) from None
+
+
+def _no_room(error: OSError) -> OsteonError:
+    """Turn a failed write to standard output into an error; what is buffered would fail once more at exit."""
+    from osteon.run import unwritable
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return unwritable(error, "standard output")
+
+
+def visible(text: str) -> str:
+    r"""Return a name with control characters as escapes, ``\x1b``, which would steer the terminal or break a line."""
+    return "".join(_escape_of(character) if category(character) in _UNSEEN else character for character in text)
+
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escape_of(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def jsonable(values: Any) -> Any:

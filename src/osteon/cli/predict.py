@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ from osteon.cli.console import JSON_OPTION, Console
 if TYPE_CHECKING:
     from osteon.inference.case import Case
     from osteon.inference.predictor import Predictor
+    from osteon.inference.views import View
 
 MANY = 200
 """So many images are worth starting processes for."""
@@ -22,10 +25,11 @@ MANY = 200
 
 def predict(
     inputs: Annotated[
-        list[Path], typer.Argument(help="Pictures, DICOM files, folders, ZIP archives.", show_default=False)
+        list[str],
+        typer.Argument(help="Pictures, DICOM files, folders, ZIP archives, tables of paths.", show_default=False),
     ],
     model: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Model file, or one of the package's: fracture, fracture-int8, fracture-fast.", show_default="fracture"
         ),
@@ -45,8 +49,8 @@ def predict(
     study_by: Annotated[
         str,
         typer.Option(
-            help="What makes images one study: none, folder, name (up to the last _ or -), or column:NAME of a CSV "
-            "table with the columns path and NAME given as input; DICOM files say their own."
+            help="What makes images one study: none, folder, name (up to the last space, _ or -), or column:NAME of a "
+            "CSV table with the columns path and NAME given as input; DICOM files say their own."
         ),
     ] = "none",
     pooling: Annotated[str, typer.Option(help="Views to one probability: mean, max or noisy_or.")] = "mean",
@@ -81,12 +85,16 @@ def predict(
     Example: osteon predict studies/ --study-by folder --csv answers.csv
     """
     from osteon.clinical.quiet_logs import silence_quotations
+    from osteon.inference.case import in_home
     from osteon.inference.inputs import gather
     from osteon.inference.predictor import Predictor
+    from osteon.inference.spread import silence_pillow
     from osteon.inference.views import parse_views
 
     silence_quotations()
+    silence_pillow()
     console = Console(as_json=as_json)
+    csv, heatmaps, dicom_out = (path and in_home(path) for path in (csv, heatmaps, dicom_out))
     _check_settings(pooling, csv, dicom_out)
     predictor = Predictor(
         model,
@@ -102,43 +110,78 @@ def predict(
     _spare_inputs(csv, inputs, cases)
     _check_region(console, region, predictor)
     answers = Answers(console, predictor, pooling, csv, heatmaps, documents=dicom_out)
-    console.note(f"{predictor.card.name} on {predictor.runtime.name}: {predictor.card.target} or not")
-    with answers, console.progress():
-        from osteon.progress import track
-
-        many = len(cases) >= MANY
-        mapped = answers.needs_maps
-        each = predictor.predict_each(cases, heat_map=mapped, views=views, workers=workers, processes=many)
-        for case, answer in zip(cases, track(each, "Reading", total=len(cases)), strict=True):
-            answers.add(answer, case)
+    _answer(console, predictor, cases, answers, views, workers)
     console.refusals(answers.refusals)
     console.finish(answers.refusals)
 
 
+def _answer(
+    console: Console,
+    predictor: Predictor,
+    cases: Sequence[Case],
+    answers: Answers,
+    views: Sequence[View],
+    workers: int | None,
+) -> None:
+    """Answer for all cases, with progress; what is finished is kept if that is broken off."""
+    from osteon.progress import track
+
+    console.note(f"{predictor.card.name} on {predictor.runtime.name}: {predictor.card.target} or not")
+    with answers, console.progress(), _ended_like_ctrl_c():
+        each = predictor.predict_each(
+            cases, heat_map=answers.needs_maps, views=views, workers=workers, processes=len(cases) >= MANY
+        )
+        for case, answer in zip(cases, track(each, "Reading", total=len(cases)), strict=True):
+            answers.add(answer, case)
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Take SIGTERM, by which a batch system or a container ends a command, for Ctrl-C."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _check_settings(pooling: str, csv: Path | None, dicom_out: Path | None) -> None:
     """Refuse before any work what would fail after it."""
-    from osteon.errors import SettingsError
+    from osteon.errors import SettingsError, require
 
     if pooling not in ("mean", "max", "noisy_or"):
         raise SettingsError(f"there is no pooling {pooling!r}", where="--pooling", hint="mean, max or noisy_or")
+    if str(csv) == "-":
+        raise SettingsError("is no file to write", where="--csv -", hint="--json prints the answers")
     if csv is not None and csv.is_dir():
         raise SettingsError("is a folder, not a file to write", where=csv)
     if csv is not None and csv.parent.is_dir() and not os.access(csv.parent, os.W_OK):
         raise SettingsError("nothing may be written there", where=csv.parent)
     if dicom_out is not None and dicom_out.exists() and not dicom_out.is_dir():
         raise SettingsError("is not a folder", where=dicom_out)
+    if dicom_out is not None:
+        require("highdicom", extra="dicom", feature="Writing DICOM documents")
 
 
-def _spare_inputs(csv: Path | None, inputs: Sequence[Path], cases: Sequence[Case]) -> None:
+def _spare_inputs(csv: Path | None, inputs: Sequence[str], cases: Sequence[Case]) -> None:
     """Refuse to write the table over one of the files that were given."""
     from osteon.errors import SettingsError
+    from osteon.inference.case import in_home
 
     if csv is None or not csv.is_file():
         return
     target = os.path.realpath(csv)
     pictures = (case.source for case in cases if isinstance(case.source, Path))
     alike = (path for path in pictures if path.name in (csv.name, os.path.basename(target)))  # noqa: PTH119
-    if any(os.path.realpath(path) == target for path in (*inputs, *alike)):
+    if any(os.path.realpath(path) == target for path in (*map(in_home, inputs), *alike)):
         raise SettingsError("is one of the files given, and would be overwritten", where=csv, hint="another --csv")
 
 

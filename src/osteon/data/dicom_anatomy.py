@@ -30,6 +30,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "abdomen": ("ABDOMEN", "KUB", "BOWEL", "COLON", "STOMACH", "KIDNEY", "BLADDER", "ABDOMENPELVIS"),
     "breast": ("BREAST",),
 }
+REGIONS = frozenset(_WORDS)
 _BY_WORD = {word: region for region, words in _WORDS.items() for word in words}
 _BY_CODE = {
     "finger": ("7569003", "T-D8800", "76505004", "T-D8810"),

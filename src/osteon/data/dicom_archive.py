@@ -17,7 +17,7 @@ from pathlib import Path
 from osteon.data.dicom import read_header
 from osteon.data.dicom_dataset import items, parse, texts
 from osteon.data.files import LIMITS, Limits, Refused, is_dicom, load_bytes
-from osteon.data.images import UnreadableImageError
+from osteon.data.images import OTHER_SUFFIXES, UnreadableImageError
 from osteon.data.listing import IGNORED, MAP_SUFFIX, is_image_name, list_folder
 from osteon.errors import InputError, Refusal
 
@@ -248,7 +248,8 @@ class _Search:
 
 
 def _is_picture(name: str) -> bool:
-    return is_image_name(name) and not name.endswith(MAP_SUFFIX)
+    """Whether a file is a picture by its name, one that is not read included: its reading says so."""
+    return (is_image_name(name) and not name.endswith(MAP_SUFFIX)) or name.lower().endswith(OTHER_SUFFIXES)
 
 
 def _same(one: Instance, other: Instance) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 Finish = Callable[[Any], tuple[Any, float | None]]
 
@@ -163,11 +163,14 @@ def _blacken_missing_rows(pixels: Any) -> tuple[Any, float | None]:
 
 
 def _repair_tiff(data: bytes, max_pixels: int) -> Repaired | None:
-    with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
-        tags = getattr(image, "tag_v2", {})
-        parts = next(((tags[a], tags[b]) for a, b in _TIFF_PARTS if a in tags and b in tags), ((), ()))
-        if tags.get(259, 1) != 1:
-            return None
+    try:
+        with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+            tags = getattr(image, "tag_v2", {})
+            parts = next(((tags[a], tags[b]) for a, b in _TIFF_PARTS if a in tags and b in tags), ((), ()))
+    except UnidentifiedImageError:
+        return None
+    if tags.get(259, 1) != 1:
+        return None
     offsets, counts = (np.array(values, dtype=np.int64) for values in parts)
     if not len(offsets) or len(offsets) != len(counts):
         return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,8 @@ class Case:
             return cls(source, str(source))
         if isinstance(source, bytes | np.ndarray | DecodedImage):
             return cls(source)
-        raise InputError(
-            f"expected a path, a file's bytes or grey pixels, not {type(source).__name__}",
-            hint='Of a Pillow image: numpy.asarray(image.convert("L"))',
-        )
+        what = f"expected a path, a file's bytes or grey pixels, not {type(source).__name__}"
+        raise InputError(what, hint=_instead(source))
 
     @classmethod
     def of_any(cls, source: object) -> Case:
@@ -111,13 +110,28 @@ def decode(case: Case) -> Decoded:
         return Decoded(source)
     if isinstance(source, np.ndarray):
         return Decoded(_from_array(source))
-    data = _bytes(source)
+    data = _bytes(source if isinstance(source, bytes) else in_home(source))
     if not is_dicom(data):
         return Decoded(read_image(data))
     from osteon.data.dicom import read_dicom
 
     found = read_dicom(data)
     return Decoded(found.image, found.study_instance_uid, found.region, found.flags, polarity_declared=True)
+
+
+def in_home(path: str | Path) -> Path:
+    """Return a path with a leading ``~`` replaced by the home folder, unless there is such a file."""
+    text = str(path)
+    return Path(text if not text.startswith("~") or os.path.lexists(text) else os.path.expanduser(text))  # noqa: PTH111
+
+
+def _instead(source: object) -> str:
+    """Say what to give instead of what is no image."""
+    if hasattr(source, "convert"):
+        return 'Of a Pillow image: numpy.asarray(image.convert("L"))'
+    if hasattr(source, "read"):
+        return "Of an open file: its bytes, file.read()"
+    return "Of several: a list of them, or predict_each" if isinstance(source, Iterable) else "E.g. its file's path"
 
 
 def _bytes(source: str | Path | bytes) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from osteon.errors import InputError, Refusal, SettingsError
-from osteon.inference.case import Case, Unreadable
+from osteon.inference.case import Case, Unreadable, in_home
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 COLUMN = "column:"
@@ -42,8 +42,11 @@ def gather(inputs: Sequence[str | Path], *, study_by: str = "none", region: str 
         raise SettingsError(f"there is no way {study_by!r} to make studies", where="--study-by", hint=hint)
     cases: list[Case] = []
     tables = 0
-    for path in map(Path, inputs):
-        if path.suffix.lower() == ".csv" and os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on some
+    for given in inputs:
+        path = in_home(given)
+        if given == "":  # of a variable of the shell that is not set; as a path it would be this folder
+            cases.append(Case(Unreadable(Refusal("''", "no_path", "names no file")), "''"))
+        elif path.suffix.lower() == ".csv" and os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on some
             cases += _of_table(path, column)
             tables += 1
         elif path.suffix.lower() in PICTURES and not os.path.isdir(path):  # noqa: PTH112 - as above
@@ -89,14 +92,17 @@ def _of_folder(path: Path) -> list[Case]:
 def _of_table(path: Path, column: str) -> list[Case]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows, names = list(reader), set(reader.fieldnames or ())
+            separator = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=separator)
+            rows, names = list(reader), list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot be read as a table: {error}", where=path) from None
+        raise InputError(f"cannot be read as a table: {error}", where=path, hint="Save it as CSV in UTF-8") from None
     wanted = ["path", *([column] if column else [])]
     missing = [name for name in wanted if name not in names]
     if missing:
-        raise SettingsError(f"the table lacks the column {', '.join(missing)}", where=path)
+        hint = f"It has {', '.join(names) or 'none'}"
+        raise SettingsError(f"the table lacks the column {', '.join(missing)}", where=path, hint=hint)
     return [_of_row(path, number, row, column) for number, row in enumerate(rows, start=1)]
 
 
@@ -105,5 +111,8 @@ def _of_row(table: Path, number: int, row: dict[str, str | None], column: str) -
     if not row["path"]:
         name = f"{table}, row {number}"
         return Case(Unreadable(Refusal(name, "no_path", "names no file")), name, study, region)
-    path = table.parent / row["path"]
+    path = table.parent / in_home(row["path"])
+    slashed = table.parent / row["path"].replace("\\", "/")  # of a table that was written on Windows
+    if not os.path.lexists(path) and os.path.lexists(slashed):
+        path = slashed
     return Case(path, str(path), study, region)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,13 @@ from osteon.export.model_card import ALL, ModelCard
 from osteon.export.model_file import ModelFile, read_model_file
 from osteon.inference.case import Case as Case
 from osteon.inference.case import Decoded, Source, decode
+from osteon.inference.gate_region import unseen_region
 from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import Prediction, Verdict
 from osteon.inference.runtime import Runtime, RuntimeName, Scores, make_runtime
 from osteon.inference.shipped import find_model
 from osteon.inference.spread import available_cores, in_processes, in_turn
-from osteon.inference.views import View
+from osteon.inference.views import View, Views, read_views
 from osteon.transforms.closer_look import Window, closer_square, suspicious_window
 from osteon.transforms.preprocess import Placement, fit_grey, placement
 
@@ -108,7 +109,7 @@ class Predictor:
         self.operating_point = self.card.operating_point(operating_point) if operating_point else points[0]
         self.error_rate = _error_rate(self.card, error_rate)
         self.runtime: Runtime = make_runtime(file, runtime, threads)
-        self._recipe = {
+        self._recipe: dict[str, Any] = {
             "model": file,
             "operating_point": operating_point,
             "error_rate": error_rate,
@@ -128,11 +129,11 @@ class Predictor:
             self._embedding_gate = EmbeddingGate.from_dict(self.card.gate) if self.card.gate else None
 
     @overload
-    def predict(self, source: Source | Case, *, heat_map: bool = ..., views: Sequence[View] = ...) -> Prediction: ...
+    def predict(self, source: Source | Case, *, heat_map: bool = ..., views: Views = ...) -> Prediction: ...
 
     @overload
     def predict(
-        self, source: list[Any] | tuple[Any, ...], *, heat_map: bool = ..., views: Sequence[View] = ...
+        self, source: list[Any] | tuple[Any, ...], *, heat_map: bool = ..., views: Views = ...
     ) -> list[Prediction]: ...
 
     def predict(
@@ -140,7 +141,7 @@ class Predictor:
         source: Source | Case | list[Any] | tuple[Any, ...],
         *,
         heat_map: bool = False,
-        views: Sequence[View] = (),
+        views: Views = (),
     ) -> Prediction | list[Prediction]:
         """Answer for one image, or for each of a list.
 
@@ -148,7 +149,7 @@ class Predictor:
             source: See :class:`Case`; a list (or tuple) of such is spread over the cores (:meth:`predict_each`).
             heat_map: Keep the map too.
             views: Test-time augmentation: the logits of these views of the square are averaged; the map is that of the
-                untouched picture.
+                untouched picture. They may be written, e.g. ``"horizontal_flip,rotate:5"``.
 
         Returns:
             The answer; of a file that cannot be read or is refused by the gate, a refusal with its reason. Of a list,
@@ -156,16 +157,17 @@ class Predictor:
 
         Raises:
             InputError: An array is not grey pixels; in a list, it is refused like a file that cannot be read.
+            SettingsError: There is no such view.
         """
         if isinstance(source, list | tuple):
             return list(self.predict_each(source, heat_map=heat_map, views=views))
-        case = Case.of(source)
+        case, views = Case.of(source), read_views(views)
         try:
             found = decode(case)
         except UnreadableImageError as error:
-            return _refused(case, replace(error.refusal, path=case.name))
+            return self._refused(case, error.told(case.name))
         except MemoryError:
-            return _refused(case, Refusal(case.name, "too_large", "does not fit in memory"))
+            return self._refused(case, Refusal(case.name, "too_large", "does not fit in memory"))
         return self._answer(case, found, heat_map=heat_map, views=views)
 
     def predict_each(
@@ -173,7 +175,7 @@ class Predictor:
         sources: Iterable[Source | Case],
         *,
         heat_map: bool = False,
-        views: Sequence[View] = (),
+        views: Views = (),
         workers: int | None = None,
         processes: bool = False,
     ) -> Iterator[Prediction]:
@@ -188,31 +190,35 @@ class Predictor:
                 takes half a second to start and 150 MB. A script that asks for it must guard its main part
                 (``if __name__ == "__main__":``).
         """
-        options: dict[str, Any] = {"heat_map": heat_map, "views": tuple(views)}
+        options: dict[str, Any] = {"heat_map": heat_map, "views": read_views(views)}
         answer = partial(self.answer_surely, **options)
-        cases = map(Case.of_any, sources)
+        cases = map(Case.of_any, _several(sources))
         count = workers or available_cores()
         if processes and count > 1:
             yield from in_processes(answer, cases, count, self._recipe, options)
         else:
             yield from in_turn(answer, cases, count)
 
-    def answer_surely(self, case: Case, *, heat_map: bool = False, views: Sequence[View] = ()) -> Prediction:
+    def __reduce__(self) -> tuple[Callable[[], Predictor], tuple[()]]:
+        """Go to another process as what it was made of."""
+        return partial(Predictor, **self._recipe), ()
+
+    def answer_surely(self, case: Case, *, heat_map: bool = False, views: Views = ()) -> Prediction:
         """Answer as :meth:`predict` does; a fault of ours, too, becomes a refusal, and its kind is logged."""
         try:
             return self.predict(case, heat_map=heat_map, views=views)
         except Exception as error:
             if isinstance(error, InputError) and isinstance(case.source, np.ndarray):
-                return _refused(case, Refusal(case.name, "unsupported_pixels", error.what))
+                return self._refused(case, Refusal(case.name, "unsupported_pixels", error.what))
             log.error("A fault while an image was answered for: %s", type(error).__name__)
             log.debug("Its words may quote a header", exc_info=True)
-            return _refused(case, Refusal(case.name, "fault", f"a fault of ours: {type(error).__name__}"))
+            return self._refused(case, Refusal(case.name, "fault", f"a fault of ours: {type(error).__name__}"))
 
     def _answer(self, case: Case, found: Decoded, *, heat_map: bool, views: Sequence[View]) -> Prediction:
         image = found.image
         height, width = image.pixels.shape
         case = replace(case, study=found.study or case.study, region=(case.region or found.region).lower())
-        known = replace(_refused(case, None), height=height, width=width)
+        known = replace(self._refused(case, None), height=height, width=width)
         flags = (*found.flags, *_damage(image))
         inverted, field = False, None
         if self._pixel_gate is not None:
@@ -220,6 +226,7 @@ class Predictor:
             judged = self._pixel_gate.check(image.pixels, colourfulness=image.colourfulness, declared=declared)
             inverted, field = judged.inverted, judged.field
             flags += (*judged.flags, *_corrections(judged, height * width))
+            flags += unseen_region(case.region, self.card.data.regions)
         rejected = [flag for flag in flags if flag.severity == "reject"]
         if rejected:
             return replace(known, flags=flags, refusal=Refusal(case.name, rejected[0].code, rejected[0].detail))
@@ -233,13 +240,12 @@ class Predictor:
             return replace(known, flags=flags, refusal=refusal)
         if self._embedding_gate is not None:
             flags += self._embedding_gate.check(seen.embedding)
-        probability, threshold = seen.probability, self.operating_point.threshold
+        probability = seen.probability
         return replace(
             known,
             probability=probability,
             logit=seen.logit,
-            threshold=threshold,
-            positive=probability >= threshold,
+            positive=probability >= known.threshold,
             verdict=self._verdict(probability, case.region, flags),
             error_rate=self.error_rate,
             flags=flags,
@@ -280,6 +286,10 @@ class Predictor:
     def _look(self, square: NDArray[np.uint8], views: Sequence[View]) -> Scores:
         return self.runtime.run(np.stack([square, *(view.apply(square) for view in views)]))
 
+    def _refused(self, case: Case, refusal: Refusal | None) -> Prediction:
+        threshold = self.operating_point.threshold
+        return Prediction(case.name, case.study or case.name, case.region, threshold=threshold, refusal=refusal)
+
     def _verdict(self, probability: float, region: str, flags: Sequence[Flag]) -> Verdict:
         """Return the call where the conformal set rules the other class out, else that it is uncertain."""
         if any(flag.severity == "abstain" for flag in flags):
@@ -293,6 +303,12 @@ class Predictor:
         if called:
             return "uncertain" if probability <= quantiles.negative[index] else "positive"
         return "uncertain" if 1 - probability <= quantiles.positive[index] else "negative"
+
+
+def _several(sources: Iterable[Any]) -> Iterable[Any]:
+    """Return sources as they are; of one alone, which could be taken for a series of letters or rows, a list."""
+    picture = isinstance(sources, np.ndarray) and sources.ndim <= 2
+    return [sources] if picture or isinstance(sources, str | bytes | bytearray | memoryview | Path | Case) else sources
 
 
 def load(model: str | Path | None = None, **options: object) -> Predictor:
@@ -354,10 +370,6 @@ def _corrections(judged: GateResult, pixels: int) -> tuple[Flag, ...]:
         words = f"{share:.0f} % of it is a collimator's bright surround; the field within was looked at"
         flags += (Flag("surround", "warn", words),)
     return flags
-
-
-def _refused(case: Case, refusal: Refusal | None) -> Prediction:
-    return Prediction(name=case.name, study=case.study or case.name, region=case.region, refusal=refusal)
 
 
 def _check_target(file: ModelFile, target: str | None) -> None:

@@ -89,6 +89,7 @@ class OnnxRuntime(Runtime):
     def __init__(self, file: ModelFile, threads: int = 1) -> None:
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # where it was imported before Osteon, which switches them off
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

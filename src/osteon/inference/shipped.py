@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from importlib import resources
 from pathlib import Path
 
 from osteon.errors import InputError
+from osteon.inference.case import in_home
 
 SHIPPED = {
     "fracture": "fracture.onnx",
@@ -31,9 +34,18 @@ def find_model(model: str | Path | None) -> Path:
     """Return the path of a model file: the user's own, or the package's of this name; None: the package's default.
 
     Raises:
-        InputError: This installation holds none.
+        InputError: This installation holds none, or the name is neither a file's nor one of the package's.
     """
     if model is None:
         return shipped_model()
-    path = Path(model)
-    return shipped_model(str(model)) if str(model) in SHIPPED and not path.is_file() else path
+    path, name = in_home(model), str(model)
+    if os.path.lexists(path):
+        return path
+    if name in SHIPPED:
+        return shipped_model(name)
+    if path.name == name and not path.suffix:
+        close = difflib.get_close_matches(name.replace("_", "-"), SHIPPED, n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        hint = f"{guess}The package's models: {', '.join(SHIPPED)}"
+        raise InputError("model file not found", where=name, hint=hint)
+    return path

@@ -5,12 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from osteon.errors import Refusal
@@ -106,11 +110,48 @@ def available_cores() -> int:
 
 def _submitted(pool: Executor, case: Case) -> Future[Prediction]:
     try:
-        return pool.submit(_work, case)
+        with _ctrl_c_held_back():
+            return pool.submit(_work, case)
     except BrokenProcessPool as error:  # known only now; the case is asked for with the others that were under way
         broken: Future[Prediction] = Future()
         broken.set_exception(error)
         return broken
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back while a process is started, which would be lost if that were broken off.
+
+    The process inherits that Ctrl-C is blocked: it is this one's to handle.
+    """
+    held: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, lambda given, _: held.append(given)) for number in _ENDS if main}
+    try:
+        with _blocked():
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if held:
+            signal.raise_signal(held[0])
+
+
+_ENDS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """Block Ctrl-C in this thread and in the processes that it starts meanwhile."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # started later, it would let Ctrl-C through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _result(case: Case, future: Future[Prediction], answer: Answer) -> Prediction:
@@ -125,7 +166,9 @@ def _result(case: Case, future: Future[Prediction], answer: Answer) -> Predictio
 def _can_start(make: Callable[[int], Executor]) -> bool:
     pool = make(1)
     try:
-        return pool.submit(os.getpid).result() > 0
+        with _ctrl_c_held_back():
+            started = pool.submit(os.getpid)
+        return started.result() > 0
     except BrokenProcessPool:
         return False
     finally:
@@ -136,7 +179,7 @@ def _alone(make: Callable[[int], Executor], case: Case, answer: Answer) -> Predi
     """Answer for one case in a process of its own; refuse it if the process dies of it."""
     pool = make(1)
     try:
-        return _result(case, pool.submit(_work, case), answer)
+        return _result(case, _submitted(pool, case), answer)
     except BrokenProcessPool:
         refusal = Refusal(case.name, "fault", "the process that looked at it died")
         return Prediction(case.name, case.study or case.name, case.region, refusal=refusal)
@@ -144,15 +187,30 @@ def _alone(make: Callable[[int], Executor], case: Case, answer: Answer) -> Predi
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def silence_pillow() -> None:
+    """Silence Pillow's warnings of odd metadata for this process; what they mean for a picture, its answer says."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 _worker: list[tuple[Predictor, dict[str, Any]]] = []
 
 
 def _start(recipe: dict[str, Any], options: dict[str, Any]) -> None:
-    """Make a worker's predictor; Ctrl-C is the first process's to handle."""
+    """Make a worker's predictor; Ctrl-C is the first process's to handle, and without it there is nothing to do."""
     from osteon.inference.predictor import Predictor
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    silence_pillow()
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
     _worker[:] = [(Predictor(**recipe), options)]
+
+
+def _end_with_the_first() -> None:
+    """End this process when the one that started it has ended, however that came: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(case: Case) -> Prediction:

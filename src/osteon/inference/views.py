@@ -115,6 +115,9 @@ class View:
         return {"name": self.name, "kind": self.kind, "value": self.value}
 
 
+Views = str | Sequence[View | str]
+"""Views, or as they are written: all in one text between commas, or one each."""
+
 ORIGINAL = View("original")
 NINE = (
     View("horizontal_flip"),
@@ -160,6 +163,17 @@ def parse_views(texts: str | Sequence[str]) -> tuple[View, ...]:
         raise SettingsError("no view is named", hint=f"Known: {', '.join(_usages())}")
     check_distinct(views)
     return views
+
+
+def read_views(views: Views) -> tuple[View, ...]:
+    """Return views as they are, and read those that are written.
+
+    Raises:
+        SettingsError: One is unknown, or its value is not possible.
+    """
+    if isinstance(views, str):
+        return parse_views(views)
+    return tuple(parse_view(view) if isinstance(view, str) else view for view in views)
 
 
 def check_distinct(views: Sequence[View]) -> None:

@@ -133,7 +133,7 @@ def decode(number: int, data: bytes, limits: Limits) -> File:
         image = replace(found.image, notes=())
         return File(number, data, dicom, image, found.flags, study=found.study_instance_uid, region=found.region)
     except UnreadableImageError as error:
-        return File(number, data, dicom, refusal=replace(error.refusal, path=f"view {number}"))
+        return File(number, data, dicom, refusal=error.told(f"view {number}"))
     except MemoryError:
         return File(number, data, dicom, refusal=Refusal(f"view {number}", "too_large", "does not fit in memory"))
 
