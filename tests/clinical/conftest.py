@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,3 +47,26 @@ def dsrdump() -> Callable[[Path], str]:
         return done.stdout.decode("utf-8", "replace")
 
     return dump
+
+
+@pytest.fixture
+def dcentvfy() -> Callable[[Sequence[Path]], list[str]]:
+    """Return the errors that dcentvfy finds between files: what belongs to a patient, study or series and differs."""
+    program = _program("dcentvfy", "dicom3tools")
+
+    def check(paths: Sequence[Path]) -> list[str]:
+        done = subprocess.run([program, *map(str, paths)], capture_output=True, text=True, errors="replace", timeout=30)
+        return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
+
+    return check
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a certificate of localhost, signed by itself, and its key."""
+    program = _program("openssl", "openssl")
+    chain, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = [program, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(chain)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return chain, key

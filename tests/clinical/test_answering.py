@@ -8,7 +8,7 @@ from pydicom import dcmread
 
 from makers.answers import answer, card
 from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom
-from osteon.clinical.answering import StudyAnswerer
+from osteon.clinical.answering import InterruptedAnswerError, StudyAnswerer
 from osteon.data.dicom import read_dicom
 from osteon.data.images import UnreadableImageError
 from osteon.errors import InputError
@@ -33,7 +33,7 @@ class Reader:
 def test_images_are_in_the_order_of_their_numbers(tmp_path):
     sources = [dicom(number=number) for number in (2, 0, 1)]
     paths = [save_dicom(tmp_path / f"{index}.dcm", source) for index, source in enumerate(sources)]
-    documents = StudyAnswerer(Reader())(paths)
+    documents = list(StudyAnswerer(Reader())(paths))
     overlays = [item for item in documents if item.Modality == "OT"]
     assert [item.SourceImageSequence[0].ReferencedSOPInstanceUID[-1] for item in overlays] == ["1", "2", "3"]
 
@@ -45,7 +45,7 @@ def test_damaged_image_does_not_stop_the_others(tmp_path, dsrdump):
     cut.write_bytes(data[: len(data) - 5000])
     torn = tmp_path / "torn.dcm"
     torn.write_bytes(data[:400])
-    documents = StudyAnswerer(Reader())([torn, good, cut])
+    documents = list(StudyAnswerer(Reader())([torn, good, cut]))
     assert [item.Modality for item in documents] == ["SR", "OT", "PR"]
     documents[0].save_as(tmp_path / "report.dcm")
     text = dsrdump(tmp_path / "report.dcm")
@@ -57,15 +57,35 @@ def test_study_of_which_nothing_can_be_read(tmp_path):
     torn = tmp_path / "torn.dcm"
     torn.write_bytes(dicom_bytes(dicom())[:300])
     with pytest.raises(InputError):
-        StudyAnswerer(Reader())([torn])
+        list(StudyAnswerer(Reader())([torn]))
+
+
+def test_answer_is_given_up_after_the_image_at_hand(tmp_path):
+    paths = [save_dicom(tmp_path / f"{number}.dcm", dicom(number=number)) for number in range(3)]
+    seen = []
+
+    class Slow(Reader):
+        def predict_each(self, cases, **about):
+            for view in super().predict_each(cases, **about):
+                seen.append(view)
+                answerer.interrupt()
+                yield view
+
+    answerer = StudyAnswerer(Slow())
+    with pytest.raises(InterruptedAnswerError):
+        list(answerer(paths))
+    assert len(seen) == 1
 
 
 def test_the_clinic_needs_no_torch():
     names = [
+        "address",
         "answering",
+        "connections",
         "dicomweb",
         "documents",
         "durable",
+        "incoming",
         "node",
         "overlay",
         "queue",

@@ -42,6 +42,32 @@ def test_documents_are_valid_and_in_the_sources_study(tmp_path, dciodvfy, dsrdum
     assert "Certainty of Finding" in dsrdump(paths[0])
 
 
+def test_documents_of_both_sides_do_not_contradict_each_other(tmp_path, dciodvfy, dcentvfy):
+    """Side and body part belong to a series; patient and study are the first image's, whatever the others say."""
+    about = [("DX", "R", "HAND"), ("DX", "L", "HAND"), ("CR", "L", "WRIST"), ("DX", "R", "HAND")]
+    sources = []
+    for number, (modality, side, part) in enumerate(about):
+        keyword = "ImageLaterality" if modality == "DX" else "Laterality"
+        sources.append(dicom(modality=modality, number=number, BodyPartExamined=part, **{keyword: side}))
+    sources[1].StudyDescription, sources[2].PatientName, sources[3].StudyTime = "Hands", "Pruefer^Asa", None
+    paths = written(tmp_path, sources)
+    assert dcentvfy(paths) == []
+    assert [dciodvfy(path) for path in paths] == [[]] * 9
+    found = [dcmread(path) for path in paths[1:]]
+    assert [document.Laterality for document in found] == ["R", "R", "L", "L", "L", "L", "R", "R"]
+    for modality in ("OT", "PR"):
+        series = [document.SeriesInstanceUID for document in found if document.Modality == modality]
+        assert series[0] == series[3]
+        assert len(set(series)) == 3
+
+
+def test_same_number_of_another_issuer_is_another_patient(tmp_path):
+    first, second = dicom(IssuerOfPatientID="A"), dicom(number=1, IssuerOfPatientID="B")
+    with pytest.raises(InputError, match="several patients"):
+        written(tmp_path, [first, second])
+    assert written(tmp_path, [first, dicom(number=1)])
+
+
 def test_report_says_everything(tmp_path, dciodvfy, dsrdump):
     sources = [dicom(number=number) for number in range(3)]
     flag = Flag("lossy_compression", "warn", "was compressed with loss")

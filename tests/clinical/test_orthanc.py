@@ -10,11 +10,11 @@ from pydicom import dcmread
 from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom
 from makers.pacs import free_port, orthanc, program, until
 from osteon.cli.app import main
+from osteon.clinical.address import Address
 from osteon.clinical.answering import StudyAnswerer
 from osteon.clinical.dicomweb import DicomWeb
 from osteon.clinical.documents import study_documents, write_documents
 from osteon.clinical.node import DicomNode, NodeSettings
-from osteon.clinical.receiver import Address
 from osteon.clinical.sender import DicomDestination, UnreachableError
 from osteon.data.files import Limits
 from osteon.errors import InputError, SettingsError

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from osteon.clinical import queue as queues
-from osteon.clinical.queue import DuplicateError, StudyQueue
+from osteon.clinical import queue_store
+from osteon.clinical.inbox import DuplicateError
+from osteon.clinical.queue import StudyQueue, Task
 from osteon.clinical.queue_tables import MOST_ATTEMPTS
 from osteon.errors import InputError, SettingsError
 
@@ -28,8 +29,12 @@ def clock():
 
 @pytest.fixture
 def queue(tmp_path, clock):
-    with StudyQueue(tmp_path, clock) as made:
+    with StudyQueue(tmp_path, clock, clock) as made:
         yield made
+
+
+def finish(queue: StudyQueue, task: Task, *documents: tuple[str, bytes]) -> int:
+    return queue.finish(task, [queue.write(uid, lambda file, data=data: file.write(data)) for uid, data in documents])
 
 
 def test_study_is_complete_after_a_quiet_time(queue, clock):
@@ -43,8 +48,8 @@ def test_study_is_complete_after_a_quiet_time(queue, clock):
     assert task is not None
     assert [path.read_bytes() for path in task.files] == [b"a", b"b"]
     assert queue.take(5, 100) is None
-    queue.finish(task, [("2.1", b"document")])
-    assert [document.path.read_bytes() for document in queue.unsent()] == [b"document"]
+    finish(queue, task, ("2.1", b"document"))
+    assert [document.path.read_bytes() for document in queue.outbox.unsent()] == [b"document"]
     clock.now += 1000
     assert queue.take(5, 100) is None
 
@@ -84,8 +89,8 @@ def test_other_object_of_the_same_uid_is_refused(queue, tmp_path, study, data):
 
 def test_other_object_is_refused_when_the_first_one_has_been_forgotten(queue):
     queue.add("1.1", "1.1.1", b"first")
-    queue.finish(queue.take(0, 0), [])
-    assert queue.forget_files(0) == 1
+    finish(queue, queue.take(0, 0))
+    assert queue.forget(0) == 1
     assert not queue.add("1.1", "1.1.1", b"first")
     with pytest.raises(DuplicateError):
         queue.add("1.1", "1.1.1", b"second")
@@ -93,7 +98,7 @@ def test_other_object_is_refused_when_the_first_one_has_been_forgotten(queue):
 
 def test_two_objects_of_one_uid_at_once(queue, monkeypatch):
     """The one that is acknowledged is the one that is kept."""
-    both, real, outcomes = threading.Barrier(2), queues.write_durably, {}
+    both, real, outcomes = threading.Barrier(2), queue_store.write_durably, {}
 
     def write(target: Path, data: bytes) -> None:
         both.wait(10)
@@ -105,7 +110,7 @@ def test_two_objects_of_one_uid_at_once(queue, monkeypatch):
         except DuplicateError:
             outcomes[data] = None
 
-    monkeypatch.setattr(queues, "write_durably", write)
+    monkeypatch.setattr(queue_store, "write_durably", write)
     threads = [threading.Thread(target=add, args=item) for item in (("1.1", b"A"), ("1.2", b"B"))]
     for thread in threads:
         thread.start()
@@ -122,7 +127,7 @@ def test_copy_of_what_an_older_version_kept(tmp_path, queue):
     """Names were hashes of the UID alone."""
     queue.add("1.1", "1.1.1", b"first")
     digest = hashlib.sha256(b"1.1.1").hexdigest()
-    queue._rows.execute("UPDATE instance SET file = ?", (f"images/{digest[:2]}/{digest}.dcm",))
+    queue.store.rows.execute("UPDATE instance SET file = ?", (f"images/{digest[:2]}/{digest}.dcm",))
     assert not queue.add("1.1", "1.1.1", b"first")
 
 
@@ -142,12 +147,12 @@ def full_disk(queue: StudyQueue):
         def __getattr__(self, name: str) -> object:
             return getattr(self.rows, name)
 
-    real = queue._rows
-    queue._rows = Full(real)
+    real = queue.store.rows
+    queue.store.rows = Full(real)
     try:
         yield
     finally:
-        queue._rows = real
+        queue.store.rows = real
 
 
 def test_image_that_found_the_disk_full_leaves_nothing_behind(queue):
@@ -159,17 +164,36 @@ def test_image_that_found_the_disk_full_leaves_nothing_behind(queue):
 
 
 def test_real_full_disk_leaves_nothing_behind(queue):
-    (pages,) = queue._rows.execute("PRAGMA page_count").fetchone()
-    queue._rows.execute(f"PRAGMA max_page_count={pages}")
+    ((free,),) = queue.store.select("PRAGMA freelist_count")
+    queue.store.rows.execute(f"CREATE TABLE filler AS SELECT zeroblob({(free - 5) * 4096})")
+    (pages,) = queue.store.rows.execute("PRAGMA page_count").fetchone()
+    queue.store.rows.execute(f"PRAGMA max_page_count={pages}")
     added = 0
     with pytest.raises(sqlite3.OperationalError, match="full"):  # noqa: PT012 - how many fit is the database's affair
         for number in range(1000):
             queue.add(f"1.{number}", f"1.{number}.1", b"")
             added += 1
     assert queue.counts()["instances"] == queue.counts()["studies_receiving"] == added
-    queue._rows.execute(f"PRAGMA max_page_count={1 << 30}")
+    queue.store.rows.execute(f"PRAGMA max_page_count={1 << 30}")
     assert [queue.take(0, 0).uid for _ in range(added)] == [f"1.{number}" for number in range(added)]
     assert queue.take(0, 0) is None
+
+
+def test_what_was_sent_is_noted_and_files_are_forgotten_when_others_have_filled_the_disk(queue, tmp_path):
+    """Else a document would be sent again and again, and nothing be removed."""
+    resource = pytest.importorskip("resource")
+    for number in range(20):
+        queue.add(f"1.{number}", f"1.{number}.1", b"")
+        finish(queue, queue.take(0, 0), (f"2.{number}", b"x"))
+    size = max(path.stat().st_size for path in tmp_path.glob("queue.sqlite*"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # no file of the database can grow
+    try:
+        for document in queue.outbox.unsent():
+            queue.outbox.sent(document)
+        assert sum(queue.forget(0) for _ in range(20)) == 40
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_study_whose_end_found_the_disk_full_is_as_it_was(queue):
@@ -177,22 +201,22 @@ def test_study_whose_end_found_the_disk_full_is_as_it_was(queue):
     task = queue.take(0, 0)
     with full_disk(queue):
         with pytest.raises(sqlite3.OperationalError):
-            queue.finish(task, [("2.1", b"x")])
+            finish(queue, task, ("2.1", b"x"))
         with pytest.raises(sqlite3.OperationalError):
             queue.fail(task, "no", final=False)
         with pytest.raises(sqlite3.OperationalError):
             queue.retry_failed()
         assert queue.take(0, 0) is None
-        assert queue.forget_files(0) == 0
+        assert queue.forget(0) == 0
         queue.put_back(task)
         with pytest.raises(sqlite3.OperationalError):
             queue.take(0, 0)
     assert queue.counts()["documents_waiting"] == 0
-    assert queue.finish(queue.take(0, 0), [("2.1", b"x")]) == 1
+    assert finish(queue, queue.take(0, 0), ("2.1", b"x")) == 1
 
 
 def test_study_without_a_row_holds_up_no_other(queue):
-    queue._waiting[99] = queues._Waiting(0.0, 0.0)
+    queue._waiting.image(99)
     queue.add("1.1", "1.1.1", b"a")
     assert queue.take(0, 0).uid == "1.1"
     assert queue.take(0, 0) is None
@@ -216,10 +240,10 @@ def test_study_being_answered_when_the_node_ended_is_taken_again(tmp_path):
         assert queue.take(0, 0) is not None
     with StudyQueue(tmp_path) as queue:
         task = queue.take(0, 0)
-        queue.finish(task, [("2.1", b"")])
+        finish(queue, task, ("2.1", b""))
     with StudyQueue(tmp_path) as queue:
         assert queue.take(0, 0) is None
-        assert len(queue.unsent()) == 1
+        assert len(queue.outbox.unsent()) == 1
 
 
 def test_study_that_ends_the_node_each_time_is_set_aside(tmp_path):
@@ -246,10 +270,10 @@ def test_image_that_comes_while_its_study_is_answered_is_not_forgotten(queue):
     queue.add("1.1", "1.1.1", b"")
     task = queue.take(0, 0)
     queue.add("1.1", "1.1.2", b"")
-    queue.finish(task, [("2.1", b"")])
+    finish(queue, task, ("2.1", b""))
     again = queue.take(0, 0)
     assert len(again.files) == 2
-    queue.finish(again, [("2.2", b"")])
+    finish(queue, again, ("2.2", b""))
     assert queue.counts()["studies_done"] == 1
     assert queue.counts()["documents_waiting"] == 2
 
@@ -257,21 +281,132 @@ def test_image_that_comes_while_its_study_is_answered_is_not_forgotten(queue):
 def test_same_document_is_kept_once(queue):
     for number in (1, 2):
         queue.add("1.1", f"1.1.{number}", b"")
-        assert queue.finish(queue.take(0, 0), [("2.1", b"x")]) == (1 if number == 1 else 0)
-        for document in queue.unsent():
-            queue.sent(document)
+        assert finish(queue, queue.take(0, 0), ("2.1", b"x")) == (1 if number == 1 else 0)
+        for document in queue.outbox.unsent():
+            queue.outbox.sent(document)
     assert queue.counts()["documents_sent"] == 1
 
 
 def test_files_are_kept_until_documents_are_sent(queue, clock, tmp_path):
     queue.add("1.1", "1.1.1", b"")
-    queue.finish(queue.take(0, 0), [("2.1", b"")])
+    finish(queue, queue.take(0, 0), ("2.1", b""))
     clock.now += 1000
-    assert queue.forget_files(10) == 0
-    queue.sent(queue.unsent()[0])
-    assert queue.forget_files(10) == 2
+    assert queue.forget(10) == 0
+    queue.outbox.sent(queue.outbox.unsent()[0])
+    assert queue.forget(10) == 0, "counted from when the last document was sent"
+    clock.now += 10
+    assert queue.forget(10) == 2
     assert list(tmp_path.rglob("*.dcm")) == []
     assert not queue.add("1.1", "1.1.1", b"")
+
+
+def test_keeping_goes_on_while_the_node_is_down(tmp_path):
+    """Else a node that is started anew every day would keep files for ever."""
+    clock, now = Clock(), Clock()
+    with StudyQueue(tmp_path, clock, now) as queue:
+        queue.add("1.1", "1.1.1", b"")
+        finish(queue, queue.take(0, 0))
+        now.now += 60
+        assert queue.forget(100) == 0
+    now.now += 60
+    with StudyQueue(tmp_path, clock, now) as queue:
+        assert queue.forget(100) == 1
+
+
+def test_clock_that_was_wrong_keeps_files_no_longer_than_from_then_on(queue, clock):
+    queue.add("1.1", "1.1.1", b"")
+    finish(queue, queue.take(0, 0))
+    clock.now -= 900
+    assert queue.forget(10) == 0
+    clock.now += 10
+    assert queue.forget(10) == 1
+
+
+def test_late_image_keeps_the_files_of_its_study(queue, clock):
+    queue.add("1.1", "1.1.1", b"")
+    finish(queue, queue.take(0, 0))
+    clock.now += 100
+    queue.add("1.1", "1.1.2", b"")
+    assert queue.forget(10) == 0
+    assert len(queue.take(0, 0).files) == 2
+
+
+def test_files_are_removed_without_holding_up_others(queue, monkeypatch):
+    queue.add("1.1", "1.1.1", b"")
+    finish(queue, queue.take(0, 0))
+    real, added = Path.unlink, []
+
+    def unlink(path: Path, **about: bool) -> None:
+        thread = threading.Thread(target=lambda: added.append(queue.add("1.2", "1.2.1", b"")))
+        thread.start()
+        thread.join(5)
+        real(path, **about)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    assert queue.forget(0) == 1
+    assert added == [True]
+
+
+def test_images_of_two_patients_are_two_studies_whatever_their_uid(queue, tmp_path, caplog):
+    for number, patient in enumerate("ABA"):
+        queue.add("1.1", f"1.1.{number}", patient.encode(), patient)
+    tasks = [queue.take(0, 0), queue.take(0, 0)]
+    assert [[path.read_bytes() for path in task.files] for task in tasks] == [[b"A", b"A"], [b"B"]]
+    assert [task.uid for task in tasks] == ["1.1", "1.1"]
+    assert caplog.messages == ["A study has images of several patients: they are answered for separately"]
+
+
+def test_whose_they_were_is_forgotten_with_the_files(queue, tmp_path):
+    queue.add("1.1", "1.1.1", b"", "patient's hash")
+    finish(queue, queue.take(0, 0))
+    assert queue.forget(0) == 1
+    assert queue.store.select("SELECT patient FROM study") == [("",)]
+    queue.add("1.1", "1.1.2", b"", "patient's hash")
+    assert len(queue.take(0, 0).files) == 1
+
+
+def test_documents_that_are_not_entered_are_removed(queue, tmp_path):
+    queue.add("1.1", "1.1.1", b"")
+    task = queue.take(0, 0)
+    finish(queue, task, ("2.1", b"x"))
+    drafts = [queue.write(uid, lambda file: file.write(b"x")) for uid in ("2.1", "2.2")]
+    queue.discard(drafts)
+    assert [path.name for path in tmp_path.glob("documents/*/*")] == [Path(drafts[0].name).name]
+
+
+FIRST = """
+CREATE TABLE study (
+    id INTEGER PRIMARY KEY, uid TEXT NOT NULL UNIQUE, state TEXT NOT NULL DEFAULT 'receiving',
+    instances INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, answers INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '');
+CREATE TABLE instance (
+    uid TEXT PRIMARY KEY, study INTEGER NOT NULL REFERENCES study (id), file TEXT NOT NULL,
+    kept INTEGER NOT NULL DEFAULT 1);
+CREATE TABLE document (
+    uid TEXT PRIMARY KEY, study INTEGER NOT NULL REFERENCES study (id), file TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting', rejections INTEGER NOT NULL DEFAULT 0);
+INSERT INTO study (id, uid, state, instances) VALUES (7, '1.1', 'receiving', 1), (9, '1.2', 'done', 1);
+INSERT INTO instance (uid, study, file) VALUES ('1.1.1', 7, 'images/aa/a.dcm'), ('1.2.1', 9, 'images/bb/b.dcm');
+PRAGMA user_version = 1;
+"""
+
+
+def test_queue_of_the_first_version_is_taken_over(tmp_path):
+    with sqlite3.connect(tmp_path / "queue.sqlite") as rows:
+        rows.executescript(FIRST)
+    rows.close()
+    for name in ("aa/a", "bb/b"):
+        path = tmp_path / "images" / f"{name}.dcm"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    for _ in range(2):
+        with StudyQueue(tmp_path) as queue:
+            assert queue.take(0, 0).files == (tmp_path / "images" / "aa" / "a.dcm",)
+            assert queue.forget(3600) == 0
+    with StudyQueue(tmp_path) as queue:
+        assert queue.add("1.1", "1.1.2", b"", "A")
+        assert len({queue.take(0, 0).study for _ in range(2)}) == 2
+        assert queue.forget(0) == 1
 
 
 def test_files_nobody_was_told_of_are_removed(tmp_path):
@@ -280,24 +415,26 @@ def test_files_nobody_was_told_of_are_removed(tmp_path):
     (kept,) = tmp_path.glob("images/*/*")
     kept.with_name("half.part").write_bytes(b"ha")
     kept.with_name("0" * 64 + ".dcm").write_bytes(b"not entered")
+    (tmp_path / "incoming" / "half.part").write_bytes(b"ha")
     with StudyQueue(tmp_path):
         assert list(tmp_path.glob("images/*/*")) == [kept]
+        assert list(tmp_path.glob("incoming/*")) == []
 
 
 def test_files_left_by_a_node_that_was_killed_while_it_forgot_are_removed(tmp_path, clock, monkeypatch):
     with StudyQueue(tmp_path, clock) as queue:
         for study in ("1.1", "1.2", "1.3"):
             queue.add(study, f"{study}.1", study.encode())
-            queue.finish(queue.take(0, 0), [(f"9.{study}", study.encode())])
-        for document in queue.unsent()[:2]:
-            queue.sent(document)
+            finish(queue, queue.take(0, 0), (f"9.{study}", study.encode()))
+        for document in queue.outbox.unsent()[:2]:
+            queue.outbox.sent(document)
         with monkeypatch.context() as patch:
             patch.setattr(Path, "unlink", lambda *_, **__: None)
-            queue._forget(1)
+            queue.forget(0)
         assert len(list(tmp_path.rglob("*.dcm"))) == 6
     with StudyQueue(tmp_path, clock) as queue:
         assert sorted(path.read_bytes() for path in tmp_path.rglob("*.dcm")) == sorted([b"1.2", b"1.3"] * 2)
-        assert [document.path.read_bytes() for document in queue.unsent()] == [b"1.3"]
+        assert [document.path.read_bytes() for document in queue.outbox.unsent()] == [b"1.3"]
 
 
 def test_one_node_at_a_time(tmp_path, queue):

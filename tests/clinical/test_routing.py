@@ -1,24 +1,60 @@
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
 from pydicom import uid
 
-from makers.dicom import dicom, dicom_bytes, radiograph
+from makers.dicom import NATIVE, dicom, dicom_bytes, radiograph, save_dicom
+from osteon.clinical import routing
 from osteon.clinical.routing import examine, is_wanted
 from osteon.data.files import LIMITS, Refused
 
 SMALL = radiograph(size=(8, 8))
 
 
+@pytest.mark.parametrize("syntax", NATIVE)
 @pytest.mark.parametrize("modality", ["DX", "CR", "RF", "SC"])
-def test_radiographs_are_wanted(modality):
-    source = dicom(SMALL, modality=modality)
+def test_radiographs_are_wanted(tmp_path, modality, syntax):
+    source = dicom(SMALL, modality=modality, syntax=syntax)
     found = examine(dicom_bytes(source))
+    assert examine(save_dicom(tmp_path / "x.dcm", source)) == found
     assert found.wanted
     assert (found.study_uid, found.instance_uid) == (source.StudyInstanceUID, source.SOPInstanceUID)
+
+
+def test_patients_are_told_apart_by_their_id_and_not_named():
+    ids = ["P1", " P1 ", "P2", "", None]
+    found = [examine(dicom_bytes(dicom(SMALL, PatientID=value))).patient for value in ids]
+    assert found[0] == found[1]
+    assert found[3] == found[4]
+    assert len(set(found)) == 3
+    assert not any("P1" in value for value in found)
+
+
+def test_of_a_file_only_the_header_of_a_radiograph_gets_into_memory(tmp_path, monkeypatch):
+    """A caller may send sixteen giants at once; what is no radiograph may hold them anywhere."""
+    image = dicom(SMALL)
+    image.add_new(0x00210010, "LO", "TESTS")
+    image.add_new(0x00211001, "OB", bytes(1 << 20))
+    large = dicom(np.zeros((2000, 2000), np.uint16))
+    report = dicom(SMALL, SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", EncapsulatedDocument=bytes(20_000_000))
+    assert peak(save_dicom(tmp_path / "large.dcm", large)) < 500_000
+    assert peak(save_dicom(tmp_path / "report.dcm", report)) < 500_000
+    monkeypatch.setattr(routing, "MOST_HEADER", 1 << 20)
+    with pytest.raises(Refused, match="header has more than 1 MB"):
+        examine(save_dicom(tmp_path / "header.dcm", image))
+
+
+def peak(path) -> int:
+    tracemalloc.start()
+    try:
+        examine(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_own_pictures_are_not_wanted():
@@ -46,7 +82,7 @@ def test_object_that_inflates_beyond_the_limits_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_nothing_but_a_refusal_leaves_broken_bytes():
+def test_nothing_but_a_refusal_leaves_broken_bytes(tmp_path):
     data = np.frombuffer(dicom_bytes(dicom(SMALL)), np.uint8)
     random = np.random.default_rng(0)
     refused = 0
@@ -54,11 +90,14 @@ def test_nothing_but_a_refusal_leaves_broken_bytes():
         broken = data.copy()
         places = random.integers(0, len(data), 20)
         broken[places] = random.integers(0, 256, 20)
-        try:
-            examine(broken[: random.integers(0, len(data) + 1)].tobytes())
-        except Refused:
-            refused += 1
-    assert refused > 200
+        cut = broken[: random.integers(0, len(data) + 1)].tobytes()
+        (tmp_path / "x.dcm").write_bytes(cut)
+        for source in (cut, tmp_path / "x.dcm"):
+            try:
+                examine(source)
+            except Refused:
+                refused += 1
+    assert refused > 400
 
 
 def _inflates(data: bytes) -> bool:

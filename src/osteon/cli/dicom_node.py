@@ -17,8 +17,8 @@ from osteon.errors import OsteonError, SettingsError, require
 if TYPE_CHECKING:
     import ssl
 
+    from osteon.clinical.address import Address
     from osteon.clinical.node import NodeSettings
-    from osteon.clinical.receiver import Address
     from osteon.clinical.sender import Destination
     from osteon.inference.predictor import Predictor
 
@@ -58,7 +58,10 @@ def dicom_node(
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,
     quiet: Annotated[float, typer.Option(min=0.1, help="Seconds without a new image: the study is complete.")] = 5.0,
     longest: Annotated[float, typer.Option(min=1, help="Seconds until a study is answered as it is.")] = 300.0,
-    keep_hours: Annotated[float, typer.Option(min=0, help="Hours that files of finished studies are kept.")] = 24.0,
+    keep_hours: Annotated[
+        float,
+        typer.Option(min=0, help="Hours that files are kept once a study is answered and its documents are sent."),
+    ] = 24.0,
     min_free: Annotated[float, typer.Option(min=0, help="MB of the disk that stay free.")] = 500.0,
     retry_failed: Annotated[bool, typer.Option(help="Try again what was set aside.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each study.")] = False,
@@ -70,33 +73,32 @@ def dicom_node(
     """
     require("pynetdicom", extra="dicom", feature="osteon dicom-node")
     require("highdicom", extra="dicom", feature="osteon dicom-node")
+    from osteon.clinical.address import Address
     from osteon.clinical.answering import StudyAnswerer
     from osteon.clinical.node import DicomNode, NodeSettings
-    from osteon.clinical.quiet_logs import silence_quotations
-    from osteon.clinical.receiver import Address
 
-    address = Address(
-        ae_title,
-        host,
-        port,
-        tuple(allow_ae or ()),
-        tuple(allow_address or ()),
-        tls_certificate,
-        tls_key,
-        tls_authority,
-    )
+    callers = tuple(allow_ae or ()), tuple(allow_address or ())
+    address = Address(ae_title, host, port, *callers, tls_certificate, tls_key, tls_authority)
     address.check()
     settings = NodeSettings(address, quiet, longest, keep_hours * 3600, int(min_free * 1e6))
     how = _pooling(pooling)
-    console = Console(as_json=as_json)
-    set_logging(verbose=verbose)
-    silence_quotations()
+    console = _quiet_console(verbose=verbose, as_json=as_json)
     target = None if to is None else destination(to, settings, by_tls=to_tls)
     predictor = _predictor(model, operating_point, gate=gate)
     with DicomNode(queue, StudyAnswerer(predictor, how, workers), target, settings) as node, _until_ended():
         again = node.queue.retry_failed() if retry_failed else 0
         _say_ready(console, predictor, settings, node.port, target, again)
         node.wait()
+
+
+def _quiet_console(*, verbose: bool, as_json: bool) -> Console:
+    """Return a console in a process whose logs name no patient."""
+    from osteon.clinical.quiet_logs import silence_quotations
+
+    console = Console(as_json=as_json)
+    set_logging(verbose=verbose)
+    silence_quotations()
+    return console
 
 
 def destination(text: str, settings: NodeSettings, *, by_tls: bool = False) -> Destination:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from osteon.clinical.documents import study_documents
+from osteon.clinical.documents import each_document
 from osteon.clinical.identity import missing_identifiers
+from osteon.errors import OsteonError
 from osteon.inference.case import Case
 from osteon.inference.prediction import StudyPooling, pool_study
 
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
     from osteon.inference.predictor import Predictor
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class InterruptedAnswerError(OsteonError):
+    """An answer was given up because the program ends."""
 
 
 class StudyAnswerer:
@@ -33,21 +40,34 @@ class StudyAnswerer:
 
     def __init__(self, predictor: Predictor, pooling: StudyPooling = "mean", workers: int | None = None) -> None:
         self._predictor, self._pooling, self._workers = predictor, pooling, workers
+        self._ended = threading.Event()
 
-    def __call__(self, files: Sequence[Path]) -> list[Dataset]:
-        """Return the documents of a study.
+    def interrupt(self) -> None:
+        """Give up, from another thread, what is being answered, after the image at hand; for good."""
+        self._ended.set()
+
+    def __call__(self, files: Sequence[Path]) -> Iterator[Dataset]:
+        """Give the documents of a study, one after another, so that none but the one at hand is in memory.
 
         Args:
             files: Its images, all of them DICOM files of one study.
 
         Raises:
             InputError: No document can refer to the images.
+            InterruptedAnswerError: It was interrupted.
         """
         found = sorted(((path, _header(path)) for path in files), key=lambda item: _order(item[1]))
         cases = [Case(path, name=f"image {number}", study="study") for number, (path, _) in enumerate(found, start=1)]
-        views = list(self._predictor.predict_each(cases, heat_map=True, workers=self._workers))
+        views = list(self._unless_ended(self._predictor.predict_each(cases, heat_map=True, workers=self._workers)))
         sources = [header for _, header in found]
-        return study_documents(pool_study("study", views, self._pooling), sources, self._predictor.card)
+        study = pool_study("study", views, self._pooling)
+        yield from self._unless_ended(each_document(study, sources, self._predictor.card))
+
+    def _unless_ended(self, steps: Iterable[T]) -> Iterator[T]:
+        for step in steps:
+            yield step
+            if self._ended.is_set():
+                raise InterruptedAnswerError("the answer was given up: the program ends")
 
 
 def _header(path: Path) -> Dataset | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import ssl
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +18,7 @@ import httpx
 from osteon.clinical.durable import write_durably
 from osteon.clinical.identity import is_uid
 from osteon.clinical.multipart import Multipart, boundary_of, parts
-from osteon.clinical.sender import UnreachableError
+from osteon.clinical.sender import NoAnswerError, UnreachableError
 from osteon.data.files import LIMITS, Limits
 from osteon.errors import InputError, SettingsError
 
@@ -38,7 +40,8 @@ class DicomWeb:
         token: Shown as a bearer token; None: none.
         user: Name and password for basic authentication; None: none.
         tls: Which certificates to trust; None: the system's.
-        seconds: How long to wait for an answer.
+        seconds: How long to wait for an answer, or for more of it.
+        longest: How long one document may take in all.
     """
 
     url: str
@@ -46,6 +49,7 @@ class DicomWeb:
     user: tuple[str, str] | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
     seconds: float = 60.0
+    longest: float = 600.0
 
     def __post_init__(self) -> None:
         try:
@@ -104,10 +108,10 @@ class DicomWeb:
     def _store(self, client: httpx.Client, path: Path) -> bool:
         body = Multipart([path])
         headers = {"Content-Type": body.content_type, "Accept": JSON}
-        with _reaching(self.name):
+        with self._hurried(client), _reaching(self.name):
             response = client.post(f"{self.name}/studies", content=iter(body), headers=headers)
         if response.status_code in _UNREACHABLE:
-            raise UnreachableError(f"{self.name} is busy or broken (status {response.status_code})")
+            raise NoAnswerError(f"{self.name} is busy or broken (status {response.status_code})")
         if response.status_code in (401, 403):
             raise UnreachableError(f"{self.name} does not let us in (status {response.status_code})")
         failures = _failures(response)
@@ -116,6 +120,21 @@ class DicomWeb:
             log.error("%s rejected a document: %s", self.name, reasons)
             return False
         return True
+
+    @contextmanager
+    def _hurried(self, client: httpx.Client) -> Iterator[None]:
+        """End a request that takes too long in all: a service that drips would hold up the others for ever."""
+        clock = threading.Timer(self.longest, client.close)
+        clock.daemon = True
+        clock.start()
+        try:
+            yield
+        except (OSError, RuntimeError):
+            if not clock.finished.is_set():
+                raise
+            raise NoAnswerError(f"{self.name} took too long") from None
+        finally:
+            clock.cancel()
 
     def _client(self) -> httpx.Client:
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
@@ -141,8 +160,10 @@ class _reaching:  # noqa: N801 - used as a context manager, in the manner of con
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, httpx.HTTPError):
-            words = "gave no answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
-            raise UnreachableError(f"{self._name} {words}") from None
+            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                raise UnreachableError(f"{self._name} cannot be reached") from None
+            words = "gave no answer in time" if isinstance(error, httpx.TimeoutException) else "hung up"
+            raise NoAnswerError(f"{self._name} {words}") from None
 
 
 def _check(response: httpx.Response, study_uid: str) -> None:

@@ -22,6 +22,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from osteon._version import __version__
 from osteon.clinical.device import IMPLEMENTATION_CLASS, Maker
 from osteon.clinical.identity import check_sources, new_uid
+from osteon.clinical.place import Place
 from osteon.data.images import UnreadableImageError
 from osteon.errors import InputError, require
 from osteon.export.model_card import ModelCard
@@ -37,7 +38,12 @@ _NAMES = {
 
 
 def study_documents(study: StudyPrediction, sources: Sequence[Dataset | None], card: ModelCard) -> list[Dataset]:
-    """Make the documents of one study.
+    """Make the documents of one study, all of them at once; see :func:`each_document`."""
+    return list(each_document(study, sources, card))
+
+
+def each_document(study: StudyPrediction, sources: Sequence[Dataset | None], card: ModelCard) -> Iterator[Dataset]:
+    """Make the documents of one study, one after another: a picture takes tens of megabytes.
 
     Args:
         study: The answer; views with a heat map get an overlay and an outline.
@@ -45,9 +51,10 @@ def study_documents(study: StudyPrediction, sources: Sequence[Dataset | None], c
             still there; None for an image that is no DICOM file: the report mentions it in words.
         card: What the model says of itself.
 
-    Returns:
+    Yields:
         The structured report first, then overlays and outlines in the order of the views. All are in the sources'
-        study, with their identity and character set, in three new series. The same answer to the same images by the
+        study, with the identity and character set of the first of them, in new series: one for the report, and one for
+        the pictures and one for the outlines of each side and body part. The same answer to the same images by the
         same model and version of the software gets the same identifiers.
 
     Raises:
@@ -65,11 +72,9 @@ def study_documents(study: StudyPrediction, sources: Sequence[Dataset | None], c
     for view, source in zip(study.views, sources, strict=True):
         _check_size(view, source)
     key = _key(study, sources, card)
-    report = structured_report(study, sources, card, new_uid(key, "SR"), new_uid(key, "SR", 1))
-    documents = [report, *_overlays(study, sources, card, key)]
-    for document in documents:
-        _set_file_meta(document)
-    return documents
+    yield _complete(structured_report(study, sources, card, new_uid(key, "SR"), new_uid(key, "SR", 1)))
+    for document in _overlays(study, sources, card, key):
+        yield _complete(document)
 
 
 def write_documents(
@@ -90,7 +95,7 @@ def write_documents(
     Raises:
         SettingsError: There is no room or no right to write.
     """
-    return save_documents(study_documents(study, sources, card), folder)
+    return save_documents(each_document(study, sources, card), folder)
 
 
 def save_documents(documents: Iterable[Dataset], folder: str | Path) -> list[Path]:
@@ -116,16 +121,15 @@ def _overlays(
     from osteon.clinical.overlay import presentation_state, secondary_capture
 
     maker = Maker.of(card)
+    first = check_sources(sources)
     for number, (view, source) in enumerate(zip(study.views, sources, strict=True), start=1):
         if source is None or view.heat_map is None or view.probability is None:
             continue
-        series, instance = new_uid(key, "SC"), new_uid(key, "SC", number)
         try:
-            yield secondary_capture(view, view.heat_map, source, maker, series, instance, number)
+            yield secondary_capture(view, view.heat_map, maker, Place.of(key, "SC", number, source, first))
         except UnreadableImageError as error:
             log.warning("An image has no overlay: %s", error.what)
-        series, instance = new_uid(key, "PR"), new_uid(key, "PR", number)
-        state = presentation_state(view, view.heat_map, source, maker, series, instance, number)
+        state = presentation_state(view, view.heat_map, maker, Place.of(key, "PR", number, source, first))
         if state is None:
             log.info("A colour image has no outline: a grey-scale presentation state cannot refer to it")
         else:
@@ -166,7 +170,8 @@ def _check_size(view: Prediction, source: Dataset | None) -> None:
         )
 
 
-def _set_file_meta(document: Dataset) -> None:
+def _complete(document: Dataset) -> Dataset:
+    """Return a document with the file meta information that it is written with."""
     syntax = document.file_meta.TransferSyntaxUID if hasattr(document, "file_meta") else ExplicitVRLittleEndian
     document.file_meta = FileMetaDataset()
     document.file_meta.MediaStorageSOPClassUID = document.SOPClassUID
@@ -174,3 +179,4 @@ def _set_file_meta(document: Dataset) -> None:
     document.file_meta.TransferSyntaxUID = syntax
     document.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS)
     document.file_meta.ImplementationVersionName = "OSTEON"
+    return document

@@ -7,6 +7,8 @@ import errno
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -16,19 +18,20 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PART = ".part"
 
 
-def write_durably(target: Path, data: bytes) -> None:
-    """Write a file so that after this returns it is whole on the disk, and before it is not there at all.
+@contextmanager
+def durable_file(target: Path) -> Iterator[IO[bytes]]:
+    """Give a file to be written, which is whole on the disk once the block has ended, and before is not there at all.
 
     Under another name first, flushed to the disk, renamed, and the folder flushed too.
 
     Raises:
         OSError: It could not be written; nothing of it is left.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     handle, name = tempfile.mkstemp(suffix=PART, dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(target)
@@ -37,6 +40,40 @@ def write_durably(target: Path, data: bytes) -> None:
             Path(name).unlink(missing_ok=True)
         raise
     flush_folder(target.parent)
+
+
+def write_durably(target: Path, data: bytes) -> None:
+    """Write a file as :func:`durable_file` does.
+
+    Raises:
+        OSError: It could not be written; nothing of it is left.
+    """
+    with durable_file(target) as file:
+        file.write(data)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that after this returns a power cut does not take their names away.
+
+    A folder that is there may have been made by a process that was killed, or by a thread that has not flushed it yet:
+    so its name is flushed once by every process.
+
+    Raises:
+        OSError: It could not be made.
+    """
+    folder = folder.absolute()
+    if folder in _FLUSHED and folder.is_dir():
+        return
+    if not folder.parent.is_dir():
+        make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(PermissionError):  # a folder above that is another's: the name was there before us
+        flush_folder(folder.parent)
+    _FLUSHED.add(folder)
+
+
+_FLUSHED: set[Path] = set()
+"""Folders whose names this process has flushed to the disk."""
 
 
 def flush_folder(folder: Path) -> None:
@@ -62,7 +99,7 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             folder.chmod(0o700)
             self._file = (folder / "lock").open("a+b")
         except OSError as error:

@@ -82,9 +82,15 @@ def check_sources(sources: Sequence[Dataset | None]) -> Dataset:
     for source in known:
         _check_identifiers(source)
     for keyword, words in (("StudyInstanceUID", "studies"), ("PatientID", "patients")):
-        if len({str(source.get(keyword) or "") for source in known}) > 1:
-            raise InputError(f"the images of one study belong to several {words}", where=keyword)
+        _check_same([str(source.get(keyword) or "").strip("\0 ") for source in known], keyword, words)
+    issuers = [str(source.get("IssuerOfPatientID") or "").strip("\0 ") for source in known]
+    _check_same([issuer for issuer in issuers if issuer], "IssuerOfPatientID", "patients")  # it is often left out
     return known[0]
+
+
+def _check_same(values: Sequence[str], keyword: str, words: str) -> None:
+    if len(set(values)) > 1:
+        raise InputError(f"the images of one study belong to several {words}", where=keyword)
 
 
 def missing_identifiers(source: Dataset) -> list[str]:

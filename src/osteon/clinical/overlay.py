@@ -29,8 +29,9 @@ from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRL
 from osteon.clinical.codes import finding
 from osteon.clinical.device import DISCLAIMER, MANUFACTURER, Maker, percent
 from osteon.clinical.grey_pipeline import set_grey_pipeline
-from osteon.clinical.identity import plain, reference, take_over
+from osteon.clinical.identity import plain, reference
 from osteon.clinical.outlines import Region, regions
+from osteon.clinical.place import Place
 from osteon.data.dicom import read_dicom
 from osteon.inference.heat_map import HeatMap, Pixels
 from osteon.inference.prediction import Prediction, verdict_words
@@ -62,20 +63,16 @@ def grey_pixels(source: Dataset) -> Pixels:
     return read_dicom(file.getvalue()).image.eight_bit()
 
 
-def secondary_capture(
-    view: Prediction, heat_map: HeatMap, source: Dataset, maker: Maker, series: UID, instance: UID, number: int
-) -> Dataset:
+def secondary_capture(view: Prediction, heat_map: HeatMap, maker: Maker, place: Place) -> Dataset:
     """Return the colour picture of one image: the radiograph under its heat map, and below it what was answered.
 
     Args:
         view: The image's answer.
         heat_map: Its map.
-        source: The image's data set, with pixels.
         maker: Software and model.
-        series: Identifier of the series.
-        instance: Identifier of the picture.
-        number: Of the picture in its series, from 1.
+        place: Where it stands; its source with pixels.
     """
+    source = place.source
     picture = captioned(heat_map.overlay(grey_pixels(source)), caption(view, maker))
     capture = SCImage(
         pixel_array=np.asarray(picture),
@@ -84,10 +81,10 @@ def secondary_capture(
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),  # wanted by the library; replaced by the source's below
         study_instance_uid=str(source.StudyInstanceUID),
-        series_instance_uid=series,
+        series_instance_uid=place.series,
         series_number=CAPTURE_SERIES,
-        sop_instance_uid=instance,
-        instance_number=number,
+        sop_instance_uid=place.instance,
+        instance_number=place.number,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=maker.product,
         software_versions=maker.version,
@@ -100,12 +97,12 @@ def secondary_capture(
     capture.ImageComments = DISCLAIMER
     capture.SourceImageSequence = [_referenced(source)]
     _copy_facts(capture, source)
-    take_over(capture, source)
+    place.describe(capture)
     return capture
 
 
 def _copy_facts(capture: Dataset, source: Dataset) -> None:
-    """Copy what stays true of a picture made from the source: text burned into it, loss, body part, side.
+    """Copy what stays true of a picture made from the source: text burned into it, loss.
 
     ``BurnedInAnnotation`` asks for text that tells who the patient is: none is added here, so the source's word counts;
     where it says nothing, nothing is claimed.
@@ -115,17 +112,9 @@ def _copy_facts(capture: Dataset, source: Dataset) -> None:
         "LossyImageCompression",
         "LossyImageCompressionRatio",
         "LossyImageCompressionMethod",
-        "BodyPartExamined",
     ):
         if source.get(keyword):
             capture.add(deepcopy(source[keyword]))
-    capture.Laterality = _side(source)
-
-
-def _side(source: Dataset) -> str:
-    """Return ``R`` or ``L``; empty where the source does not say: a series must have the element, if only empty."""
-    side = str(source.get("ImageLaterality") or source.get("Laterality") or "")
-    return side if side in ("R", "L") else ""
 
 
 def caption(view: Prediction, maker: Maker) -> list[str]:
@@ -165,15 +154,13 @@ def _font(size: float) -> ImageFont.FreeTypeFont:
     return font
 
 
-def presentation_state(
-    view: Prediction, heat_map: HeatMap | None, source: Dataset, maker: Maker, series: UID, instance: UID, number: int
-) -> Dataset | None:
+def presentation_state(view: Prediction, heat_map: HeatMap | None, maker: Maker, place: Place) -> Dataset | None:
     """Return the state that draws an image's outlines and its answer on the image.
 
     Returns:
         None for a colour image: a grey-scale state cannot refer to it.
     """
-    header = reference(source)
+    source, header = place.source, reference(place.source)
     if header.get("SamplesPerPixel") != 1:
         return None
     header.SOPClassUID = DigitalXRayImageStorageForPresentation  # the library takes some other classes for multi-frame
@@ -182,10 +169,10 @@ def presentation_state(
     annotation = GraphicAnnotation([header], layer, graphic_objects=drawn, text_objects=[_label(view, maker)])
     state = GrayscaleSoftcopyPresentationState(
         referenced_images=[header],
-        series_instance_uid=series,
+        series_instance_uid=place.series,
         series_number=STATE_SERIES,
-        sop_instance_uid=instance,
-        instance_number=number,
+        sop_instance_uid=place.instance,
+        instance_number=place.number,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=maker.product,
         software_versions=maker.version,
@@ -200,8 +187,7 @@ def presentation_state(
     )
     _refer_to_class(state, UID(str(source.SOPClassUID)))
     set_grey_pipeline(state, source)
-    state.Laterality = _side(source)
-    take_over(state, source)
+    place.describe(state)
     return state
 
 

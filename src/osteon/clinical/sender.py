@@ -6,20 +6,21 @@ import logging
 import random
 import ssl
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
+from osteon.clinical.address import check_title
+from osteon.clinical.connections import bound
 from osteon.clinical.device import IMPLEMENTATION_CLASS
-from osteon.clinical.queue import Document, StudyQueue
+from osteon.clinical.outbox import Document, Outbox
 from osteon.clinical.quiet_logs import described
-from osteon.clinical.receiver import check_title
 from osteon.errors import OsteonError, SettingsError
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,10 @@ class UnreachableError(OsteonError):
     exit_code = 3
 
 
+class NoAnswerError(UnreachableError):
+    """A destination was there, but did not say what became of a document: it may be the document's fault."""
+
+
 class Destination(Protocol):
     """Where documents go."""
 
@@ -52,6 +57,7 @@ class Destination(Protocol):
 
         Raises:
             UnreachableError: The destination is not there; those not given yet were not sent.
+            NoAnswerError: It does not answer for the next one.
         """
 
 
@@ -120,7 +126,10 @@ class DicomDestination:
         for sop_class in DOCUMENT_CLASSES:
             entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         tls_args = None if self.tls is None else (self.tls, self.host)
-        association = entity.associate(self.host, self.port, ae_title=self.ae_title, tls_args=tls_args)
+        opened = (evt.EVT_CONN_OPEN, lambda event: bound(event.assoc, self.seconds))
+        association = entity.associate(
+            self.host, self.port, ae_title=self.ae_title, tls_args=tls_args, evt_handlers=[opened]
+        )
         if not association.is_established:
             why = "does not let us in" if association.is_rejected else "cannot be reached"
             raise UnreachableError(f"{self.name} {why}")
@@ -128,7 +137,7 @@ class DicomDestination:
 
     def _store(self, association: Association, path: Path) -> bool:
         if not association.is_established:
-            raise UnreachableError(f"{self.name} hung up")
+            raise NoAnswerError(f"{self.name} hung up")
         try:
             document = dcmread(path)
             sop_class = UID(document.SOPClassUID).name
@@ -142,10 +151,10 @@ class DicomDestination:
             log.debug("%s", error)
             return False
         if "Status" not in status:
-            raise UnreachableError(f"{self.name} gave no answer")
+            raise NoAnswerError(f"{self.name} gave no answer")
         code = int(status.Status)
         if code & 0xFF00 == 0xA700:
-            raise UnreachableError(f"{self.name} is out of resources")
+            raise NoAnswerError(f"{self.name} is out of resources")
         if code and code not in _WARNINGS:
             log.error("%s rejected a document with status 0x%04X", self.name, code)
         return code == 0 or code in _WARNINGS
@@ -159,7 +168,7 @@ class Sender:
     ten times is set aside.
 
     Args:
-        queue: Where documents wait.
+        outbox: Where documents wait.
         destination: Where they go.
         shortest: Seconds until the second try.
         longest: Seconds between tries, at most.
@@ -167,12 +176,12 @@ class Sender:
 
     def __init__(
         self,
-        queue: StudyQueue,
+        outbox: Outbox,
         destination: Destination,
         shortest: float = SHORTEST_WAIT,
         longest: float = LONGEST_WAIT,
     ) -> None:
-        self._queue, self._destination = queue, destination
+        self._outbox, self._destination = outbox, destination
         self._shortest, self._longest = shortest, longest
         self._wake, self._stop = threading.Event(), threading.Event()
         self._failures = 0
@@ -198,6 +207,8 @@ class Sender:
             try:
                 busy = self._send_some()
             except Exception as error:
+                if self._stop.is_set():  # the queue is closed already
+                    return
                 log.error("A fault while documents were sent: %s", described(error))
                 busy, self._failures = True, self._failures + 1
             if self._failures:
@@ -212,7 +223,7 @@ class Sender:
 
     def _send_some(self) -> bool:
         """Send the documents of one study; return whether there was something to send."""
-        documents = self._queue.unsent()
+        documents = self._outbox.unsent()
         if not documents:
             return False
         batch = [document for document in documents if document.study == documents[0].study]
@@ -220,7 +231,7 @@ class Sender:
         for document in batch:
             if document not in present:
                 log.error("A document is gone from the queue's folder")
-                self._queue.rejected(document)
+                self._outbox.rejected(document)
         if not present:
             return True
         try:
@@ -232,15 +243,20 @@ class Sender:
         self._failures = 0 if taken else self._failures + 1
         return True
 
-    def _note(self, documents: Iterable[Document], outcomes: Iterator[bool]) -> bool:
+    def _note(self, documents: Sequence[Document], outcomes: Iterator[bool]) -> bool:
         """Note what became of each document; return whether all were taken."""
         taken = True
-        for document, fine in zip(documents, outcomes, strict=True):
+        for document in documents:
+            try:
+                fine = next(outcomes)
+            except NoAnswerError:
+                self._outbox.postpone(document)  # else one that a destination chokes on would hold up all others
+                raise
             if fine:
-                self._queue.sent(document)
+                self._outbox.sent(document)
             else:
                 taken = False
-                if self._queue.rejected(document):
+                if self._outbox.rejected(document):
                     log.error("A document was set aside: %s keeps rejecting it", self._destination.name)
             if self._stop.is_set():
                 break
