@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 BF16_FLAGS = ("amx_bf16", "avx512_bf16")
-# Setting of ONNX Runtime: exact sums of 8-bit products on x86 processors without VNNI; it has no effect on others.
 EXACT_SUMS = ("session.x64quantprecision", "1")
+"""Setting of ONNX Runtime: sums of 8-bit products that do not overflow; slower, on processors with VNNI too."""
 
 
 @cache
@@ -39,8 +39,10 @@ def fast_bf16_processor() -> bool:
 
 
 def sums_of_8_bits_overflow() -> bool:
-    """Return whether this is an x86 processor that sums 8-bit products in 16 bits: one with AVX2 and without VNNI."""
+    """Return whether runtimes sum 8-bit products in 16 bits: on x86 processors without VNNI, or of unknown features."""
     flags = processor_flags()
+    if not flags:
+        return platform.machine().lower() in ("x86_64", "amd64")
     return "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from osteon.config import RunSettings
 from osteon.export.assemble import assemble
 from osteon.export.network_graph import NetworkGraph
-from osteon.machine import EXACT_SUMS
+from osteon.machine import EXACT_SUMS, sums_of_8_bits_overflow
 from osteon.statistics.recalibration import PlattScaling
 
 BATCH = 16
@@ -37,7 +37,8 @@ class SquareScorer:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.add_session_config_entry(*EXACT_SUMS)
+        if sums_of_8_bits_overflow():
+            options.add_session_config_entry(*EXACT_SUMS)
         model = assembled(graph, settings, "squares", PlattScaling()).SerializeToString()
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

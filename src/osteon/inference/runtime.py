@@ -94,7 +94,8 @@ class OnnxRuntime(Runtime):
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = True
-        options.add_session_config_entry(*EXACT_SUMS)
+        if sums_of_8_bits_overflow():
+            options.add_session_config_entry(*EXACT_SUMS)
         try:
             self._session = onnxruntime.InferenceSession(file.data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no base of their own
