@@ -70,6 +70,39 @@ def test_json_is_all_that_goes_to_standard_output(
     assert Path(values["files"]["ensemble"]).is_file()
 
 
+def evaluated(*arguments: str, capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
+    capsys.readouterr()
+    assert main(["evaluate", *arguments, "--no-report", "--json", *FAST]) == 0
+    threshold = json.loads(capsys.readouterr().out)["thresholds"]["image"]
+    return {key: threshold[key] for key in ("value", "rule")}
+
+
+def test_a_vote_is_evaluated_by_its_own_majority_unless_told_otherwise(
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three = [*sources, write(tmp_path / "three.csv", 3)]
+    vote, mean = tmp_path / "vote", tmp_path / "mean"
+    assert main(["ensemble", *three, "--how", "vote", "-o", str(vote), "--no-report", "--json", *FAST]) == 0
+    first = json.loads(capsys.readouterr().out)["overall"]["image"]["confusion"]
+    majority = {"value": 0.5, "rule": "fixed"}
+    assert evaluated(str(vote), capsys=capsys) == majority
+    assert evaluated(str(vote / "predictions.csv"), capsys=capsys) == majority
+    assert json.loads((vote / "metrics.json").read_text())["overall"]["image"]["confusion"] == first
+    assert evaluated(str(vote), "--threshold", "youden", capsys=capsys)["rule"] == "youden"
+    assert evaluated(str(vote), "--set", "evaluation.threshold=youden", capsys=capsys)["rule"] == "youden"
+    assert evaluated(str(vote), "--threshold", "0.3", capsys=capsys) == {"value": 0.3, "rule": "fixed"}
+    assert main(["ensemble", *three, "-o", str(mean), "--no-report", *FAST]) == 0
+    assert evaluated(str(mean), capsys=capsys)["rule"] == "youden"
+
+    command = ["compare", str(vote), str(mean), "--out", str(tmp_path / "compared"), "--json", *FAST]
+    capsys.readouterr()
+    assert main(command) == 0
+    rules = {name: item["rule"] for name, item in json.loads(capsys.readouterr().out)["thresholds"].items()}
+    assert rules == {"ensemble-vote": "fixed", "ensemble-mean": "youden"}
+    assert main([*command, "--threshold", "youden"]) == 0
+    assert {item["rule"] for item in json.loads(capsys.readouterr().out)["thresholds"].values()} == {"youden"}
+
+
 def test_what_is_wrong_is_said(sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["-o", str(tmp_path / "out")]
     assert main(["ensemble", *sources, "--how", "median", *out]) == 2

@@ -237,3 +237,15 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "two models or more" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "a.csv"), "--level", "bone", *out]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_the_evaluation_of_another_run_is_not_written_over(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder.create(tmp_path / "run", load_settings())
+    predictions().to_csv(run.predictions, index=False)
+    assert main(["evaluate", str(csv), "--out", str(run.path), "--no-report", *FAST]) == 2
+    assert "holds another run" in capsys.readouterr().err
+    assert not run.metrics.exists()
+    assert main(["evaluate", str(run.path), "--out", str(run.path), "--no-report", *FAST]) == 0
+    assert run.metrics.is_file()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -84,11 +85,34 @@ def test_one_class_only_is_said(data: Path, tmp_path: Path, capsys: pytest.Captu
     assert "one class" in capsys.readouterr().err
 
 
-def test_a_resumed_run_keeps_its_settings(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--resume", str(tmp_path), "--epochs", "3"]) == 2
-    assert "keeps its own settings" in capsys.readouterr().err
-    assert main(["train", "--resume", str(tmp_path)]) == 3
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--epochs", "3"], "--epochs"),
+        (["--out", "elsewhere"], "--out"),
+        (["-o", "elsewhere"], "--out"),
+        (["data"], "DATA"),
+        (["--preset", "paper", "--seed", "0"], "--preset, --seed"),
+        (["--folds", "3"], "--folds"),
+        (["--set", "training.epochs=3"], "--set"),
+        (["--region", "hand"], "--region"),
+        (["--weights", "none"], "--weights"),
+    ],
+)
+def test_a_resumed_run_keeps_its_settings_and_folder(
+    arguments: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--resume", str(tmp_path), *arguments]) == 2
+    assert f"keeps its own settings and folder, but {named} was given" in capsys.readouterr().err
+
+
+def test_only_a_run_can_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", str(tmp_path), "--no-audit", "--no-evaluate", "--json"]) == 3
     assert "not a run folder" in capsys.readouterr().err
+    (tmp_path / "fold-0").mkdir()
+    (tmp_path / "fold-0" / "config.yaml").touch()
+    assert main(["train", "--resume", str(tmp_path)]) == 2
+    assert "the folds of a cross-validation" in capsys.readouterr().err
 
 
 def test_folds_are_trained_pooled_and_reused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +139,66 @@ def test_folds_are_trained_pooled_and_reused(data: Path, tmp_path: Path, capsys:
     assert json.loads((out / "metrics.json").read_text())["confidence"] == 0.9
     assert main(command) == 0
     assert capsys.readouterr().out.count("finished before") == 3
+    (out / "metrics.json").unlink()
+    assert main(["evaluate", str(out), "--no-report"]) == 0
+    assert json.loads((out / "metrics.json").read_text())["confidence"] == 0.9
+
+
+def folds_of(data: Path, out: Path) -> list[str]:
+    return ["train", str(data), "--out", str(out), *ONE_EPOCH, "--folds", "3"]
+
+
+def test_folds_that_were_stopped_do_not_go_on_over_other_data(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cv"
+    assert main([*folds_of(data, out), "--no-evaluate"]) == 0
+    shutil.rmtree(out / "fold-2")
+    (out / "predictions.csv").unlink()
+    kept = (data / "normal" / "image010.png").read_bytes()
+    shutil.copy(data / "normal" / "image000.png", data / "normal" / "image010.png")
+    capsys.readouterr()
+    assert main(folds_of(data, out)) == 2
+    said = capsys.readouterr().err
+    assert f"not the data of {out / 'fold-0'}: " in said
+    assert "1 file has another content (normal/image010" in said
+    assert "put the data back" in said
+    assert str(out / "fold-1") in said
+    assert not (out / "fold-2").exists()
+    (data / "normal" / "image010.png").write_bytes(kept)
+    (data / "normal" / "image002.png").unlink()
+    assert main(folds_of(data, out)) == 2
+    assert "1 image is gone (normal/image002" in capsys.readouterr().err
+    assert not (out / "predictions.csv").exists()
+
+
+def test_folds_do_not_replace_a_run_or_anything_else(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "predictions.csv").write_text("mine")
+    assert main(folds_of(data, out)) == 2
+    assert "not empty" in capsys.readouterr().err
+    (out / "config.yaml").write_text("seed: 1")
+    assert main(folds_of(data, out)) == 2
+    assert "holds a run, not folds" in capsys.readouterr().err
+    assert (out / "predictions.csv").read_text() == "mine"
+
+
+def test_finished_folds_are_evaluated_and_their_refusals_told_again(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cv"
+    (data / "normal" / "empty.png").write_bytes(b"")
+    assert main([*folds_of(data, out), "--no-evaluate"]) == 3
+    capsys.readouterr()
+    shutil.move(data, tmp_path / "away")
+    assert main(folds_of(data, out)) == 3, "the same refused file"
+    told = capsys.readouterr()
+    assert "empty.png" in told.err
+    assert "cannot be told" in told.out
+    assert all((out / name / "report.html").is_file() for name in ("fold-0", "fold-1", "fold-2", ""))
 
 
 def test_weights_start_a_run_from_a_file_and_the_run_is_named_by_its_network(

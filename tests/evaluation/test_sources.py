@@ -9,8 +9,8 @@ import pytest
 
 from osteon.config import load_settings
 from osteon.errors import InputError
-from osteon.evaluation.sources import Source, read_models
-from osteon.run import RunFolder
+from osteon.evaluation.sources import Source, read_models, read_models_with_thresholds
+from osteon.run import RunFolder, write_json
 
 
 def write(path: Path, model: str = "") -> Path:
@@ -52,6 +52,31 @@ def test_models_are_named_so_that_they_can_be_told_apart(tmp_path: Path) -> None
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     paths = [write(tmp_path / system / "seed-0" / "predictions.csv", "cnn") for system in ("plain", "deep")]
     assert list(read_models(paths)) == ["plain/seed-0", "deep/seed-0"]
+
+
+def test_predictions_may_bring_their_own_threshold(tmp_path: Path) -> None:
+    folder = write(tmp_path / "vote" / "predictions.csv", "vote").parent
+    assert Source.open(folder).threshold("vote") is None
+    write_json(folder / "decision.json", {"model": "vote", "threshold": 0.5})
+    assert Source.open(folder).threshold("vote") == 0.5
+    assert Source.open(folder).threshold("another") is None
+    other = write(folder / "other.csv", "vote")
+    assert Source.open(other).threshold("vote") is None
+    tables, thresholds = read_models_with_thresholds([folder, other])
+    assert list(tables) == ["vote", "other"]
+    assert thresholds == {"vote": 0.5}
+    for wrong in (7, "half", True):
+        write_json(folder / "decision.json", {"model": "vote", "threshold": wrong})
+        with pytest.raises(InputError, match="not a number in 0-1"):
+            Source.open(folder).threshold("vote")
+
+
+def test_pooled_folds_are_scored_by_the_settings_of_their_folds(tmp_path: Path) -> None:
+    folder = write(tmp_path / "folds" / "predictions.csv").parent
+    assert Source.open(folder).config is None
+    fold = RunFolder.create(folder / "fold-0", load_settings(None, {"evaluation.confidence": 0.9}))
+    assert Source.open(folder).config == fold.config
+    assert Source.open(write(folder / "other.csv")).config is None
 
 
 def test_one_file_may_hold_several_models(tmp_path: Path) -> None:

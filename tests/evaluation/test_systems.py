@@ -8,6 +8,7 @@ import pytest
 
 from osteon.config import EvaluationSettings
 from osteon.errors import InputError, SettingsError
+from osteon.evaluation.evaluate import evaluate
 from osteon.evaluation.systems import compare_systems, mean_auc
 from osteon.statistics.metrics import roc_auc
 
@@ -48,6 +49,48 @@ def test_the_figure_of_a_system_is_the_mean_of_its_runs() -> None:
     assert np.isnan(found.systems["b"].spread["auc"].sd)
     assert system.estimates["auc"].low < system.estimates["auc"].value < system.estimates["auc"].high
     assert (found.n, found.groups) == (240, 120)
+
+
+def test_all_systems_are_resampled_by_the_groups_of_the_reference() -> None:
+    first, second = table(1, 1.0), table(4, 1.2)
+    other = second.assign(group_id=[f"other{number // 5}" for number in range(len(second))])
+    same = compare_systems({"a": [first], "b": [second]}, reference="a", settings=QUICK)
+    found = compare_systems({"a": [first], "b": [other]}, reference="a", settings=QUICK)
+    assert found.to_reference["b"]["auc"] == same.to_reference["b"]["auc"]
+    assert found.systems["b"].estimates["auc"] == same.systems["b"].estimates["auc"]
+    assert not same.warnings
+    assert found.warnings == ("b: groups differ from those of a, which are used",)
+
+
+def test_a_figure_rests_on_its_own_cases_as_in_an_evaluation() -> None:
+    run = table(1, 1.0)
+    found = compare_systems({"a": [run]}, reference="a", settings=QUICK)
+    alone = evaluate(run, QUICK).overall["image"]
+    for metric in ("auc", "accuracy", "sensitivity", "specificity", "precision", "npv", "kappa"):
+        assert found.systems["a"].estimates[metric].n == alone[metric].n, metric
+        assert found.systems["a"].estimates[metric].value == pytest.approx(alone[metric].value), metric
+    assert found.systems["a"].estimates["sensitivity"].n == int(run["label"][:240].sum())
+
+
+def test_few_groups_give_a_warning_and_one_group_no_interval() -> None:
+    run = table(1, 1.0)
+    run["group_id"] = np.where(run["label"] == 1, "one", run["group_id"])
+    lonely = compare_systems({"a": [run]}, reference="a", settings=QUICK).systems["a"].estimates
+    for metric in ("auc", "sensitivity"):
+        assert np.isnan(lonely[metric].low), metric
+        assert lonely[metric].reason == "no interval: all positives are of one group"
+    assert lonely["specificity"].low < lonely["specificity"].high
+    few = table(1, 1.0).assign(group_id=[f"group{number % 8}" for number in range(360)])
+    assert compare_systems({"a": [few]}, reference="a", settings=QUICK).warnings == (
+        "only 8 groups: the intervals are rough and likely too narrow",
+    )
+
+
+def test_a_system_may_bring_its_own_threshold() -> None:
+    runs = {"a": [table(1, 1.0)], "vote": [table(4, 2.0), table(5, 2.0)]}
+    found = compare_systems(runs, reference="a", settings=QUICK, thresholds={"vote": 0.5})
+    assert found.systems["vote"].thresholds == (0.5, 0.5)
+    assert found.systems["a"].thresholds != (0.5,)
 
 
 def test_a_system_without_a_mistake_has_no_interval_of_no_width() -> None:

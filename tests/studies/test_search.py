@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from osteon.studies import search as module
 from osteon.studies.search import Budget, SearchSettings, search, trial_folder
 from osteon.studies.search_results import SearchResult
 from osteon.studies.search_trial import examine
+from osteon.training.same_data import OtherDataError
 
 SPACE = {
     "architecture.stages": {"low": 2, "high": 6},
@@ -119,6 +121,19 @@ def test_another_search_in_the_folder_is_refused(found: Any, tmp_path: Path) -> 
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(SettingsError, match="not empty and holds no search"):
         search(base, settings, tmp_path)
+
+
+def test_a_search_does_not_go_on_over_other_data(tmp_path: Path) -> None:
+    base = make_base(tmp_path, **{"training.epochs": 1})
+    settings = SearchSettings(space=SPACE, first=(GOOD,))
+    search(base, settings, tmp_path / "out", Budget(trials=1))
+    images = tmp_path / "data" / "normal"
+    kept = (images / "image010.png").read_bytes()
+    shutil.copy(images / "image000.png", images / "image010.png")
+    with pytest.raises(OtherDataError, match="1 file has another content"):
+        search(base, settings, tmp_path / "out", Budget(trials=2))
+    (images / "image010.png").write_bytes(kept)
+    assert outcomes(search(base, settings, tmp_path / "out", Budget(trials=2))) == ["finished", "finished"]
 
 
 class Kill(Callback):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,16 @@ from makers.tiny import SMALL, write_class_folders
 from osteon.cli.app import main
 from osteon.config import load_settings
 from osteon.errors import InputError, SettingsError
-from osteon.run import RunFolder
+from osteon.run import RunFolder, write_json
 from osteon.statistics.metrics import roc_auc
 from osteon.studies.definition import StudyDefinition, definitions, read_definition
+from osteon.studies.engine import train_all
 from osteon.studies.plan import plan
 from osteon.studies.steps import TrainingSteps
+from osteon.studies.study import mixed_precision
 from osteon.training.freezing import frozen_units
 from osteon.training.network import make_network
+from osteon.training.same_data import OtherDataError
 
 NETWORK = {key: value for key, value in SMALL.items() if key != "model.options"}
 
@@ -112,8 +117,47 @@ def test_finished_runs_stay_and_others_go_on(data: Path, tmp_path: Path, capsys:
     assert not (again / "runs").exists()
     assert (again / "study.html").is_file()
 
-    with pytest.raises(SettingsError, match="other settings"):
+    with pytest.raises(SettingsError, match=r"other settings: training\.epochs is 3, not 9"):
         plan(read_definition(study), out, {"data.path": data, "training.epochs": 9})
+
+
+@pytest.mark.slow
+def test_a_study_does_not_go_on_over_other_data(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, out = write_study(tmp_path, derived=[], seeds=[0]), tmp_path / "out"
+    quick = ["--no-costs", "--set", "training.epochs=1", "--set", "training.early_stopping=null"]
+    assert run(study, data, "--out", out, *quick) == 0
+    shutil.rmtree(out / "runs" / "dropped")
+    (out / "study.json").unlink()
+    moved = data / "normal" / "image010.png"
+    moved.rename(data / "abnormal" / "image010.png")
+    capsys.readouterr()
+    assert run(study, data, "--out", out, *quick) == 2
+    said = capsys.readouterr().err
+    assert f"not the data of {out / 'runs' / 'plain' / 'seed-0'}: 1 image is new" in said
+    assert "1 image is gone" in said
+    again = tmp_path / "again"
+    assert run(study, data, "--out", again, "--reuse", out, *quick) == 2
+    assert "leave out --reuse" in capsys.readouterr().err
+    assert not (out / "study.json").exists()
+    assert not (out / "runs" / "dropped").exists()
+
+
+@pytest.mark.slow
+def test_a_study_ends_when_its_data_change_on_the_way(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = read_definition(write_study(tmp_path, derived=[], seeds=[0]))
+    runs = plan(study, tmp_path / "out", {"data.path": data, "training.epochs": 1})
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        if text.startswith("[2/2]"):
+            shutil.copy(data / "normal" / "image000.png", data / "normal" / "image010.png")
+
+    with pytest.raises(OtherDataError, match="1 file has another content"):
+        train_all(runs, note=note)
+    assert not any(text.startswith("FAILED") for text in notes)
 
 
 @pytest.mark.slow
@@ -124,7 +168,8 @@ def test_one_failed_system_does_not_stop_the_rest(
         {"name": "plain"},
         {"name": "impossible", "set": {"model.options.widths": [8] * 6, "model.options.pools": [1, 2, 3, 4, 5, 6]}},
     ]
-    study = write_study(tmp_path, systems=systems, derived=[], seeds=[0])
+    derived = [{"name": "both", "how": "mean", "of": ["plain", "impossible"]}]
+    study = write_study(tmp_path, systems=systems, derived=derived, seeds=[0])
     out = tmp_path / "out"
     assert run(study, data, "--out", out, "--no-costs", "--json") == 3
     values = json.loads(capsys.readouterr().out)
@@ -132,6 +177,21 @@ def test_one_failed_system_does_not_stop_the_rest(
     assert "too small" in values["failed"][0]["reason"]
     assert "impossible, seed 0 was not done" in (out / "study.html").read_text(encoding="utf-8")
     assert list(values["comparison"]["systems"]) == ["plain"]
+    assert values["left_out"] == {"both": "not all of plain, impossible were trained"}
+    assert "both was left out: not all of" in (out / "study.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_derived_system_that_cannot_be_made_is_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    derived = [{"name": "alone", "how": "mean", "of": ["plain"]}]
+    study = write_study(tmp_path, systems=[{"name": "plain"}], derived=derived, seeds=[0])
+    quick = ["--no-costs", "--set", "training.epochs=1", "--json"]
+    assert run(study, data, "--out", tmp_path / "out", *quick) == 3
+    values = json.loads(capsys.readouterr().out)
+    assert list(values["left_out"]) == ["alone"]
+    assert "two members" in values["left_out"]["alone"]
 
 
 @pytest.mark.slow
@@ -195,6 +255,25 @@ def test_system_settings_go_before_those_for_all(tmp_path: Path) -> None:
     assert (first.settings.store.size, first.settings.training.epochs) == (48, 7)
 
 
+def test_runs_that_machines_trained_in_different_precision_are_said(tmp_path: Path) -> None:
+    study = read_definition(write_study(tmp_path, derived=[], seeds=[0]))
+    for precision, number in (("auto", 1), ("fp32", 0)):
+        settings = load_settings(None, {"training.precision": precision})
+        runs = [replace(item, settings=settings) for item in plan(study, tmp_path / precision)]
+        for item, found in zip(runs, ("32-true", "bf16-mixed"), strict=True):
+            write_json(item.folder.summary, {"precision": found})
+        said = mixed_precision(runs)
+        assert len(said) == number
+        assert all("32-true, bf16-mixed" in text for text in said)
+
+
+def test_a_seed_among_the_settings_is_refused(tmp_path: Path) -> None:
+    study = read_definition(write_study(tmp_path))
+    with pytest.raises(SettingsError, match="each of its seeds") as refused:
+        plan(study, tmp_path / "out", {"seed": 9})
+    assert "--seeds" in str(refused.value.hint)
+
+
 def test_a_system_may_start_from_another_ones_weights(tmp_path: Path) -> None:
     systems = [{"name": "plain", "compared": False}, {"name": "tuned", "after": "plain"}]
     study = read_definition(write_study(tmp_path, systems=systems, derived=[], seeds=[5]))
@@ -216,6 +295,7 @@ def test_the_studies_that_come_along_can_be_planned(name: str, tmp_path: Path) -
     ("changes", "words"),
     [
         ({"reference": "nobody"}, "none of the systems"),
+        ({"seeds": [1, 2, 1]}, "seeds occur twice"),
         ({"systems": [{"name": "plain"}, {"name": "plain"}]}, "occur twice"),
         ({"derived": [{"name": "x", "how": "tta-mean", "of": ["plain", "dropped"]}]}, "of one system"),
         ({"systems": [{"name": "a/b"}]}, "systems.0.name"),
@@ -240,6 +320,14 @@ def test_usage_errors(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     study = write_study(tmp_path)
     assert run(study, data, "--seeds", "none") == 2
     assert "neither a number" in capsys.readouterr().err
+    assert run(study, data, "--seeds", "1,1") == 2
+    assert "names a seed twice" in capsys.readouterr().err
+    assert run(study, data, "--metric", "beauty", "--out", tmp_path / "unmade") == 2
+    assert "no figure 'beauty'" in capsys.readouterr().err
+    assert not (tmp_path / "unmade").exists()
+    RunFolder.create(tmp_path / "taken", load_settings())
+    assert run(study, data, "--out", tmp_path / "taken") == 2
+    assert "holds a run, not a study" in capsys.readouterr().err
     assert run(study, data, "--sort", "beauty") == 2
     assert "no column" in capsys.readouterr().err
     assert run(tmp_path / "absent.yaml", data) == 2

@@ -13,6 +13,7 @@ from makers.tiny import SMALL, write_class_folders
 from osteon.config import EvaluationSettings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
+from osteon.evaluation.sources import read_models_with_thresholds
 from osteon.inference.views import NINE, View
 from osteon.run import RunFolder
 from osteon.statistics.metrics import roc_auc
@@ -46,6 +47,7 @@ def test_everything_is_written(studied: tuple[TtaStudy, Path]) -> None:
         *("views.csv", "views.json", "tta.json", "tta.csv", "tta.html"),
         *(f"figures/tta-{name}.png" for name in ("auc", "kappa", "views")),
         *(f"{folder}/predictions.csv" for folder in FOLDERS),
+        "tta-vote/decision.json",
     }
     values = json.loads((out / "tta.json").read_text(encoding="utf-8"))
     assert [item["name"] for item in values["views"]] == ["horizontal_flip", "rotate:10", "brightness:0.5"]
@@ -74,6 +76,8 @@ def test_views_are_of_the_run_and_join_as_said(run: Path, studied: tuple[TtaStud
     threshold = study.comparison.thresholds["no augmentation"].value
     assert vote.to_numpy() == pytest.approx((views[names] >= threshold).mean(axis=1).loc[vote.index].to_numpy())
     assert study.comparison.thresholds["all, vote"].value == 0.5
+    _, thresholds = read_models_with_thresholds([out / "tta-vote", out / "tta-mean"])
+    assert list(thresholds.values()) == [0.5], "osteon evaluate and osteon compare take it too"
     assert {pair.first for pair in study.comparison.pairs} == {"no augmentation"}
 
 

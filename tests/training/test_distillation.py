@@ -15,6 +15,7 @@ from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.lineage import refuse_leaks
 from osteon.evaluation.predictions import read_predictions
+from osteon.run import read_json, write_json
 from osteon.training.distillation import Teachers, load_teachers
 from osteon.training.module import Classifier
 from osteon.training.network import TrainedNetwork, load_network, make_network
@@ -180,3 +181,16 @@ def _augmented(settings: RunSettings, images: torch.Tensor) -> tuple[torch.Tenso
     changed = module.on_after_batch_transfer({**batch, **known}, 0)
     grey = changed["images"][:, :1] * module.preprocess.sd + module.preprocess.mean
     return shown[0], grey, changed["masks"]
+
+
+def test_a_teacher_of_another_target_is_refused_unless_it_is_said_to_mean_the_same(
+    class_folders: Path, tmp_path: Path
+) -> None:
+    teacher = train(_settings(class_folders, training__epochs=1), tmp_path / "teacher", audit=False).folder
+    about = read_json(teacher.split.with_suffix(".json"))
+    write_json(teacher.split.with_suffix(".json"), {**about, "target": "fractured"})
+    changes = {"training__epochs": 1, "training__teachers": (str(teacher.path),)}
+    with pytest.raises(SettingsError, match="has learnt to tell 'fractured', and label 1 means 'abnormal' here"):
+        train(_settings(class_folders, **changes), tmp_path / "pupil", audit=False)
+    assert not (tmp_path / "pupil").exists()
+    train(_settings(class_folders, data__same_target=True, **changes), tmp_path / "pupil", audit=False)

@@ -107,10 +107,37 @@ def test_folds_are_runs_of_their_own_that_cover_every_image_once(class_folders: 
     table = pool(tmp_path, names)
     assert sorted(table["image_id"]) == sorted(Catalogue.read(tmp_path / "fold-0" / "split.csv").images["image_id"])
     assert set(table["split"]) == {"test"}
-    with pytest.raises(SettingsError, match="other settings"):
+    with pytest.raises(SettingsError, match=r"other settings: seed is 0, not 9$"):
         finished(tmp_path / "fold-0", settings.model_copy(update={"seed": 9}))
     with pytest.raises(SettingsError, match="number of folds"):
         next(fold_settings(load_settings()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training__precision": "fp16"}, "does not train in fp16"),
+        ({"training__precision": "fp16", "method__name": "adaboost"}, "does not train in fp16"),
+        ({"training__accelerator": "banana"}, "cannot train so"),
+        ({"training__devices": "x"}, "cannot train so"),
+        ({"training__strategy": "banana"}, "cannot train so"),
+    ],
+)
+def test_what_the_machine_cannot_do_is_refused_before_anything_is_written(
+    changes: dict[str, str], said: str, class_folders: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        train(_settings(class_folders, **changes), tmp_path / "run", audit=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("method", "said"), [("network", "to choose the epoch"), ("logistic", "the split 'valid'")])
+def test_what_needs_validation_images_is_refused_before_anything_is_written(
+    method: str, said: str, class_folders: Path, tmp_path: Path
+) -> None:
+    with pytest.raises((SettingsError, InputError), match=said):
+        train(_settings(class_folders, method__name=method, split__valid=0), tmp_path / "run", audit=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_validation_images_the_last_epoch_is_taken(class_folders: Path, tmp_path: Path) -> None:
@@ -120,7 +147,8 @@ def test_without_validation_images_the_last_epoch_is_taken(class_folders: Path, 
     predictions = read_predictions(folder.predictions)
     assert set(predictions["split"]) == {"test"}
     assert len(predictions) == 60
-    assert json.loads(folder.summary.read_text())["best_epoch"] == 3
+    summary = json.loads(folder.summary.read_text())
+    assert (summary["best_epoch"], summary["precision"]) == (3, "32-true")
     history = pd.read_csv(folder.history)
     assert history["train_loss"].notna().all()
     assert "valid_loss" not in history
@@ -206,6 +234,7 @@ def test_ctrl_c_ends_a_run_without_a_traceback_and_it_can_be_resumed(class_folde
     assert process.returncode == 3, err
     assert b"interrupted" in err
     assert b"Traceback" not in err
+    assert b"GPU available" not in err, "Lightning's own lines"
     assert not (tmp_path / "run" / "predictions.csv").exists()
     subprocess.run(_command("--resume", tmp_path / "run"), check=True, capture_output=True)
     assert (tmp_path / "run" / "predictions.csv").is_file()

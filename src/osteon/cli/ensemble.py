@@ -49,8 +49,6 @@ def ensemble(
     made.write(out)
     for warning in made.warnings:
         console.warn(warning)
-    if made.combiner.threshold is not None and threshold is None:
-        overrides |= {"evaluation.threshold": "fixed", "evaluation.fixed_threshold": made.combiner.threshold}
     values = evaluate_and_report(console, out, overrides=overrides, report=report)
     files = {"predictions": str(out / "predictions.csv"), "ensemble": str(out / "ensemble.json"), **values["files"]}
     console.emit({**values, "ensemble": made.as_dict(), "files": files})

@@ -92,15 +92,17 @@ def compare(
     """
     from osteon.config import load_settings
     from osteon.evaluation.comparison import compare as run
-    from osteon.evaluation.sources import read_models
+    from osteon.evaluation.sources import read_models_with_thresholds
 
     console = Console(as_json=as_json)
     if level not in ("image", "study"):
         raise SettingsError(f"there is no level {level!r}", where="--level", hint="image or study")
-    chosen = load_settings(None, evaluation_overrides(threshold, pooling, resamples, settings)).evaluation
-    models = read_models(sources)
+    overrides = evaluation_overrides(threshold, pooling, resamples, settings)
+    chosen = load_settings(None, overrides).evaluation
+    models, own = read_models_with_thresholds(sources)
+    thresholds = {} if _chooses_threshold(overrides) else own
     with console.progress():
-        comparison = run(models, chosen, "study" if level == "study" else "image")
+        comparison = run(models, chosen, "study" if level == "study" else "image", thresholds=thresholds)
     files = _write_comparison(out, comparison)
     _show_comparison(console, comparison, files)
     console.emit({**comparison.as_dict(), "files": files})
@@ -136,8 +138,9 @@ def evaluate_and_report(
     from osteon.evaluation.sources import Source
 
     found = Source.open(source)
-    settings = _settings(found, overrides or {})
+    _refuse_other_run(found, out)
     predictions = found.read(model)
+    settings = _settings(console, found, predictions, overrides or {})
     with console.progress():
         evaluation = run(predictions, settings)
     files = _write(found, out or found.out, evaluation, predictions, report=report)
@@ -176,10 +179,31 @@ def _threshold(text: str | None) -> dict[str, Any]:
         return {"evaluation.threshold": text}
 
 
-def _settings(source: Source, overrides: dict[str, Any]) -> EvaluationSettings:
+def _settings(
+    console: Console, source: Source, predictions: pd.DataFrame, overrides: dict[str, Any]
+) -> EvaluationSettings:
+    """Return how to score: as the run, by the predictions' own threshold if they have one, but for what was given."""
     from osteon.config import load_settings
 
-    return load_settings(source.run.config if source.run else None, overrides).evaluation
+    if not _chooses_threshold(overrides):
+        models = predictions["model"].unique()
+        own = source.threshold(str(models[0])) if len(models) == 1 else None
+        if own is not None:
+            console.note(f"threshold {own:g}: these predictions' own; --threshold chooses another")
+            overrides = overrides | _threshold(str(own))
+    return load_settings(source.config, overrides).evaluation
+
+
+def _refuse_other_run(source: Source, out: Path | None) -> None:
+    """Refuse to write over the evaluation of a run that the predictions are not of."""
+    if out is None or not (out / "config.yaml").is_file():
+        return
+    if source.run is None or source.run.path.resolve() != out.resolve():
+        raise SettingsError("the folder holds another run", where=out, hint="Choose another --out")
+
+
+def _chooses_threshold(overrides: dict[str, Any]) -> bool:
+    return not {"evaluation.threshold", "evaluation.fixed_threshold"}.isdisjoint(overrides)
 
 
 def _write(

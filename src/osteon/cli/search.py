@@ -78,42 +78,46 @@ def search(
 
     Example: osteon study search data/FracAtlas --preset strong --trials 30 --max-multiply-adds 5e8 --out studies/search
     """
-    from osteon.config import load_settings
-    from osteon.errors import require
-
     console = Console(as_json=as_json)
-    require("optuna", extra="tune", feature="Searching")
-    require("lightning", extra="train", feature="Training")
+    _require_extras()
     overrides = data_overrides(
         data, reader=reader, region=region, option=option, neighbours=neighbours, damaged=damaged
     )
-    base = load_settings(preset, overrides | settings_overrides(settings))
-    chosen = _search_settings(
-        space or ["architecture"],
-        {
-            "objectives": objective or ["auc", "multiply_adds"],
-            "sampler": sampler,
-            "pruner": pruner,
-            "warmup": warmup,
-            "max_multiply_adds": max_multiply_adds,
-            "reference": reference,
-            "seed": seed,
-        },
-    )
+    base = _base(preset, overrides | settings_overrides(settings))
+    limits = {"warmup": warmup, "max_multiply_adds": max_multiply_adds, "reference": reference, "seed": seed}
+    chosen = _search_settings(space, objective, sampler=sampler, pruner=pruner, **limits)
     result = _run(console, base, chosen, out, trials, None if timeout is None else timeout * MINUTE)
     _show(console, result)
     console.emit({"search": str(out), **result.as_dict()})
 
 
-def _search_settings(spaces: list[str], values: dict[str, Any]) -> SearchSettings:
+def _require_extras() -> None:
+    from osteon.errors import require
+
+    require("optuna", extra="tune", feature="Searching")
+    require("lightning", extra="train", feature="Training")
+
+
+def _base(preset: str | None, overrides: dict[str, Any]) -> RunSettings:
+    from osteon.config import load_settings
+
+    return load_settings(preset, overrides)
+
+
+def _search_settings(spaces: list[str] | None, objectives: list[str] | None, **values: Any) -> SearchSettings:
+    """Return what is searched, by the defaults where nothing is given.
+
+    Raises:
+        SettingsError: An option's value is not possible.
+    """
     from pydantic import ValidationError
 
     from osteon.studies.search import SearchSettings
     from osteon.studies.search_space import load_space
 
-    space, first = load_space(spaces)
+    space, first = load_space(spaces or ["architecture"])
     try:
-        return SearchSettings(space=space, first=first, **values)
+        return SearchSettings(space=space, first=first, objectives=objectives or ["auc", "multiply_adds"], **values)
     except ValidationError as error:
         item = error.errors()[0]
         name = str(item["loc"][0])

@@ -184,6 +184,8 @@ def _seeds(text: str) -> tuple[int, ...]:
         numbers = tuple(range(numbers[0]))
     if not numbers or min(numbers) < 0:
         raise SettingsError(f"{text!r} names no seeds", where="--seeds")
+    if len(set(numbers)) < len(numbers):
+        raise SettingsError(f"{text!r} names a seed twice", where="--seeds")
     return numbers
 
 
@@ -198,12 +200,14 @@ def _run(
     dry_run: bool,
 ) -> None:
     require("lightning", extra="train", feature="A study")
+    from osteon.evaluation.systems import check_metric
     from osteon.studies.plan import plan
     from osteon.studies.report import check_sort, write_study
     from osteon.studies.study import run_study
     from osteon.training.callbacks import Progress
 
     check_sort(sort)
+    check_metric(metric)
     definition = request.definition()
     runs = plan(definition, request.out, {**overrides, **settings_overrides(request.settings)}, request.reuse)
     if dry_run:
@@ -222,7 +226,7 @@ def _run(
         files = write_study(study, sort)
     _show(console, study, files[-1], sort)
     console.emit({**study.as_dict(), "files": [str(path) for path in files]})
-    if study.failed:
+    if study.failed or study.left_out:
         raise typer.Exit(3)
 
 
@@ -265,4 +269,6 @@ def _show(console: Console, study: Study, page: Path, sort: str) -> None:
     console.note(f"{MARK} not distinguishable from the best ({study.comparison.best})")
     for failure in study.failed:
         console.warn(f"{failure.run.name}: {failure.reason}")
+    for name, reason in study.left_out.items():
+        console.warn(f"{name}: left out: {reason}")
     console.note(f"report   {page}")

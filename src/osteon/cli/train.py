@@ -20,12 +20,17 @@ from osteon.cli.options import (
 from osteon.errors import SettingsError
 
 if TYPE_CHECKING:
-    from osteon.config import RunSettings
+    from collections.abc import Sequence
 
+    from osteon.config import RunSettings
+    from osteon.run import RunFolder
+
+BESIDE_RESUME = frozenset({"resume", "audit", "evaluate", "as_json"})
 SPLIT_HELP = "auto, grouped, given, paper or image (the last two leak)."
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         Path | None, typer.Argument(metavar="[DATA]", help="Folder or table of the data set.", show_default=False)
     ] = None,
@@ -87,9 +92,31 @@ def train(
     Example: osteon train FracAtlas --method adaboost --set method.options.rounds=8 --out runs/adaboost
     """
     console = Console(as_json=as_json)
+    if resume is not None:
+        chosen = _resumed(context, resume)
+        _one_run(console, chosen, resume, resume=True, audit=audit, evaluate=evaluate)
+        return
     overrides = data_overrides(
         data, reader=reader, region=region, option=option, neighbours=neighbours, damaged=damaged
     )
+    overrides |= _named(model, method, weights, split, folds, epochs, seed) | settings_overrides(settings)
+    chosen = _settings(preset, overrides)
+    if folds and "split.fold" not in overrides:
+        _cross_validate(console, chosen, out or _new_folder(chosen), audit=audit, evaluate=evaluate)
+        return
+    _one_run(console, chosen, out or _new_folder(chosen), audit=audit, evaluate=evaluate)
+
+
+def _named(
+    model: str | None,
+    method: str | None,
+    weights: str | None,
+    split: str | None,
+    folds: int | None,
+    epochs: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """Return what options of their own say, as settings by dotted key."""
     named = {
         "model.name": model,
         "method.name": method,
@@ -100,39 +127,48 @@ def train(
         "seed": seed,
         "split.seed": seed,
     }
-    overrides |= {key: value for key, value in named.items() if value is not None} | settings_overrides(settings)
-    chosen = _settings(preset, overrides, resume=resume)
-    if folds and "split.fold" not in overrides:
-        _cross_validate(console, chosen, _out(out, resume, chosen), audit=audit, evaluate=evaluate)
-        return
-    result = _train(console, chosen, _out(out, resume, chosen), resume=resume is not None, audit=audit)
-    values = result.as_dict()
-    if evaluate and result.folder.predictions.is_file():
-        values["metrics"] = _evaluate(console, result.folder.path)
-    console.emit(values)
-    console.refusals(result.refusals)
-    console.finish(result.refusals)
+    return {key: value for key, value in named.items() if value is not None}
 
 
-def _settings(preset: str | None, overrides: dict[str, Any], *, resume: Path | None) -> RunSettings:
+def _settings(preset: str | None, overrides: dict[str, Any]) -> RunSettings:
     from osteon.config import load_settings
+
+    return load_settings(preset, overrides)
+
+
+def _resumed(context: typer.Context, folder: Path) -> RunSettings:
+    """Return the settings of a run that is gone on with.
+
+    Raises:
+        SettingsError: Another option was given, which would not be heeded, or the folder holds folds.
+        InputError: There is no run in the folder.
+    """
     from osteon.run import RunFolder
 
-    if resume is None:
-        return load_settings(preset, overrides)
-    if overrides or preset:
+    given = [
+        max(item.opts, key=len) if item.param_type_name == "option" else str(item.name).upper()
+        for item in context.command.params
+        if item.name and item.name not in BESIDE_RESUME and _is_given(context, item.name)
+    ]
+    if given:
         raise SettingsError(
-            f"a resumed run keeps its own settings, but {', '.join(overrides) or 'a preset'} was given",
+            f"a resumed run keeps its own settings and folder, but {', '.join(given)} was given",
             where="--resume",
+            hint="Leave it out, or train a new run: osteon train DATA --out FOLDER",
         )
-    return RunFolder.open(resume).settings()
+    if not RunFolder(folder).config.is_file() and RunFolder(folder / "fold-0").config.is_file():
+        hint = f"Give the command that began them again, with --folds K --out {folder}: it goes on where it stopped"
+        raise SettingsError("the folder holds the folds of a cross-validation", where=folder, hint=hint)
+    return RunFolder.open(folder).settings()
 
 
-def _out(out: Path | None, resume: Path | None, settings: RunSettings) -> Path:
-    if resume is not None:
-        return resume
-    if out is not None:
-        return out
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _new_folder(settings: RunSettings) -> Path:
+    """Return the next free ``runs/NAME-N``."""
     name = (settings.model if settings.method.name == "network" else settings.method).name.replace("/", "-")
     taken = [0]
     for folder in Path("runs").glob(f"{name}-*"):
@@ -141,15 +177,31 @@ def _out(out: Path | None, resume: Path | None, settings: RunSettings) -> Path:
     return Path("runs") / f"{name}-{max(taken) + 1}"
 
 
-def _train(console: Console, settings: RunSettings, out: Path, *, resume: bool, audit: bool) -> Any:
+def _one_run(
+    console: Console, settings: RunSettings, out: Path, *, resume: bool = False, audit: bool, evaluate: bool
+) -> None:
+    """Train one run and evaluate it."""
+    result = _train(console, settings, out, resume=resume, audit=audit)
+    values = result.as_dict()
+    if evaluate and result.folder.predictions.is_file():
+        values["metrics"] = _evaluate(console, result.folder.path)
+    console.emit(values)
+    console.refusals(result.refusals)
+    console.finish(result.refusals)
+
+
+def _train(
+    console: Console, settings: RunSettings, out: Path, *, resume: bool, audit: bool, like: Sequence[RunFolder] = ()
+) -> Any:
     from osteon.errors import require
 
     require("lightning", extra="train", feature="Training")
     from osteon.training.callbacks import Progress
     from osteon.training.pipeline import train as run
 
+    callbacks = [Progress(console.err)]
     with console.progress():
-        return run(settings, out, resume=resume, audit=audit, callbacks=[Progress(console.err)], note=console.note)
+        return run(settings, out, resume=resume, audit=audit, like=like, callbacks=callbacks, note=console.note)
 
 
 def _evaluate(console: Console, source: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -160,26 +212,44 @@ def _evaluate(console: Console, source: Path, overrides: dict[str, Any] | None =
 
 def _cross_validate(console: Console, settings: RunSettings, out: Path, *, audit: bool, evaluate: bool) -> None:
     """Train each fold that is not finished yet, then pool the test folds."""
-    from osteon.training.crossvalidate import finished, fold_settings, pool
+    from osteon.errors import require
 
-    names = []
-    refusals: dict[str, Any] = {}
+    require("lightning", extra="train", feature="Training")
+    from osteon.training.crossvalidate import begun_before, fold_settings, pool, refusals
+
+    like = begun_before(out, settings, console.note)
+    folds = []
     for name, fold in fold_settings(settings):
-        names.append(name)
-        if finished(out / name, fold):
-            console.note(f"{name}: finished before")
-            continue
-        console.note(f"{name}:")
-        again = (out / name / "config.yaml").is_file()
-        result = _train(console, fold, out / name, resume=again, audit=audit)
-        refusals |= {item.path: item for item in result.refusals}
-        if evaluate:
-            _evaluate(console, out / name)
+        folds.append(_fold(console, fold, out / name, like, audit=audit, evaluate=evaluate))
+        like = like or folds[:1]
+    names = [fold.path.name for fold in folds]
     pool(out, names)
     values: dict[str, Any] = {"run": str(out), "folds": names}
     if evaluate:
         as_the_folds = {f"evaluation.{key}": value for key, value in settings.evaluation.model_dump().items()}
         values["metrics"] = _evaluate(console, out / "predictions.csv", as_the_folds)
     console.emit(values)
-    console.refusals(list(refusals.values()))
-    console.finish(list(refusals.values()))
+    refused = refusals(folds)
+    console.refusals(refused)
+    console.finish(refused)
+
+
+def _fold(
+    console: Console, settings: RunSettings, out: Path, like: Sequence[RunFolder], *, audit: bool, evaluate: bool
+) -> RunFolder:
+    """Train and evaluate a fold, as far as that has not been done before."""
+    from osteon.run import RunFolder
+    from osteon.training.crossvalidate import finished
+
+    fold = RunFolder(out)
+    done = finished(out, settings)
+    if done:
+        console.note(f"{out.name}: finished before")
+    else:
+        console.note(f"{out.name}:")
+        again = fold.config.is_file()
+        others = [run for run in like if run.path != out]
+        _train(console, settings, out, resume=again, audit=audit, like=others)
+    if evaluate and not (done and fold.metrics.is_file() and fold.report.is_file()):
+        _evaluate(console, out)
+    return fold

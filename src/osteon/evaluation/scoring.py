@@ -48,7 +48,7 @@ class Scorer:
             "always_normal": self._one(always),
             "prevalence": self._one(replace(cases, probabilities=constant, threshold=0.5), (note,)),
         }
-        return replace(self._one(cases, _notes(cases)), baselines=baselines)
+        return replace(self._one(cases, few_groups(cases.group_count)), baselines=baselines)
 
     def _one(self, cases: Cases, notes: tuple[str, ...] = ()) -> Scores:
         settings = self.settings
@@ -106,7 +106,6 @@ def cases_of(rows: pd.DataFrame, threshold: float) -> Cases:
     return Cases.of(rows["label"], rows["probability"], rows["group_id"].to_numpy(dtype=str), threshold)
 
 
-def _notes(cases: Cases) -> tuple[str, ...]:
-    if cases.group_count >= FEW_GROUPS:
-        return ()
-    return (f"only {cases.group_count} groups: the intervals are rough and likely too narrow",)
+def few_groups(count: int) -> tuple[str, ...]:
+    """Return what to warn of where there are few groups to resample."""
+    return () if count >= FEW_GROUPS else (f"only {count} groups: the intervals are rough and likely too narrow",)

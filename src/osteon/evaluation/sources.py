@@ -6,12 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
-from osteon.run import RunFolder
+from osteon.run import RunFolder, read_json
+
+DECISION = "decision.json"
+"""Beside a predictions.csv: the ``model`` and the ``threshold`` that defines its calls."""
+
+_RULES = ("ensemble.json", DECISION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,30 @@ class Source:
             return self.path.parent
         return self.path.with_name(f"{self.path.stem}-evaluation")
 
+    @property
+    def config(self) -> Path | None:
+        """The settings that the predictions were made with: of the run, or of the first of the folds pooled here."""
+        if self.run is not None:
+            return self.run.config
+        fold = RunFolder(self.path.parent / "fold-0").config
+        return fold if self.path.name == "predictions.csv" and fold.is_file() else None
+
+    def threshold(self, model: str) -> float | None:
+        """Return the threshold that defines a model's calls, as half of the votes do a majority vote's.
+
+        None where there is none, so that one is to be chosen on validation rows.
+
+        Args:
+            model: As in the column ``model``.
+
+        Raises:
+            InputError: The file that says so cannot be read.
+        """
+        if self.path.name != "predictions.csv":
+            return None
+        found = [_rule(self.path.parent / name, model) for name in _RULES]
+        return next((value for value in found if value is not None), None)
+
     def read(self, model: str | None = None) -> pd.DataFrame:
         """Read the predictions, of one model if named.
 
@@ -90,7 +120,17 @@ class Source:
 
 
 def read_models(paths: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
-    """Read the predictions of every model in several sources, by a name that tells them apart.
+    """Read the predictions of every model in several sources, by a name that tells them apart (see below).
+
+    Raises:
+        InputError: A source cannot be read.
+    """
+    tables, _ = read_models_with_thresholds(paths)
+    return tables
+
+
+def read_models_with_thresholds(paths: Sequence[str | Path]) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
+    """Read the predictions of every model in several sources, and the thresholds of those that have their own.
 
     A model has its name in the ``model`` column if no other source says the same, else the name of its run or file,
     with the folders before it where runs of one name are in several (``paper_cnn/seed-0``).
@@ -99,16 +139,32 @@ def read_models(paths: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
         InputError: A source cannot be read.
     """
     found: list[tuple[str, str, pd.DataFrame]] = []
+    own: list[float | None] = []
     sources = [Source.open(path) for path in paths]
     for source in sources:
         name = _told_from_others(source, sources)
         for model, rows in source.read().groupby("model", sort=False):
             found.append((str(model), name, rows.reset_index(drop=True)))
+            own.append(source.threshold(str(model)))
     said = Counter(model for model, _, _ in found)
     names = _distinct(
         [model if model and said[model] == 1 else _told_apart(model, name, found) for model, name, _ in found]
     )
-    return {name: rows for name, (_, _, rows) in zip(names, found, strict=True)}
+    thresholds = {name: value for name, value in zip(names, own, strict=True) if value is not None}
+    return {name: rows for name, (_, _, rows) in zip(names, found, strict=True)}, thresholds
+
+
+def _rule(path: Path, model: str) -> float | None:
+    """Return the threshold in a file, if there is one for this model."""
+    if not path.is_file():
+        return None
+    values: Any = read_json(path)
+    if not isinstance(values, dict) or values.get("model") != model or values.get("threshold") is None:
+        return None
+    value = values["threshold"]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise InputError(f"the threshold {value!r} is not a number in 0-1", where=path)
+    return float(value)
 
 
 def _told_from_others(source: Source, sources: Sequence[Source]) -> str:

@@ -21,13 +21,13 @@ from osteon.errors import InputError, SettingsError
 from osteon.evaluation.comparison import COMPARED
 from osteon.evaluation.pooling import group_numbers
 from osteon.evaluation.predictions import check_predictions
-from osteon.evaluation.scoring import cases_of, scored_split
+from osteon.evaluation.scoring import cases_of, few_groups, scored_split
 from osteon.evaluation.thresholds import choose_threshold
 from osteon.progress import track
 from osteon.statistics.bootstrap import Replicates, percentile_bounds, replicate
 from osteon.statistics.definitions import METRICS
-from osteon.statistics.estimates import Cases, point_values
-from osteon.statistics.intervals import NAN, NO_SPREAD, Estimate
+from osteon.statistics.estimates import Cases, point_values, proportion_trials
+from osteon.statistics.intervals import NAN, NO_SPREAD, Estimate, class_sizes
 from osteon.statistics.metrics import roc_auc
 from osteon.statistics.paired import PairedTest, bootstrap_difference, holm
 
@@ -172,6 +172,7 @@ def compare_systems(
     reference: str,
     metric: str = "auc",
     settings: EvaluationSettings | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> SystemsComparison:
     """Compare systems on the test images that all their runs were scored on.
 
@@ -180,6 +181,7 @@ def compare_systems(
         reference: The system that the others are tested against.
         metric: The figure that says which one is best.
         settings: How to score; None for the defaults.
+        thresholds: Fixed ones, for systems whose calls are defined by them (a majority vote's 0.5), by name.
 
     Raises:
         SettingsError: There is no system, the reference is none of them, or the figure is unknown.
@@ -188,18 +190,20 @@ def compare_systems(
     settings = settings or EvaluationSettings()
     if reference not in predictions:
         raise SettingsError(f"there is no system {reference!r}", hint=f"Systems: {', '.join(predictions) or 'none'}")
-    if metric not in COMPARED:
-        raise SettingsError(f"there is no figure {metric!r} to compare by", hint=f"Known: {', '.join(COMPARED)}")
+    check_metric(metric)
     tables = {
         name: [check_predictions(table, f"{name}, run {number}") for number, table in enumerate(runs)]
         for name, runs in predictions.items()
     }
     images, warnings = _shared_images(tables)
+    rows = _tested(tables[reference][0], images)
+    warnings += [*_other_groups(tables, rows, reference), *few_groups(rows["group_id"].nunique())]
+    groups, fixed = group_numbers(rows), thresholds or {}
     scored = {
-        name: _score(name, runs, images, settings) for name, runs in track(list(tables.items()), "Scoring systems")
+        name: _score(name, runs, images, groups, settings, fixed.get(name))
+        for name, runs in track(list(tables.items()), "Scoring systems")
     }
     best = _best({name: item.system.estimates[metric].value for name, item in scored.items()}, metric)
-    rows = _tested(tables[reference][0], images)
     labels = rows["label"].to_numpy(dtype=float)
     return SystemsComparison(
         n=len(rows),
@@ -217,6 +221,16 @@ def compare_systems(
     )
 
 
+def check_metric(metric: str) -> None:
+    """Refuse a figure that systems cannot be compared by.
+
+    Raises:
+        SettingsError: It is unknown.
+    """
+    if metric not in COMPARED:
+        raise SettingsError(f"there is no figure {metric!r} to compare by", hint=f"Known: {', '.join(COMPARED)}")
+
+
 def mean_auc(tables: Sequence[pd.DataFrame], settings: EvaluationSettings) -> Estimate:
     """Return the mean AUC of several runs on the same rows, with its interval.
 
@@ -227,7 +241,7 @@ def mean_auc(tables: Sequence[pd.DataFrame], settings: EvaluationSettings) -> Es
     cases = [cases_of(rows, 0.5) for rows in tables]
     values = {"auc": float(np.mean([roc_auc(item.labels, item.probabilities) for item in cases]))}
     drawn = _mean_replicates(cases, group_numbers(tables[0]), settings)
-    return _estimate("auc", values["auc"], drawn["auc"], cases[0], settings)
+    return _estimate("auc", values["auc"], drawn["auc"], cases, settings)
 
 
 def _shared_images(tables: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[list[str], list[str]]:
@@ -257,17 +271,37 @@ def _tested(table: pd.DataFrame, images: Sequence[str]) -> pd.DataFrame:
     return table[table["split"] == split].set_index("image_id", drop=False).loc[list(images)].reset_index(drop=True)
 
 
-def _score(name: str, runs: Sequence[pd.DataFrame], images: Sequence[str], settings: EvaluationSettings) -> _Scored:
-    thresholds = [choose_threshold(table[table["split"] == "valid"], settings).value for table in runs]
+def _other_groups(tables: Mapping[str, Sequence[pd.DataFrame]], rows: pd.DataFrame, reference: str) -> list[str]:
+    """Say which systems put the images into other groups: all must be resampled by the same ones to be paired."""
+    images, numbers = list(rows["image_id"]), group_numbers(rows)
+    return [
+        f"{name}: groups differ from those of {reference}, which are used"
+        for name, runs in tables.items()
+        if any((group_numbers(_tested(table, images)) != numbers).any() for table in runs)
+    ]
+
+
+def _score(
+    name: str,
+    runs: Sequence[pd.DataFrame],
+    images: Sequence[str],
+    groups: NDArray[np.intp],
+    settings: EvaluationSettings,
+    threshold: float | None,
+) -> _Scored:
+    thresholds = [
+        choose_threshold(table[table["split"] == "valid"], settings).value if threshold is None else threshold
+        for table in runs
+    ]
     tested = [_tested(table, images) for table in runs]
     cases = [cases_of(rows, threshold) for rows, threshold in zip(tested, thresholds, strict=True)]
     values = pd.DataFrame([point_values(item) for item in cases])
-    drawn = _mean_replicates(cases, group_numbers(tested[0]), settings)
+    drawn = _mean_replicates(cases, groups, settings)
     system = System(
         name=name,
         runs=len(runs),
         estimates={
-            metric: _estimate(metric, float(values[metric].mean(skipna=False)), drawn[metric], cases[0], settings)
+            metric: _estimate(metric, float(values[metric].mean(skipna=False)), drawn[metric], cases, settings)
             for metric in drawn
             if metric in values
         },
@@ -289,12 +323,23 @@ def _mean_replicates(
     return {metric: np.mean([item[metric] for item in drawn], axis=0) for metric in drawn[0]}
 
 
-def _estimate(metric: str, value: float, drawn: NDArray[Any], cases: Cases, settings: EvaluationSettings) -> Estimate:
-    n = len(cases.labels)
+def _estimate(
+    metric: str, value: float, drawn: NDArray[Any], cases: Sequence[Cases], settings: EvaluationSettings
+) -> Estimate:
+    n = min(_rests_on(metric, item) for item in cases)
     if not math.isfinite(value):
         return Estimate.undefined(f"{METRICS[metric].label} is undefined or infinite in a run or for these cases", n)
+    sizes = zip(("positives", "negatives"), class_sizes(cases[0].labels, cases[0].groups), strict=True)
+    if lonely := [name for name, count in sizes if name in METRICS[metric].needs and count < 2]:
+        return Estimate(value, NAN, NAN, n, f"no interval: all {lonely[0]} are of one group")
     low, high = percentile_bounds(drawn, settings.confidence)
     return Estimate(value, low, high, n) if high > low else Estimate(value, NAN, NAN, n, NO_SPREAD)
+
+
+def _rests_on(metric: str, cases: Cases) -> int:
+    """Return the number of cases that a figure rests on: of a proportion its denominator."""
+    trials = proportion_trials(cases.labels > 0, cases.calls)
+    return len(trials.get(metric, cases.labels))
 
 
 def _spread(values: pd.Series[float]) -> Spread:

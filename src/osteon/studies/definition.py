@@ -15,6 +15,7 @@ from osteon.errors import SettingsError
 
 SystemName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 TTA = ("tta-mean", "tta-vote", "tta-chosen")
+VOTES = ("vote", "tta-vote")
 Combination = Literal["mean", "logits", "rank", "vote", "stack"]
 
 
@@ -77,6 +78,8 @@ class StudyDefinition(Settings):
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
         names = [*(item.name for item in self.systems), *(item.name for item in self.derived)]
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds occur twice: {', '.join(map(str, self.seeds))}")
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"names occur twice: {', '.join(sorted(twice))}")

@@ -11,7 +11,9 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from osteon.errors import OsteonError
+from osteon.run import RunFolder
 from osteon.studies.plan import PlannedRun
+from osteon.training.same_data import OtherDataError, one_of_each, refuse_changed
 
 log = logging.getLogger(__name__)
 Note = Callable[[str], None]
@@ -34,9 +36,33 @@ class FailedRun:
         return {**self.run.as_dict(), "reason": self.reason}
 
 
+def known_data(runs: Sequence[PlannedRun], note: Note = log.info) -> list[RunFolder]:
+    """Return runs begun before whose data all others must have, once sure that these are the data as they are now.
+
+    Args:
+        runs: From :func:`osteon.studies.plan.plan`.
+        note: Called with a line of text where it cannot be told.
+
+    Raises:
+        OtherDataError: A run is over other data than another, or the data have changed since.
+        OsteonError: The data cannot be read any more, and a run is still to be trained.
+    """
+    begun = one_of_each(run.folder for run in runs)
+    try:
+        refuse_changed(begun, "Choose another --out and leave out --reuse; or put the data back; or delete all runs")
+    except OtherDataError:
+        raise
+    except OsteonError as error:
+        if any(run.state != "finished" for run in runs):
+            raise
+        note(f"note: whether the data have changed since cannot be told: {error}")
+    return begun
+
+
 def train_all(
     runs: Sequence[PlannedRun],
     *,
+    like: Sequence[RunFolder] = (),
     note: Note = log.info,
     callbacks: Callable[[], Sequence[Callback]] = tuple,
 ) -> tuple[list[PlannedRun], list[FailedRun]]:
@@ -47,11 +73,15 @@ def train_all(
 
     Args:
         runs: From :func:`osteon.studies.plan.plan`, in order.
+        like: Runs whose data must be theirs, from :func:`known_data`.
         note: Called with a line of text at each step.
         callbacks: Makes the watchers of each fit, e.g. a progress bar.
 
     Returns:
         Finished runs, and those that failed.
+
+    Raises:
+        OtherDataError: The data have changed on the way.
     """
     done: list[PlannedRun] = []
     failed: list[FailedRun] = []
@@ -62,7 +92,10 @@ def train_all(
             continue
         note(f"[{number}/{len(runs)}] {planned.name}")
         try:
-            _train(planned, note, callbacks())
+            _train(planned, like, note, callbacks())
+            like = one_of_each([*like, planned.folder])
+        except OtherDataError:
+            raise
         except OsteonError as error:
             reason = f"{error} ({error.hint})" if error.hint else str(error)
             note(f"FAILED: {reason}")
@@ -75,7 +108,7 @@ def train_all(
     return done, failed
 
 
-def _train(planned: PlannedRun, note: Note, callbacks: Sequence[Callback]) -> None:
+def _train(planned: PlannedRun, like: Sequence[RunFolder], note: Note, callbacks: Sequence[Callback]) -> None:
     from osteon.training.pipeline import train
 
     train(
@@ -83,6 +116,7 @@ def _train(planned: PlannedRun, note: Note, callbacks: Sequence[Callback]) -> No
         planned.folder.path,
         resume=planned.state == "started",
         audit=False,
+        like=like,
         callbacks=callbacks,
         note=lambda text: note(f"  {text}"),
     )

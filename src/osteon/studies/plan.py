@@ -11,6 +11,7 @@ from osteon.config import RunSettings, load_settings
 from osteon.errors import InputError, OsteonError, SettingsError
 from osteon.run import RunFolder
 from osteon.studies.definition import StudyDefinition, SystemDefinition
+from osteon.training.same_data import other_settings
 
 State = Literal["new", "started", "finished"]
 
@@ -92,7 +93,11 @@ def _planned(
     overrides: dict[str, Any],
     others: list[tuple[RunSettings, RunFolder]],
 ) -> PlannedRun:
-    values = {**study.set, **overrides, **system.set, "seed": seed}
+    values = {**study.set, **overrides, **system.set}
+    if "seed" in values:
+        hint = "seeds: [1, 2] in the study, or --seeds 1,2"
+        raise SettingsError("a study trains every system with each of its seeds", where="seed", hint=hint)
+    values["seed"] = seed
     if region:
         values["split.train_regions"] = [region]
     if system.after:
@@ -119,9 +124,10 @@ def _state(folder: RunFolder, settings: RunSettings) -> State:
     """
     if not folder.config.is_file():
         return "new"
-    if folder.settings() != settings:
+    known = folder.settings()
+    if known != settings:
         raise SettingsError(
-            "the folder holds a run of other settings",
+            f"the folder holds a run of other settings: {other_settings(known, settings)}",
             where=folder.path,
             hint="Choose another --out, or delete the run",
         )

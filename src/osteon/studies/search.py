@@ -23,9 +23,19 @@ from osteon.run import write_text
 from osteon.studies.search_results import SearchResult, collect
 from osteon.studies.search_rules import Cut, make_pruner, median_rule
 from osteon.studies.search_space import Point, Space, apply, check_space, stored_point, suggest
-from osteon.studies.search_trial import Facts, Refused, Rule, Watch, about_run, examine, train_trial
+from osteon.studies.search_trial import (
+    Facts,
+    Refused,
+    Rule,
+    Watch,
+    about_run,
+    examine,
+    refuse_changed_data,
+    train_trial,
+)
 from osteon.training.batches import derive_seed
 from osteon.training.method import Note
+from osteon.training.same_data import other_settings
 
 if sys.platform != "win32":
     import fcntl
@@ -94,6 +104,7 @@ def search(
 
     Raises:
         SettingsError: The space does not fit, the folder holds something else, or another process is searching there.
+        OtherDataError: The data have changed since the search began.
         InputError: The data cannot be used.
         MissingExtraError: Optuna is not installed.
     """
@@ -102,6 +113,7 @@ def search(
     out = Path(out)
     with _alone(out):
         study = _open(out, base, settings)
+        refuse_changed_data(trial_folder(out, 0).parent)
         _Search(study, base, settings, out, list(callbacks), note).run(budget or Budget())
         return collect(study, base, settings, out)
 
@@ -336,8 +348,12 @@ def _open(out: Path, base: RunSettings, settings: SearchSettings) -> optuna.Stud
     if "plan" not in study.user_attrs:
         write_text(out / "base.yaml", dump_settings(base))
         study.set_user_attr("plan", plan)
-    elif study.user_attrs["plan"] != plan or load_settings(out / "base.yaml") != base:
-        raise SettingsError("the folder holds a search of other settings", where=out, hint="Choose another --out")
+    elif (known := load_settings(out / "base.yaml")) != base:
+        what = f"the folder holds a search of other settings: {other_settings(known, base)}"
+        raise SettingsError(what, where=out, hint="Choose another --out")
+    elif study.user_attrs["plan"] != plan:
+        what = "the folder holds a search of other settings: of another space, objective, sampler, pruner or limit"
+        raise SettingsError(what, where=out, hint="Choose another --out")
     _enqueue(study, settings)
     return study
 

@@ -26,6 +26,7 @@ from osteon.training.method import Note
 from osteon.training.module import Classifier
 from osteon.training.network import make_network
 from osteon.training.pipeline import train
+from osteon.training.same_data import CONTENTS, refuse_changed
 
 if TYPE_CHECKING:
     import optuna
@@ -145,6 +146,20 @@ def train_trial(settings: RunSettings, folder: Path, watch: Watch, callbacks: li
     return float(history.loc[summary["best_epoch"], "valid_auc"])
 
 
+def refuse_changed_data(trials: Path) -> None:
+    """Refuse to go on with a search whose data have changed since its first trial.
+
+    Args:
+        trials: The folder of the trials' run folders.
+
+    Raises:
+        OtherDataError: They have.
+        InputError: They cannot be read any more.
+    """
+    first = sorted(trials.glob("[0-9]*/split.json"))[:1]
+    refuse_changed([RunFolder(path.parent) for path in first], "Choose another --out, or put the data back")
+
+
 def _with_split(settings: RunSettings, folder: Path) -> bool:
     """Make a run folder with the split of another trial, if there is one of the same data and split."""
     for other in sorted(folder.parent.glob("[0-9]*/split.json")):
@@ -152,8 +167,9 @@ def _with_split(settings: RunSettings, folder: Path) -> bool:
         known = run.settings()
         if (known.data, known.split) == (settings.data, settings.split):
             made = RunFolder.create(folder, settings)
-            if run.leaks.is_file():
-                shutil.copy2(run.leaks, made.leaks)
+            for path in (run.leaks, run.path / CONTENTS):
+                if path.is_file():
+                    shutil.copy2(path, made.path / path.name)
             for suffix in (".csv", ".boxes.csv", ".json"):  # the last one says that the split is whole
                 shutil.copy2(run.split.with_suffix(suffix), made.split.with_suffix(suffix))
             return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 
 from osteon.config import EvaluationSettings
-from osteon.errors import InputError, OsteonError
+from osteon.errors import InputError, OsteonError, SettingsError
 from osteon.evaluation.predictions import read_predictions
-from osteon.evaluation.systems import SystemsComparison, compare_systems
+from osteon.evaluation.systems import SystemsComparison, check_metric, compare_systems
+from osteon.inference.aggregation import MAJORITY
 from osteon.run import RunFolder, environment, read_json, write_text
 from osteon.studies.costs import SystemCost, measure_systems
-from osteon.studies.definition import StudyDefinition
+from osteon.studies.definition import VOTES, StudyDefinition
 from osteon.studies.derived import derive
-from osteon.studies.engine import FailedRun, Note, by_system, train_all
+from osteon.studies.engine import FailedRun, Note, by_system, known_data, train_all
 from osteon.studies.plan import PlannedRun
 from osteon.studies.regions import ALL, RegionMatrix, region_matrix
 
@@ -38,6 +39,7 @@ class Study:
         data: Name of the data set.
         runs: Finished runs.
         failed: Runs that could not be done.
+        left_out: Why derived systems could not be made, by name.
         comparison: The systems' figures and tests.
         costs: What the trained systems cost; none if not measured.
         regions: Region matrices by system.
@@ -50,6 +52,7 @@ class Study:
     data: str
     runs: tuple[PlannedRun, ...]
     failed: tuple[FailedRun, ...]
+    left_out: Mapping[str, str]
     comparison: SystemsComparison
     costs: Mapping[str, SystemCost]
     regions: Mapping[str, RegionMatrix]
@@ -65,6 +68,7 @@ class Study:
             "seeds": list(self.definition.seeds),
             "runs": [run.as_dict() for run in self.runs],
             "failed": [item.as_dict() for item in self.failed],
+            "left_out": dict(self.left_out),
             "comparison": self.comparison.as_dict(),
             "costs": {name: cost.as_dict() for name, cost in self.costs.items()},
             "regions": {name: matrix.as_dict() for name, matrix in self.regions.items()},
@@ -95,12 +99,17 @@ def run_study(
 
     Raises:
         InputError: No run of the reference could be finished.
-        SettingsError: The folder cannot be written to.
+        SettingsError: The folder holds a run or cannot be written to, or the figure is unknown.
+        OtherDataError: Runs are over different data.
     """
+    check_metric(metric)
     folder = Path(out)
+    if RunFolder(folder).config.is_file():
+        raise SettingsError("the folder holds a run, not a study", where=folder, hint="Choose another --out")
+    like = known_data(runs, note)
     text = yaml.safe_dump(definition.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(folder / "study.yaml", text)
-    done, failed = train_all(runs, note=note, callbacks=callbacks)
+    done, failed = train_all(runs, like=like, note=note, callbacks=callbacks)
     trained = by_system(done)
     if definition.reference not in trained:
         reasons = "; ".join(f"{item.run.name}: {item.reason}" for item in failed)
@@ -112,8 +121,13 @@ def run_study(
     }
     places = {name: list(found.values()) for name, found in trained.items()}
     measured = measure_systems(places) if costs else {}
-    predictions |= _derived(definition, trained, folder, settings, note)
+    votes = {item.name: MAJORITY for item in definition.derived if item.how in VOTES}
+    derived, left_out = _derived(definition, trained, folder, settings, note)
+    predictions |= derived
     about = read_json(RunFolder(places[definition.reference][0]).split.with_suffix(".json"))
+    comparison = compare_systems(
+        predictions, reference=definition.reference, metric=metric, settings=settings, thresholds=votes
+    )
     return Study(
         definition=definition,
         folder=folder,
@@ -121,11 +135,21 @@ def run_study(
         data=str(about["name"]),
         runs=tuple(done),
         failed=tuple(failed),
-        comparison=compare_systems(predictions, reference=definition.reference, metric=metric, settings=settings),
+        left_out=left_out,
+        comparison=replace(comparison, warnings=(*comparison.warnings, *mixed_precision(done))),
         costs=measured,
         regions=_regions(definition, done, settings),
         environment=environment(),
     )
+
+
+def mixed_precision(runs: Sequence[PlannedRun]) -> tuple[str, ...]:
+    """Return what to warn of where runs left their precision to machines that chose differently."""
+    chosen = [run for run in runs if run.settings.training.precision == "auto"]
+    found = {str(read_json(run.folder.summary).get("precision", "")) for run in chosen} - {""}
+    if len(found) < 2:
+        return ()
+    return (f"machines trained in different precision ({', '.join(sorted(found))}): see training.precision",)
 
 
 def _derived(
@@ -134,19 +158,23 @@ def _derived(
     folder: Path,
     settings: EvaluationSettings,
     note: Note,
-) -> dict[str, list[pd.DataFrame]]:
-    found = {}
+) -> tuple[dict[str, list[pd.DataFrame]], dict[str, str]]:
+    """Return the predictions of derived systems by name, and why others could not be made."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    left_out: dict[str, str] = {}
     for item in definition.derived:
         members = {name: trained[name] for name in item.of if name in trained}
         if len(members) < len(item.of):
-            note(f"{item.name}: left out, since not all of {', '.join(item.of)} were trained")
+            left_out[item.name] = f"not all of {', '.join(item.of)} were trained"
+            note(f"{item.name}: left out, since {left_out[item.name]}")
             continue
         note(f"{item.name}: {item.how} of {', '.join(item.of)}")
         try:
             found[item.name] = derive(item, members, folder / "derived" / item.name, settings)
         except OsteonError as error:
+            left_out[item.name] = str(error)
             note(f"FAILED: {item.name}: {error}")
-    return found
+    return found, left_out
 
 
 def _regions(

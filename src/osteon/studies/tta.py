@@ -17,6 +17,7 @@ from osteon.config import EvaluationSettings
 from osteon.errors import SettingsError
 from osteon.evaluation.comparison import Comparison, compare
 from osteon.evaluation.predictions import check_predictions, write_predictions
+from osteon.evaluation.sources import DECISION
 from osteon.evaluation.thresholds import choose_threshold
 from osteon.inference.aggregation import MAJORITY, Aggregation, Vector, aggregate
 from osteon.inference.views import NINE, ORIGINAL, Fill, View, check_distinct
@@ -305,6 +306,9 @@ def _write(study: TtaStudy, out: Path) -> None:
     for folder, name in FOLDERS.items():
         predictions = _contract(study.probabilities, study.systems[name].values, f"{study.model} {folder}")
         write_predictions(out / folder / "predictions.csv", predictions)
+        if study.systems[name].how == "vote":
+            model = str(predictions["model"].iloc[0])
+            write_json(out / folder / DECISION, {"schema": SCHEMA, "model": model, "threshold": MAJORITY})
     with atomic_path(out / "tta.csv") as temporary:
         study.table().to_csv(temporary, index=False)
     write_json(out / "tta.json", study.as_dict())

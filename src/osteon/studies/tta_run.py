@@ -26,6 +26,7 @@ from osteon.training.method import Trained, load_run
 from osteon.training.pipeline import system_name
 from osteon.training.predict import predictions_table
 from osteon.training.prepare import prepare
+from osteon.training.same_data import refuse_other_files
 
 TIMED_IMAGES, ROUNDS = 16, 3
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class SeenRun:
 
         Raises:
             InputError: The run has not finished, or its images cannot be read any more.
+            OtherDataError: Its images have changed since.
         """
         run = RunFolder.open(folder)
         written = Source.open(folder).read()
@@ -64,6 +66,7 @@ class SeenRun:
         catalogue = Catalogue.read(run.split)
         images = catalogue.images
         prepared = prepare(catalogue.with_images(images[images["split"].isin(["valid", "test"])]), settings)
+        refuse_other_files(run, prepared.store)
         rows = prepared.catalogue.images.reset_index(drop=True)
         if rows.empty:
             raise InputError("the run has no validation or test images that can be read", where=run.path)

@@ -21,7 +21,7 @@ from osteon.run import RunFolder, read_json, write_json
 from osteon.training import samme
 from osteon.training.batches import Sample, derive_seed
 from osteon.training.boosting_record import Curves, write_record
-from osteon.training.fit import fit, load_weights
+from osteon.training.fit import check_machine, fit, load_weights
 from osteon.training.learners import Learner, LearnerFolder
 from osteon.training.method import Job, Method
 from osteon.training.network import make_network
@@ -91,7 +91,8 @@ class AdaBoostMethod(Method):
             self.model = ModelSettings(name="dense_net", options=options, weights="none")
 
     def check(self, settings: RunSettings) -> None:
-        """Make one learner."""
+        """See that the machine can train so, and make one learner."""
+        check_machine(self.learner_settings(settings, settings.seed).training)
         make_network(self.learner_settings(settings, settings.seed))
 
     def learner_settings(self, settings: RunSettings, seed: int) -> RunSettings:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from osteon.config import RunSettings, load_settings
-from osteon.errors import SettingsError
+from osteon.errors import OsteonError, Refusal, SettingsError
 from osteon.evaluation.predictions import read_predictions, write_predictions
-from osteon.run import RunFolder
+from osteon.run import RunFolder, read_json
+from osteon.training.method import Note
+from osteon.training.same_data import OtherDataError, is_split, one_of_each, other_settings, refuse_changed
 
 
 def fold_settings(settings: RunSettings) -> Iterator[tuple[str, RunSettings]]:
@@ -35,9 +37,54 @@ def finished(folder: Path, settings: RunSettings) -> bool:
     run = RunFolder(folder)
     if not run.config.is_file():
         return False
-    if load_settings(run.config) != settings:
-        raise SettingsError("the folder holds a run of other settings", where=folder, hint="Choose another --out")
+    known = load_settings(run.config)
+    if known != settings:
+        what = f"the folder holds a run of other settings: {other_settings(known, settings)}"
+        raise SettingsError(what, where=folder, hint="Choose another --out")
     return run.summary.is_file()
+
+
+def begun_before(folder: Path, settings: RunSettings, note: Note) -> list[RunFolder]:
+    """Return a fold that an earlier call has begun, if any has, once sure that the data are still those of all.
+
+    Args:
+        folder: Of the folds.
+        settings: Of the cross-validation.
+        note: Called with a line of text where it cannot be told.
+
+    Raises:
+        SettingsError: A fold is of other settings, or the folder holds something else than folds.
+        OtherDataError: A fold is over other data than another, or the data have changed since.
+        OsteonError: The data cannot be read any more, and a fold is still to be trained.
+    """
+    _refuse_taken(folder)
+    done = [finished(folder / name, fold) for name, fold in fold_settings(settings)]
+    folds = [RunFolder(folder / name) for name, _ in fold_settings(settings)]
+    one = one_of_each(folds)
+    places = ", ".join(str(fold.path) for fold in folds if is_split(fold))
+    try:
+        refuse_changed(one, f"Choose another --out; or put the data back; or delete what was trained before: {places}")
+    except OtherDataError:
+        raise
+    except OsteonError as error:
+        if not all(done):
+            raise
+        note(f"note: whether the data have changed since cannot be told: {error}")
+    return one
+
+
+def _refuse_taken(folder: Path) -> None:
+    """Refuse a folder whose predictions the pooled ones would replace."""
+    if RunFolder(folder).config.is_file():
+        raise SettingsError("the folder holds a run, not folds", where=folder, hint="Choose another --out")
+    if not any(folder.glob("fold-*")):
+        RunFolder.refuse_taken(folder)
+
+
+def refusals(folds: Sequence[RunFolder]) -> list[Refusal]:
+    """Return the files that could not be used, each once, as the finished folds recorded them."""
+    found = {item["path"]: Refusal(**item) for fold in folds for item in read_json(fold.summary).get("refusals", [])}
+    return list(found.values())
 
 
 def pool(folder: Path, names: list[str]) -> pd.DataFrame:
@@ -45,8 +92,20 @@ def pool(folder: Path, names: list[str]) -> pd.DataFrame:
 
     Validation rows are left out: an image that validates one fold is tested in another, so a threshold chosen on
     them together would have seen the test labels. Decisions on the pooled table are at 0.5.
+
+    Raises:
+        OtherDataError: The folds are over different data.
     """
-    parts = [read_predictions(RunFolder(folder / name).predictions) for name in names]
+    folds = [RunFolder(folder / name) for name in names]
+    one_of_each(folds)
+    parts = [read_predictions(fold.predictions) for fold in folds]
     table = pd.concat([part[part["split"] == "test"] for part in parts], ignore_index=True)
+    twice = table.loc[table["image_id"].duplicated(), "image_id"]
+    if len(twice):
+        raise OtherDataError(
+            f"{len(twice)} images are tested in several folds, e.g. {twice.iloc[0]}: they were split differently",
+            where=folder,
+            hint="Choose another --out",
+        )
     write_predictions(folder / "predictions.csv", table)
     return table

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from osteon.config import RunSettings
+from osteon.data.catalogue import Catalogue
 from osteon.errors import SettingsError
 from osteon.evaluation.lineage import teacher_folders
 from osteon.run import RunFolder
@@ -66,6 +67,29 @@ def check_teachers(settings: RunSettings) -> None:
         theirs = RunFolder.open(folder.path).settings()
         if theirs.method.name != "network" or theirs.store.fit != settings.store.fit:
             raise SettingsError(f"{folder.path} cannot teach: it is no network, or fits images otherwise", where=WHERE)
+
+
+def check_targets(settings: RunSettings, target: str) -> None:
+    """Refuse teachers whose label 1 has another name, unless the user has said that it means the same.
+
+    Args:
+        settings: Of the run.
+        target: What its label 1 means.
+
+    Raises:
+        InputError: What a teacher has learnt cannot be read.
+        SettingsError: A teacher has learnt to tell something else.
+    """
+    if settings.data.same_target:
+        return
+    for folder in teacher_folders(settings):
+        theirs = Catalogue.read(folder.split).target
+        if theirs != target:
+            raise SettingsError(
+                f"{folder.path} has learnt to tell {theirs!r}, and label 1 means {target!r} here",
+                where=WHERE,
+                hint="If the two mean the same to you, say so: --set data.same_target=true",
+            )
 
 
 def load_teachers(settings: RunSettings, load: Load) -> Teachers | None:

@@ -203,12 +203,54 @@ def load_weights(network: Network, checkpoint: Path) -> None:
 
 
 def resolve_precision(settings: TrainingSettings) -> str:
-    """Return Lightning's name of the precision; ``auto`` is bfloat16 where the hardware multiplies it."""
+    """Return Lightning's name of the precision; ``auto`` is bfloat16 where the hardware multiplies it.
+
+    Raises:
+        SettingsError: It is ``fp16`` without a GPU: Lightning would train in bfloat16 instead.
+    """
+    if settings.precision == "fp16" and not _has_gpu(settings):
+        hint = "auto, bf16 or fp32"
+        raise SettingsError("a processor does not train in fp16", where="training.precision", hint=hint)
     if settings.precision != "auto":
         return {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}[settings.precision]
     if settings.accelerator != "cpu" and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     return "bf16-mixed" if fast_bf16_processor() else "32-true"
+
+
+def _has_gpu(settings: TrainingSettings) -> bool:
+    return settings.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+def check_machine(settings: TrainingSettings) -> None:
+    """Refuse devices, a strategy or a precision that this machine does not have.
+
+    Raises:
+        SettingsError: It cannot train so.
+    """
+    _made(settings, logger=False, enable_checkpointing=False)
+
+
+def _made(settings: TrainingSettings, **options: Any) -> pl.Trainer:
+    """Make a trainer on the devices that the settings ask for.
+
+    Raises:
+        SettingsError: This machine cannot train so.
+    """
+    _quieten()
+    precision: Any = resolve_precision(settings)
+    try:
+        return pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            strategy=_strategy(settings),
+            precision=precision,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **options,
+        )
+    except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
+        raise SettingsError(f"this machine cannot train so: {error}", where="training.accelerator") from error
 
 
 def _trainer(
@@ -222,26 +264,18 @@ def _trainer(
         callbacks.append(Freezing(options))
     if options.ema:
         callbacks.append(EMAWeightAveraging(decay=options.ema))
-    try:
-        return pl.Trainer(
-            accelerator=options.accelerator,
-            devices=options.devices,
-            strategy=_strategy(options),
-            precision=resolve_precision(options),  # type: ignore[arg-type]
-            max_epochs=options.epochs,
-            gradient_clip_val=options.gradient_clip,
-            logger=_loggers(options, folder),
-            callbacks=[*callbacks, checkpoints],
-            default_root_dir=str(folder.path),
-            deterministic="warn",
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            log_every_n_steps=10,
-        )
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
-        raise SettingsError(f"this machine cannot train so: {error}", where="training.accelerator") from error
+    return _made(
+        options,
+        max_epochs=options.epochs,
+        gradient_clip_val=options.gradient_clip,
+        logger=_loggers(options, folder),
+        callbacks=[*callbacks, checkpoints],
+        default_root_dir=str(folder.path),
+        deterministic="warn",
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        log_every_n_steps=10,
+    )
 
 
 def _strategy(settings: TrainingSettings) -> str:

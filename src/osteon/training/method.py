@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 
 from osteon.config import MethodSettings, RunSettings
+from osteon.errors import InputError
 from osteon.models.factory import check_options
 from osteon.registry import METHODS
 from osteon.run import RunFolder
@@ -76,6 +77,18 @@ class Method(ABC):
         Raises:
             SettingsError: They do not fit the method.
         """
+
+    def check_data(self, prepared: Prepared, settings: RunSettings) -> None:
+        """Refuse data that it cannot learn from, before anything is written.
+
+        Raises:
+            InputError: There are no training or no validation images.
+            SettingsError: The settings do not fit the data.
+        """
+        for split in ("train", "valid"):
+            if not prepared.has(split):
+                hint = "split.valid above 0 makes a validation set" if split == "valid" else None
+                raise InputError(f"no image is left in the split {split!r}", where=prepared.catalogue.root, hint=hint)
 
     @abstractmethod
     def fit(self, job: Job) -> dict[str, Any]:

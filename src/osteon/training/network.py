@@ -18,24 +18,34 @@ from osteon.models.hybrid import LocalisingNetwork
 from osteon.models.network import Network
 from osteon.run import RunFolder, seed_numpy
 from osteon.training.callbacks import Checkpoints
-from osteon.training.distillation import check_teachers, load_teachers
-from osteon.training.fit import check_initial, fit, load_weights
+from osteon.training.distillation import check_targets, check_teachers, load_teachers
+from osteon.training.fit import check_initial, check_machine, check_unvalidated, fit, load_weights, resolve_precision
 from osteon.training.freezing import check_stages
 from osteon.training.location import check_location, learns_map
 from osteon.training.method import Job, Method
 from osteon.training.predict import predict_logits, predict_maps
+from osteon.training.prepare import Prepared
 
 
 class NetworkMethod(Method):
     """Trains the network that ``model`` names; the epoch is chosen on validation images."""
 
     def check(self, settings: RunSettings) -> None:
-        """Make the network, find the weights it starts from, and see that it can learn what it is to learn."""
+        """See that the machine can train so, and the network learn what it is to; find the weights it starts from."""
+        check_machine(settings.training)
         network = make_network(settings)
         check_stages(network, settings.training)
         check_initial(network, settings)
         check_location(network, settings)
         check_teachers(settings)
+
+    def check_data(self, prepared: Prepared, settings: RunSettings) -> None:
+        """Refuse data without training images or the validation images that are needed, and teachers of other data."""
+        check_targets(settings, prepared.catalogue.target)
+        if prepared.has("train") and not prepared.has("valid"):
+            check_unvalidated(settings.training)
+        else:
+            super().check_data(prepared, settings)
 
     def fit(self, job: Job) -> dict[str, Any]:
         """Fit the network; its initial weights depend on the seed and on ``model.weights`` alone."""
@@ -54,6 +64,7 @@ class NetworkMethod(Method):
             "best_epoch": result.best_epoch,
             "best_value": None if np.isnan(result.best_value) else result.best_value,
             "select": job.settings.training.select,
+            "precision": resolve_precision(job.settings.training),
             "epochs": len(history),
             "training_seconds": float(history["seconds"].sum()),
             "images_per_second": float(history["images_per_second"].median()),

@@ -22,7 +22,8 @@ from osteon.evaluation.predictions import write_predictions
 from osteon.run import RunFolder, atomic_path, write_json
 from osteon.training.method import Job, Method, Note, Trained, make_method
 from osteon.training.predict import predictions_table
-from osteon.training.prepare import prepare, split_catalogue
+from osteon.training.prepare import Prepared, prepare, split_catalogue
+from osteon.training.same_data import is_split, read_contents, refuse_other_data, write_contents
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 3600
@@ -61,6 +62,7 @@ def train(
     *,
     resume: bool = False,
     audit: bool = True,
+    like: Sequence[RunFolder] = (),
     callbacks: Sequence[Callback] = (),
     note: Note = log.info,
 ) -> TrainingRun:
@@ -71,28 +73,31 @@ def train(
         out: The run folder; new or empty unless ``resume``.
         resume: Go on with a run that was stopped, to the same predictions as if it had not been.
         audit: Write the data's audit beside the run, for its report.
+        like: Runs that this one is to be pooled or compared with: its data must be theirs.
         callbacks: Further watchers of the fit, e.g. a progress bar.
         note: Called with a line of text at each step.
 
     Raises:
         InputError: The data cannot be used.
         SettingsError: The settings do not fit the data or the machine.
+        OtherDataError: The data are not those of ``like``, or, of a run that is resumed, not those it began with.
     """
     folder = _existing(out, resume=resume)
     settings = folder.settings() if folder else settings
     method = _check(settings)
     if folder is None:
         RunFolder.refuse_taken(out)
-    catalogue = Catalogue.read(folder.split) if folder and _is_split(folder) else split_catalogue(settings)
+    catalogue = Catalogue.read(folder.split) if folder and is_split(folder) else split_catalogue(settings)
     for warning in catalogue.warnings:
         note(f"note: {warning}")
     note(_describe(catalogue))
     refuse_leaks(settings, catalogue)
     prepared = prepare(catalogue, settings)
+    method.check_data(prepared, settings)
+    begun = [folder] if folder and resume and is_split(folder) else []
+    refuse_other_data(settings, catalogue, prepared.store, [*like, *begun])
     folder = folder or RunFolder.create(out, settings)
-    if not _is_split(folder):
-        catalogue.write(folder.split)
-        _write_leaks(catalogue, folder, note)
+    _write_data(catalogue, prepared, folder, note)
     if audit and not folder.audit.is_file() and not _helps():
         _audit(catalogue, settings, folder)
     job = Job(prepared, settings, folder, resume, callbacks, note)
@@ -119,16 +124,21 @@ def _existing(out: str | Path, *, resume: bool) -> RunFolder | None:
     """Return the run folder to go on with, if there is to be one; a helping process waits for the first one's."""
     if _helps():
         for _ in range(WAIT_SECONDS):
-            if _is_split(RunFolder(Path(out))):
+            if is_split(RunFolder(Path(out))):
                 break
             time.sleep(1)
         return RunFolder.open(out)
     return RunFolder.open(out) if resume else None
 
 
-def _is_split(folder: RunFolder) -> bool:
-    """Return whether the split is written whole: of its three files the JSON comes last."""
-    return folder.split.with_suffix(".json").is_file()
+def _write_data(catalogue: Catalogue, prepared: Prepared, folder: RunFolder, note: Note) -> None:
+    """Write what the run is over, unless it is there already; a whole split comes last."""
+    if not is_split(folder):
+        write_contents(folder, prepared.store)
+        catalogue.write(folder.split)
+        _write_leaks(catalogue, folder, note)
+    elif read_contents(folder) is None and not _helps():  # a run of an earlier version
+        write_contents(folder, prepared.store)
 
 
 def _audit(catalogue: Catalogue, settings: RunSettings, folder: RunFolder) -> None:

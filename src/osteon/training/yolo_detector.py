@@ -23,6 +23,7 @@ from osteon.models.yolo_detection import STRIDE, Size, best_scores, detector_cos
 from osteon.run import RunFolder, read_json, seed_numpy, write_json
 from osteon.statistics.metrics import average_precision, roc_auc
 from osteon.training.batches import Sample
+from osteon.training.fit import resolve_precision
 from osteon.training.method import Job, Method
 from osteon.training.yolo_trainer import Plan, chosen_epoch, train_detector
 
@@ -70,7 +71,8 @@ class YoloDetectorMethod(Method):
         self.overlap = overlap
 
     def check(self, settings: RunSettings) -> None:
-        """Refuse a size that its strides do not divide, and weights that cannot be read."""
+        """Refuse a size that its strides do not divide, a precision there is not, and weights that cannot be read."""
+        resolve_precision(settings.training)
         if settings.store.size % STRIDE:
             raise SettingsError(f"{settings.store.size} is not a multiple of {STRIDE}", where="store.size")
         self._make(settings, "box")
