@@ -10,6 +10,7 @@ from osteon.cli.demo import MARK, commands, headline
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # three minutes alone on two cores without bfloat16, and other tests run beside it
 def test_the_demo_learns_and_says_that_it_is_synthetic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
     assert main(["demo", "--out", str(out)]) == 0

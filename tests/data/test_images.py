@@ -327,6 +327,15 @@ def test_no_address_in_memory_is_shown(data: bytes) -> None:
         read_image(data)
 
 
+def test_anothers_opener_changes_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def install(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'pi_heif'")  # as Ultralytics' does of what is no picture
+
+    monkeypatch.setattr(Image, "open", install)
+    with pytest.raises(UnreadableImageError, match="its header cannot be read"):
+        read_image(b"II*\x00nonsense" * 3)
+
+
 def test_the_name_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(encoded(GRADIENT, "JPEG"))
     assert read_image(tmp_path / "picture.png").pixels.shape == GRADIENT.shape

@@ -15,7 +15,7 @@ import typer
 from osteon.cli.console import JSON_OPTION, Console
 from osteon.errors import OsteonError, SettingsError, require
 
-IMAGES, EPOCHS, SIZE = 800, 20, 128
+IMAGES, EPOCHS, BATCH, SIZE = 800, 12, 32, 128
 REGIONS = "humerus,forearm"
 MARK = ".osteon-demo"
 """File by which a folder is known for a demo's, which may be replaced."""
@@ -67,6 +67,7 @@ def commands(out: Path, *, seed: int, images: int, epochs: int) -> list[list[str
         "model.options.pools": "early",
         "augment.rotation": 15,
         "training.epochs": epochs,
+        "training.batch_size": BATCH,
         "seed": seed,
     }
     chosen = [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]

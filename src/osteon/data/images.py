@@ -296,7 +296,7 @@ def _opened(source: io.BytesIO, kind: str, limits: Limits) -> ImageFile.ImageFil
         image = Image.open(source, formats=[kind])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Refused("too_many_pixels", f"has too many pixels: {_words(error)}") from None
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, ImportError):  # the latter where another package put its own opener there
         if kind == "TIFF":
             _refuse_tiff(source.getvalue())
         raise OSError("its header cannot be read") from None

@@ -167,7 +167,7 @@ def _repair_tiff(data: bytes, max_pixels: int) -> Repaired | None:
         with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             tags = getattr(image, "tag_v2", {})
             parts = next(((tags[a], tags[b]) for a, b in _TIFF_PARTS if a in tags and b in tags), ((), ()))
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, ImportError):
         return None
     if tags.get(259, 1) != 1:
         return None
