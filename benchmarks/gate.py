@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from osteon.data.colour import colourfulness
-from osteon.data.images import SUFFIXES, read_image
+from osteon.data.formats import SUFFIXES
+from osteon.data.images import read_image
 from osteon.data.phantoms.settings import PhantomSettings
 from osteon.data.phantoms.writer import write_phantoms
 from osteon.inference import gate, gate_field, gate_pixels, gate_polarity

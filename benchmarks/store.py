@@ -21,7 +21,7 @@ import pandas as pd
 
 from osteon.config import StoreSettings
 from osteon.data.catalogue import Catalogue
-from osteon.data.images import SUFFIXES
+from osteon.data.formats import SUFFIXES
 from osteon.data.store import ImageStore
 
 

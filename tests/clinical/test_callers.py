@@ -155,6 +155,8 @@ def test_caller_that_announces_a_giant_is_hung_up_on(tmp_path):
         caller = Caller(node.port)
         caller.send(struct.pack(">BBL", 4, 0, 0xFFFFFFFF) + bytes(1000))
         until(lambda: callers(node) == 0)
+        assert incoming(node) == []
+        assert send([dicom(SMALL)], node.port) == [0]
 
 
 def test_caller_whose_command_never_ends_is_hung_up_on(tmp_path):

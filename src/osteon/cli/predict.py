@@ -26,7 +26,11 @@ MANY = 200
 def predict(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Pictures, DICOM files, folders, ZIP archives, tables of paths.", show_default=False),
+        typer.Argument(
+            metavar="INPUTS",
+            help="Pictures, DICOM files, folders, ZIP archives, tables of paths.",
+            show_default=False,
+        ),
     ],
     model: Annotated[
         str | None,

@@ -17,7 +17,8 @@ from pathlib import Path
 from osteon.data.dicom import read_header
 from osteon.data.dicom_dataset import items, parse, texts
 from osteon.data.files import LIMITS, Limits, Refused, is_dicom, load_bytes
-from osteon.data.images import OTHER_SUFFIXES, UnreadableImageError
+from osteon.data.formats import OTHER_SUFFIXES
+from osteon.data.images import UnreadableImageError
 from osteon.data.listing import IGNORED, MAP_SUFFIX, is_image_name, list_folder
 from osteon.errors import InputError, Refusal
 

@@ -14,27 +14,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from osteon.data.colour import SIDE, colourfulness
 from osteon.data.files import LIMITS as LIMITS
 from osteon.data.files import Limits as Limits
 from osteon.data.files import Refused, is_dicom, load_bytes
+from osteon.data.formats import BITS_PER_SAMPLE, picture_format, refuse_unknown_tiff
 from osteon.data.repair import Repaired, repair
 from osteon.errors import InputError, Refusal
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom")
-"""File names that readers take for images, in lower case."""
-
-OTHER_SUFFIXES = (".bmp", ".gif", ".webp", ".jp2", ".j2k", ".jpx", ".jxl", ".heic", ".heif", ".avif")
-"""File names of pictures that are not read."""
-
 _EXIF_ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
-_WIDTH, _HEIGHT, _BITS_PER_SAMPLE, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
-_PLACES = {273, 324}  # of strips, or of tiles
 _WHITE_IS_ZERO = 0
 
 
@@ -155,54 +148,13 @@ def _top(maximum: int) -> int:
 
 Decoder = Callable[[bytes, Limits, int | None], DecodedImage]
 
-_OTHER_FORMATS = {
-    b"GIF8": "a GIF",
-    b"BM": "a BMP",
-    b"RIFF": "a WebP or other RIFF file",
-    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000",
-    b"\x00\x00\x00\x0cJXL ": "a JPEG XL",
-    b"\xff\x4f\xff\x51": "a JPEG 2000 codestream",
-    b"%PDF": "a PDF",
-    b"PK\x03\x04": "a ZIP archive",
-    b"\x1f\x8b": "a gzip archive",
-}
-
 
 def _decoder(data: bytes) -> Decoder:
     """Choose the decoder by the file's first bytes, never by its name."""
     if is_dicom(data):
         return _read_dicom
-    for signature, formats in _FORMATS.items():
-        if data.startswith(signature):
-            return lambda data, limits, at_least: _read_picture(data, formats, limits, at_least)
-    for signature, words in _OTHER_FORMATS.items():
-        if data.startswith(signature):
-            raise Refused("unsupported_format", f"is {words}", _CONVERT)
-    if data[4:8] == b"ftyp":
-        raise Refused("unsupported_format", "is a HEIC, an AVIF or a film", _CONVERT)
-    if _is_bare_dicom(data):
-        words = "looks like DICOM without the 128 bytes and the DICM that such a file begins with"
-        raise Refused("unsupported_format", words, "Export it anew as a DICOM file (part 10)")
-    raise Refused("not_an_image", "is not an image: its first bytes are those of no known format")
-
-
-_CONVERT = "Convert it to PNG, JPEG or TIFF"
-
-
-def _is_bare_dicom(data: bytes) -> bool:
-    """Whether the first element is of group 0002 or 0008 in either byte order."""
-    group, element = {data[:2], data[1::-1]}, (data[3:4], data[2:3])
-    return bool(group & {b"\x02\x00", b"\x08\x00"}) and b"\x00" in element
-
-
-_FORMATS = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8": "JPEG",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"II+\x00": "TIFF",
-    b"MM\x00+": "TIFF",
-}
+    kind = picture_format(data)
+    return lambda data, limits, at_least: _read_picture(data, kind, limits, at_least)
 
 
 def _read_dicom(data: bytes, limits: Limits, at_least: int | None) -> DecodedImage:
@@ -298,29 +250,13 @@ def _opened(source: io.BytesIO, kind: str, limits: Limits) -> ImageFile.ImageFil
         raise Refused("too_many_pixels", f"has too many pixels: {_words(error)}") from None
     except (UnidentifiedImageError, ImportError):  # the latter where another package put its own opener there
         if kind == "TIFF":
-            _refuse_tiff(source.getvalue())
+            refuse_unknown_tiff(source.getvalue())
         raise OSError("its header cannot be read") from None
     width, height = image.size
     if width * height > limits.pixels:
         detail = f"{width} x {height} pixels, more than the {limits.pixels / 1e6:,.0f} million allowed"
         raise Refused("too_many_pixels", detail)
     return image
-
-
-def _refuse_tiff(data: bytes) -> None:
-    """Say so where a TIFF's header is whole, and its pixels are of a kind that Pillow does not know."""
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if b"+" in data[2:4] else 8])
-        file = io.BytesIO(data)
-        file.seek(tags.next)
-        tags.load(file)
-        bits = max(tags.get(_BITS_PER_SAMPLE) or (1,)) if {_WIDTH, _HEIGHT} <= set(tags) and _PLACES & set(tags) else 0
-    except Exception:  # Pillow raises almost anything on broken bytes
-        return
-    if bits:
-        stored = f"{bits} bits, {tags.get(_SAMPLES, 1)} to a pixel, compression {tags.get(_COMPRESSION, 1)}"
-        detail = f"is a TIFF whose pixels are stored in a way that is not read ({stored})"
-        raise Refused("unsupported_pixels", detail, "Save it as PNG of 8 or 16 bits")
 
 
 def _frame_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
@@ -373,7 +309,7 @@ def _depth_notes(image: Image.Image, data: bytes) -> tuple[str, ...]:
     """Say so where Pillow gave 8 bits of a channel that had more."""
     if image.mode.startswith("I"):
         return ()
-    bits = data[24] if image.format == "PNG" else max(_tag(image, _BITS_PER_SAMPLE) or (8,))
+    bits = data[24] if image.format == "PNG" else max(_tag(image, BITS_PER_SAMPLE) or (8,))
     return (f"colour of {bits} bits a channel, read at 8 bits",) if bits > 8 else ()
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from osteon.data.files import is_dicom
-from osteon.data.images import SUFFIXES
+from osteon.data.formats import SUFFIXES
 from osteon.errors import InputError
 
 IGNORED = ("__MACOSX",)

@@ -9,8 +9,8 @@ from typing import Any
 from osteon.config import DataSettings
 from osteon.data import catalogue_cache
 from osteon.data.catalogue import Catalogue
+from osteon.data.formats import SUFFIXES
 from osteon.data.fracatlas import looks_like_fracatlas
-from osteon.data.images import SUFFIXES
 from osteon.data.listing import is_printable, list_folder, printable
 from osteon.data.mura import looks_like_mura
 from osteon.data.table import TABLE_SUFFIXES, looks_like_table

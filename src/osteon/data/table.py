@@ -10,7 +10,7 @@ import pandas as pd
 
 from osteon.data.catalogue import COLUMNS, Catalogue
 from osteon.data.class_names import SPLIT_WORDS, class_labels, taken_as_negative, target_word
-from osteon.data.images import SUFFIXES
+from osteon.data.formats import SUFFIXES
 from osteon.data.listing import (
     find_file,
     is_output,

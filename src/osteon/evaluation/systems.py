@@ -26,8 +26,8 @@ from osteon.evaluation.thresholds import choose_threshold
 from osteon.progress import track
 from osteon.statistics.bootstrap import Replicates, percentile_bounds, replicate
 from osteon.statistics.definitions import METRICS
-from osteon.statistics.estimates import Cases, point_values, proportion_trials
-from osteon.statistics.intervals import NAN, NO_SPREAD, Estimate, class_sizes
+from osteon.statistics.estimates import Cases, lonely_class, point_values, proportion_trials
+from osteon.statistics.intervals import NAN, NO_SPREAD, Estimate
 from osteon.statistics.metrics import roc_auc
 from osteon.statistics.paired import PairedTest, bootstrap_difference, holm
 
@@ -329,9 +329,8 @@ def _estimate(
     n = min(_rests_on(metric, item) for item in cases)
     if not math.isfinite(value):
         return Estimate.undefined(f"{METRICS[metric].label} is undefined or infinite in a run or for these cases", n)
-    sizes = zip(("positives", "negatives"), class_sizes(cases[0].labels, cases[0].groups), strict=True)
-    if lonely := [name for name, count in sizes if name in METRICS[metric].needs and count < 2]:
-        return Estimate(value, NAN, NAN, n, f"no interval: all {lonely[0]} are of one group")
+    if lonely := lonely_class(METRICS[metric], cases[0]):
+        return Estimate(value, NAN, NAN, n, lonely)
     low, high = percentile_bounds(drawn, settings.confidence)
     return Estimate(value, low, high, n) if high > low else Estimate(value, NAN, NAN, n, NO_SPREAD)
 

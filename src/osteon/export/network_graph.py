@@ -18,6 +18,7 @@ from osteon.export.preprocess_graph import OPSET
 from osteon.models.explain_grid import cell_grids
 from osteon.models.hybrid import LocalisingNetwork, Straighten, evened
 from osteon.models.network import Network
+from osteon.models.stem import Normalisation, fold_layer, foldable
 from osteon.training.network import TrainedNetwork
 
 MapKind = Literal["learnt", "cam"]
@@ -141,6 +142,10 @@ def _settle_padding(network: Network) -> None:
         setattr(network.get_submodule(parent), last, _settled(network.get_submodule(name), sides))
 
 
+_ALIKE = Normalisation(mean=(0.5, 0.5, 0.5), sd=(0.5, 0.5, 0.5))
+"""Of channels that are copies of one another."""
+
+
 def _read_grey_once(network: Network) -> None:
     """Let the first convolution read the grey channel itself, of which the network was given copies.
 
@@ -160,12 +165,12 @@ def _read_grey_once(network: Network) -> None:
         before = network.features(copies)
     for hook in hooks:
         hook.remove()
-    if channels == 1 or not readers or readers[0].in_channels != channels or readers[0].groups > 1:
+    if not readers or not foldable(readers[0]) or readers[0].in_channels != channels:
         return
     first = readers[0]
     filters = first.weight
-    first.weight = nn.Parameter(filters.detach().sum(dim=1, keepdim=True))
-    first.in_channels = network.in_channels = 1
+    fold_layer(first, _ALIKE)
+    network.in_channels = 1
     with torch.inference_mode(), contextlib.suppress(RuntimeError):
         if (network.features(grey) - before).abs().max() <= 1e-4 * before.abs().max():
             return

@@ -154,17 +154,23 @@ def _calibration(cases: Cases, confidence: float) -> dict[str, Estimate]:
     return dict(zip(("calibration_intercept", "calibration_slope"), lines, strict=True))
 
 
+def lonely_class(item: Definition, cases: Cases) -> str:
+    """Say why a figure has no interval that needs a class which is of one group alone; empty where it may have one."""
+    sizes = zip(("positives", "negatives"), class_sizes(cases.labels, cases.groups), strict=True)
+    found = [name for name, count in sizes if name in item.needs and count < 2]
+    return f"no interval: all {found[0]} are of one group" if found else ""
+
+
 def _bootstrapped(item: Definition, value: float, replicates: Replicates, cases: Cases, confidence: float) -> Estimate:
     n = len(cases.labels)
     low, high = percentile_bounds(replicates[item.name], confidence)
     sizes = class_sizes(cases.labels, cases.groups)
-    classes = zip(("positives", "negatives"), sizes, strict=True)
-    lonely = [name for name, count in classes if name in item.needs and count < 2]
+    lonely = lonely_class(item, cases)
     few = min(sizes) < FEW_GROUPS and np.ptp(cases.probabilities) > 0
     if item.name == "auc" and (few or value in (0.0, 1.0)):
         low, high = newcombe_bounds(value, *sizes, confidence)
     elif lonely:
-        return Estimate(value, NAN, NAN, n, f"no interval: all {lonely[0]} are of one group")
+        return Estimate(value, NAN, NAN, n, lonely)
     elif not high - low > ROUNDING:
         return Estimate(value, NAN, NAN, n, NO_SPREAD)
     elif item.interval == "basic":
