@@ -7,21 +7,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from osteon.errors import SettingsError
+from osteon.settings import Fit as Fit
+from osteon.settings import Settings as Settings
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Damaged = Literal["use", "skip", "fail"]
-Fit = Literal["pad", "squeeze"]
 Metric = Literal["auc", "average_precision", "accuracy", "kappa", "f1", "loss"]
 PAPER_MEAN, PAPER_SD = 52.47, 68.79
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class DataSettings(Settings):

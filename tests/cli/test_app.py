@@ -25,10 +25,32 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_one_command_is_made_without_the_others() -> None:
+    code = (
+        "import sys\nfrom osteon.cli.app import main\nmain(['predict', '--help'])\n"
+        "print(sorted(m for m in sys.modules if m in ('osteon.cli.predict', 'osteon.cli.train', 'osteon.cli.data')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['osteon.cli.predict']"
+
+
+def test_one_command_is_the_same_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    import typer
+
+    from osteon.cli.app import COMMANDS, command_line
+
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        alone = capsys.readouterr().out
+        with pytest.raises(SystemExit):
+            typer.main.get_command(command_line())([name, "--help"], prog_name="osteon")
+        assert capsys.readouterr().out == alone != ""
+
+
 def test_every_command_has_an_example() -> None:
     import typer
 
-    from osteon.cli.app import app
+    from osteon.cli.app import command_line
 
     def commands(group: object, path: str) -> list[tuple[str, str]]:
         found = []
@@ -37,7 +59,7 @@ def test_every_command_has_an_example() -> None:
             found += inner or [(f"{path} {name}", command.help or "")]
         return found
 
-    listed = commands(typer.main.get_command(app), "osteon")
+    listed = commands(typer.main.get_command(command_line()), "osteon")
     assert len(listed) >= 8
     assert not [name for name, text in listed if "Example:" not in text]
 

@@ -435,7 +435,6 @@ def test_inverted_radiographs_are_turned_round_and_said_to_be(model: Path, fraca
 def test_openvino_agrees_where_it_is_installed(model: Path, predictor: Predictor) -> None:
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     other = Predictor(model, gate=False, runtime="openvino")
-    assert Predictor(model, gate=False).runtime.name == "openvino"
     for seed in range(4):
         a, b = (asked.predict(_pixels(seed), heat_map=True) for asked in (predictor, other))
         assert a.probability == pytest.approx(b.probability, abs=0.02)  # bfloat16 where the processor has it

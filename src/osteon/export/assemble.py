@@ -9,12 +9,12 @@ import onnx
 from onnx import TensorProto, helper
 
 from osteon._version import __version__
-from osteon.config import Fit
 from osteon.export.model_card import CHECKSUM, KEY, ModelCard
 from osteon.export.model_file import graph_sha256, record_sha256
 from osteon.export.network_graph import NetworkGraph
 from osteon.export.preprocess_graph import OPSET, SQUARE, GraphBuilder, preprocess_graph
 from osteon.run import atomic_path
+from osteon.settings import Fit
 from osteon.statistics.recalibration import PlattScaling
 
 IR_VERSION = 9

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from osteon.config import Fit, Settings
 from osteon.errors import InputError, SettingsError
+from osteon.settings import Fit, Settings
 
 FORMAT: Literal[4] = 4
 """Version of the record: 2 brought the closer look, 3 the bias of the calibration, 4 a checksum of the record itself.

@@ -20,7 +20,7 @@ import onnx
 import PIL
 from onnx import TensorProto, helper, numpy_helper
 
-from osteon.config import Fit
+from osteon.settings import Fit
 
 PIXELS, SQUARE = "pixels", "square"
 OPSET = 18

@@ -74,7 +74,7 @@ class Predictor:
         target: What the user asks for, e.g. ``fractured``; None takes whatever the model's target is.
         operating_point: Name of the model's threshold; None: its first.
         error_rate: Of the conformal sets behind "uncertain"; None: the model's default.
-        runtime: ``onnxruntime``, ``openvino``, or ``auto``: OpenVINO where it is installed.
+        runtime: ``onnxruntime``, ``openvino``, or ``auto``: OpenVINO where it is installed and faster.
         threads: Cores for one image; folders are spread over images instead.
         gate: Whether input that is no radiograph of a kind the model knows is held back.
         closer_look: Whether the most suspicious part of a picture is looked at closer where the model's card asks for

@@ -1,4 +1,4 @@
-"""What runs a model file: OpenVINO where it is installed, else ONNX Runtime."""
+"""What runs a model file: OpenVINO where it is installed and faster, else ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from osteon.errors import InputError, SettingsError, require
 from osteon.export.model_file import ModelFile
-from osteon.machine import EXACT_SUMS, sums_of_8_bits_overflow
+from osteon.machine import EXACT_SUMS, openvino_is_faster, sums_of_8_bits_overflow
 
 log = logging.getLogger(__name__)
 
@@ -58,20 +58,21 @@ def make_runtime(file: ModelFile, name: RuntimeName = "auto", threads: int = 1) 
 
     Args:
         file: The model.
-        name: ``auto`` takes OpenVINO where it is installed, else ONNX Runtime; this one, too, for an int8 model where
-            OpenVINO's sums of 8-bit products would overflow.
+        name: ``auto`` takes OpenVINO where it is installed and faster (:func:`osteon.machine.openvino_is_faster`),
+            else ONNX Runtime.
         threads: Cores for one image.
 
     Raises:
         InputError: The model cannot be run.
         SettingsError: The runtime is unknown or not installed.
     """
-    overflow = file.card.precision == "int8" and sums_of_8_bits_overflow()
+    int8 = file.card.precision == "int8"
     if name == "auto":
-        name = "openvino" if importlib.util.find_spec("openvino") and not overflow else "onnxruntime"
+        installed = importlib.util.find_spec("openvino") is not None
+        name = "openvino" if installed and openvino_is_faster(int8=int8) else "onnxruntime"
     if name not in ("onnxruntime", "openvino"):
         raise SettingsError(f"there is no runtime {name!r}", where="runtime", hint="auto, onnxruntime or openvino")
-    if overflow and name == "openvino":
+    if name == "openvino" and int8 and sums_of_8_bits_overflow():
         log.warning("OpenVINO runs int8 models inexactly on processors without VNNI; ONNX Runtime does not")
     make = OpenVino if name == "openvino" else OnnxRuntime
     try:

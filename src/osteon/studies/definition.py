@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from osteon.config import Settings
 from osteon.errors import SettingsError
+from osteon.settings import Settings
 
 SystemName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 TTA = ("tta-mean", "tta-vote", "tta-chosen")

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning.pytorch.callbacks import Callback
 from pydantic import Field
 
-from osteon.config import RunSettings, Settings, dump_settings, load_settings
+from osteon.config import RunSettings, dump_settings, load_settings
 from osteon.errors import InputError, OsteonError, SettingsError, require
 from osteon.run import write_text
+from osteon.settings import Settings
 from osteon.studies.search_results import SearchResult, collect
 from osteon.studies.search_rules import Cut, make_pruner, median_rule
 from osteon.studies.search_space import Point, Space, apply, check_space, stored_point, suggest

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from osteon import config
-from osteon.config import RunSettings, Settings
+from osteon.config import RunSettings
 from osteon.errors import SettingsError
+from osteon.settings import Settings
 
 if TYPE_CHECKING:
     import optuna

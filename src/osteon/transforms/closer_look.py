@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.config import Fit
+from osteon.settings import Fit
 from osteon.transforms.preprocess import Placement, fit_grey
 
 

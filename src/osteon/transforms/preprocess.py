@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from osteon.config import Fit
+from osteon.settings import Fit
 
 
 @dataclass(frozen=True, slots=True)

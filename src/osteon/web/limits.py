@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from osteon.config import Settings
 from osteon.data.images import Limits
 from osteon.inference.spread import available_cores
+from osteon.settings import Settings
 
 MEGABYTE = 1 << 20
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from osteon.config import Settings
 from osteon.errors import SettingsError
+from osteon.settings import Settings
 
 Difficulty = Literal["easy", "normal", "hard"]
 Region = Literal["humerus", "forearm", "wrist", "elbow", "hand", "finger", "femur"]
