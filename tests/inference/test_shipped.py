@@ -9,11 +9,15 @@ import pandas as pd
 import pytest
 
 import osteon
+from osteon.data.images import read_image
 from osteon.errors import InputError
 from osteon.export.model_file import read_model_file
+from osteon.export.preprocess_graph import COLUMNS_FIRST
 from osteon.inference.predictor import Predictor
+from osteon.inference.runtime import OnnxRuntime, make_runtime
 from osteon.inference.shipped import find_model, shipped_model
 from osteon.statistics.metrics import roc_auc
+from osteon.transforms.preprocess import fit_grey
 
 WEIGHTS = Path(osteon.__file__).parent / "weights"
 
@@ -118,3 +122,21 @@ def test_a_model_of_the_package_that_is_misspelt_is_guessed(tmp_path: Path, monk
     (tmp_path / "own.onnx").touch()
     assert find_model("~/own.onnx") == tmp_path / "own.onnx"
     assert find_model("own.onnx") == Path("own.onnx")
+
+
+@pytest.mark.parametrize("name", ["fracture", "fracture-fast", "fracture-int8"])
+def test_its_graph_alone_answers_as_osteon_does_for_wide_and_tall_pictures(fracatlas: Path, name: str) -> None:
+    if not COLUMNS_FIRST:
+        pytest.skip("the package's graphs resize tall pictures as Pillow does from version 13 on")
+    runtime = make_runtime(read_model_file(shipped_model(name)), "onnxruntime")
+    assert isinstance(runtime, OnnxRuntime)
+    apart = []
+    for path in sorted((fracatlas / "images").glob("*/*.jpg"))[::300]:
+        grey = read_image(path).eight_bit()
+        quarter, middle = grey.shape[0] // 4, grey.shape[1] // 2
+        for pixels in (grey, grey.T, grey[:, max(middle - quarter, 0) : middle + quarter]):
+            pixels = np.ascontiguousarray(pixels)
+            of_square = runtime.run(fit_grey(pixels, 256, "pad")[None]).probability
+            apart.append(float(np.abs(runtime.run_pixels(pixels).probability - of_square).max()))
+    assert len(apart) >= 30
+    assert max(apart) < 1e-4
