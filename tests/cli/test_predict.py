@@ -121,6 +121,18 @@ def test_a_table_names_images_and_studies(
     assert "lacks the column patient" in capsys.readouterr().err
 
 
+def test_a_file_that_is_named_twice_is_one_view_of_its_study(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = folder / "study0"
+    assert _predict(model, study, f"{folder}/./study0/case_0.png", "--study-by", "name", "--pooling", "noisy_or", "--json") == 0
+    values = _json(capsys)
+    assert len(values["images"]) == 4
+    once = [item["probability"] for item in values["images"][:3]]
+    (pooled,) = (item for item in values["studies"] if len(item["views"]) == 3)
+    assert pooled["probability"] == pytest.approx(1 - np.prod([1 - each for each in once]))
+
+
 def test_dicom_brings_its_own_study_and_region(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "one.dcm"
     save_dicom(path)

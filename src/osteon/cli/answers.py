@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -101,11 +102,11 @@ class Answers:
     def _studies(self) -> list[StudyPrediction]:
         from osteon.inference.prediction import pool_study
 
-        views: dict[str, list[Prediction]] = {}
-        for answer in self._kept:
-            views.setdefault(answer.study, []).append(answer)
+        views: dict[str, dict[str, Prediction]] = {}
+        for answer in self._kept:  # a file that was named twice is one view
+            views.setdefault(answer.study, {}).setdefault(os.path.realpath(answer.name), answer)
         pooling = cast("StudyPooling", self._pooling)
-        return [pool_study(study, of, pooling) for study, of in views.items()]
+        return [pool_study(study, list(of.values()), pooling) for study, of in views.items()]
 
     def _show(self, studies: Sequence[StudyPrediction], *, complete: bool) -> None:
         from osteon.inference.prediction import NOT_A_DEVICE, verdict_words
