@@ -49,6 +49,7 @@ def test_an_unknown_key_is_refused_with_a_guess() -> None:
         ("augment.rotation", "many"),
         ("store.fit", "crop"),
         ("seed", -1),
+        ("seed", 2**64),
         ("split.seed", -1),
         ("evaluation.seed", -1),
     ],
@@ -98,3 +99,61 @@ def test_values_and_files_that_are_no_yaml_are_said_to_be_none(tmp_path: Path) -
     path.write_bytes(b"seed: 1 # caf\xe9")
     with pytest.raises(SettingsError, match="no text in UTF-8"):
         load_settings(str(path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("training.epochs", "true", "a number is needed, not true or false"),
+        ("training.freeze", "yes", "a number is needed, not true or false"),
+        ("training.devices", "true", "a number is needed, not true or false"),
+        ("split.folds", "on", "a number is needed, not true or false"),
+        ("training.learning_rate", ".inf", "finite number"),
+        ("preprocess.sd", ".inf", "finite number"),
+        ("preprocess.mean", ".nan", "finite number"),
+        ("augment.brightness", "[1, .inf]", "finite number"),
+        ("training.teachers", "runs/a", r"a list is needed, e\.g\. \[A, B\]"),
+        ("training", "5", r"a group of settings, not a value: give those in it, training\.NAME"),
+    ],
+)
+def test_values_of_another_kind_are_refused(key: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{key}[^ ]*: .*{said}"):
+        load_settings(None, {key: value})
+
+
+def test_switches_and_texts_take_true_and_false() -> None:
+    settings = load_settings(None, {"training.compile": "true", "method.options.batch_norm": "false"})
+    assert settings.training.compile is True
+    assert settings.method.options == {"batch_norm": False}
+
+
+def test_a_metric_that_does_not_choose_is_refused_with_those_that_do() -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings(None, {"training.select": "acc"})
+    assert str(raised.value).startswith("training.select: Input should be 'auc', ")
+    assert str(raised.value).endswith("'loss' or 'last'")
+
+
+def test_early_stopping_can_be_switched_on_by_any_of_its_settings(tmp_path: Path) -> None:
+    run = tmp_path / "config.yaml"
+    run.write_text(dump_settings(RunSettings()), encoding="utf-8")
+    for source in (None, run):
+        stopping = load_settings(source, {"training.early_stopping.patience": "3"}).training.early_stopping
+        assert stopping is not None
+        assert (stopping.metric, stopping.patience, stopping.min_delta) == ("auc", 3, 0.0)
+    with pytest.raises(SettingsError, match=r"did you mean training\.early_stopping\.patience\?"):
+        load_settings(None, {"training.early_stopping.patiense": "3"})
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("training: {epochs: 3}\nseed: 1\ntraining: {batch_size: 4}\n", "training"),
+        ("training: {epochs: 3, batch_size: 4, epochs: 5}\n", r"training\.epochs"),
+    ],
+)
+def test_a_key_that_a_file_holds_twice_is_refused(tmp_path: Path, text: str, key: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError, match=f": {key} is there twice"):
+        load_settings(path)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from osteon.errors import SettingsError
 from osteon.settings import Fit as Fit
@@ -16,10 +16,26 @@ from osteon.settings import Settings as Settings
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Damaged = Literal["use", "skip", "fail"]
 Metric = Literal["auc", "average_precision", "accuracy", "kappa", "f1", "loss"]
+Selection = Literal["auc", "average_precision", "accuracy", "kappa", "f1", "loss", "last"]
 PAPER_MEAN, PAPER_SD = 52.47, 68.79
 
 
-class DataSettings(Settings):
+class Group(Settings):
+    """Settings that belong together; infinite numbers are refused, and so is true or false for a number."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is meant: they would be taken for 1 and 0."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {annotation, *get_args(annotation)}:
+            raise ValueError("a number is needed, not true or false")
+        return value
+
+
+class DataSettings(Group):
     """Which radiographs, and how they are read."""
 
     path: Path | None = Field(None, description="folder or table that holds the data")
@@ -44,14 +60,14 @@ class DataSettings(Settings):
     )
 
 
-class StoreSettings(Settings):
+class StoreSettings(Group):
     """How images are resized and kept for training."""
 
     size: int = Field(256, ge=16, le=4096, description="height and width in pixels")
     fit: Fit = Field("pad", description="pad keeps the aspect; squeeze is the paper's plain resize")
 
 
-class SplitSettings(Settings):
+class SplitSettings(Group):
     """Who is trained on, validated on and tested on."""
 
     method: Literal["auto", "grouped", "image", "paper", "given"] = Field(
@@ -73,7 +89,7 @@ class SplitSettings(Settings):
     )
 
 
-class PreprocessSettings(Settings):
+class PreprocessSettings(Group):
     """Standardisation of grey values."""
 
     mean: float | None = Field(
@@ -88,7 +104,7 @@ class PreprocessSettings(Settings):
     channels: Literal[1, 3] = Field(3, description="3 repeats the grey channel, as the paper's input")
 
 
-class AugmentSettings(Settings):
+class AugmentSettings(Group):
     """Random changes of training images, sampled for each image; the defaults are the paper's."""
 
     rotation: float = Field(45.0, ge=0, le=180, description="uniform in +- degrees")
@@ -115,14 +131,14 @@ class AugmentSettings(Settings):
     fill: Literal["zero", "nearest"] = Field("zero", description="grey values from outside the image")
 
 
-class MethodSettings(Settings):
+class MethodSettings(Group):
     """Which way of learning: the network below by default."""
 
     name: str = "network"
     options: dict[str, Any] = Field(default_factory=dict, description="options of the method by name")
 
 
-class ModelSettings(Settings):
+class ModelSettings(Group):
     """Which network."""
 
     name: str = "paper_cnn"
@@ -134,7 +150,7 @@ class ModelSettings(Settings):
     )
 
 
-class EarlyStopping(Settings):
+class EarlyStopping(Group):
     """When to stop before the last epoch."""
 
     metric: Metric = "auc"
@@ -142,7 +158,7 @@ class EarlyStopping(Settings):
     min_delta: float = Field(0.0, ge=0)
 
 
-class TrainingSettings(Settings):
+class TrainingSettings(Group):
     """How the network is fitted; the defaults are a short modern recipe, the preset ``paper`` is the paper's."""
 
     optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
@@ -153,7 +169,11 @@ class TrainingSettings(Settings):
     )
     warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up; not with one_cycle, which has its own")
     epochs: int = Field(20, ge=1)
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(
+        64,
+        ge=1,
+        description="images a step; those that fill no batch, others each time, are left out of an epoch",
+    )
     class_weights: Literal["none", "balanced", "region"] = Field(
         "none",
         description="weights of the loss: balanced by class, or by class within each region as MURA's baseline",
@@ -163,9 +183,18 @@ class TrainingSettings(Settings):
         description="balanced: both classes equally often; the probabilities still go by how common they are",
     )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, which are then evaluated")
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of the averaged weights, which are then evaluated; after n steps at most (1 + n) / (10 + n)",
+    )
     keep_initial: float = Field(
-        0.0, ge=0, lt=1, description="share of the initial weights in the final ones, averaged when training has ended"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the initial weights in the final ones, averaged when training has ended; heads new to "
+        "pretrained weights are left out",
     )
     gradient_clip: float | None = Field(None, gt=0)
     freeze: int = Field(0, ge=0, description="number of the network's stages, from the input on, that are not trained")
@@ -180,8 +209,14 @@ class TrainingSettings(Settings):
         (), description="run folders, or folders of the same folds, of trained networks that this one imitates"
     )
     teacher_weight: float = Field(0.5, ge=0, le=1, description="the teachers' share of the loss on the logit")
-    select: Metric | Literal["last"] = Field("auc", description="validation metric that chooses the checkpoint")
-    early_stopping: EarlyStopping | None = None
+    select: Selection = Field(
+        "auc", description="validation metric that chooses the checkpoint; last takes the last epoch"
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None,
+        description="its metric (auc), patience (10 epochs) and min_delta (0); any of them switches it on, e.g. "
+        "training.early_stopping.patience=5",
+    )
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="auto: bf16 where it is fast")
     channels_last: bool = True
     compile: bool = False
@@ -193,7 +228,7 @@ class TrainingSettings(Settings):
     )
 
 
-class EvaluationSettings(Settings):
+class EvaluationSettings(Group):
     """How predictions are scored."""
 
     pooling: Literal["mean", "max", "median", "noisy_or"] = Field("mean", description="views of a study to its score")
@@ -205,7 +240,7 @@ class EvaluationSettings(Settings):
     seed: int = Field(0, ge=0)
 
 
-class RunSettings(Settings):
+class RunSettings(Group):
     """Everything that decides a run."""
 
     data: DataSettings = DataSettings()
@@ -217,7 +252,7 @@ class RunSettings(Settings):
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**64)
 
 
 def presets() -> list[str]:
@@ -287,11 +322,27 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
             raise SettingsError("is no text in UTF-8", where=name) from None
     try:
         values = yaml.safe_load(text) or {}
+        twice = _twice(yaml.compose(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise SettingsError(f"not valid YAML: {str(error).splitlines()[0]}", where=name) from None
+    if twice:
+        raise SettingsError(f"{twice} is there twice, and only the last would count", where=name)
     if not isinstance(values, dict):
         raise SettingsError("a settings file must hold keys and values", where=name)
     return values
+
+
+def _twice(node: Any, parent: str = "") -> str | None:
+    """Return the dotted key that a YAML mapping holds twice, if any."""
+    seen: set[str] = set()
+    for key, value in node.value if node is not None and node.id == "mapping" else ():
+        name = f"{parent}{key.value}"
+        if name in seen:
+            return name
+        seen.add(name)
+        if found := _twice(value, f"{name}."):
+            return found
+    return None
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
@@ -299,7 +350,9 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
 
     *parents, last = key.split(".")
     for parent in parents:
-        values = values.setdefault(parent, {})
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
         if not isinstance(values, dict):
             raise SettingsError(f"{parent!r} is a value, not a group of settings", where=key)
     try:
@@ -320,9 +373,14 @@ def _number(value: Any) -> Any:
 
 def _explain(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "tuple_type":
+        return f"{key}: a list is needed, e.g. [A, B]"
+    if item["type"] == "model_type":
+        return f"{key}: a group of settings, not a value: give those in it, {key}.NAME"
     if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg']}"
-    close = difflib.get_close_matches(key, list(keys()), n=1, cutoff=0.5)
+        return f"{key}: {item['msg'].removeprefix('Value error, ')}"
+    known = [*keys(), *keys(EarlyStopping, "training.early_stopping.")]
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"{key}: unknown setting" + (f", did you mean {close[0]}?" if close else "")
 
 

@@ -116,6 +116,7 @@ def test_show_prints_tables(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["nope"], "no model named 'nope'"),
+        (["adaboost"], "adaboost is a method, not a network"),
         (["timm/resnet1x"], "no network named 'resnet1x'"),
         (["timm/hf-hub:some/where"], "no network named 'hf-hub:some/where'"),
         (["timm/resnet18", "--set", "architecture=vgg16"], "no option 'architecture'"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,27 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
             read_state(tmp_path / name)
         assert name in str(raised.value.where)
     assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"hello", "it is no file of torch's"),
+        (b"", "Ran out of input|it is no file of torch's"),
+        (pickle.dumps({"state_dict": Path("a")}), "something else than tensors and plain values"),
+        ("cut off", "no weights that can be read safely"),
+    ],
+)
+def test_why_a_file_cannot_be_read_is_one_line_without_advice_to_execute_it(
+    tmp_path: Path, content: bytes | str, reason: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = tmp_path / "weights.pt"
+    if isinstance(content, str):
+        torch.save({"weight": torch.zeros(1000)}, path)
+        content = path.read_bytes()[:-500]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=reason) as raised:
+        read_state(path)
+    for word in ("weights_only", "PyTorch 2.6", "trusted", "\n"):
+        assert word not in raised.value.what
+    assert [item for item in recwarn.list if "pickle protocol" in str(item.message)] == []

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +311,27 @@ def test_a_killed_run_resumes_to_the_same_predictions(tmp_path: Path, whole: Pat
     assert not (tmp_path / "run" / "predictions.csv").exists()
     subprocess.run([*command, "--resume", str(tmp_path / "run")], check=True, capture_output=True)
     assert (tmp_path / "run" / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+
+
+def test_a_learner_is_not_finished_on_a_full_disk(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    settings = _settings(tmp_path)
+    network = make_network(AdaBoostMethod().learner_settings(settings, 0))
+    place = LearnerFolder(RunFolder(tmp_path / "run"), "01")
+    logits = {"train": np.zeros(4), "valid": np.zeros(2)}
+    with full_disk(4096), pytest.raises(SettingsError, match="could not be written"):
+        place.finish(network, logits, 0, 1.0)
+    assert not place.is_finished()
+    assert list(place.run.path.iterdir()) == []
+    place.finish(network, logits, 0, 1.0)
+    assert place.read(4, 2).seconds == 1.0
+
+
+def test_a_warm_up_longer_than_a_learners_training_is_refused(tmp_path: Path) -> None:
+    settings = load_settings(
+        None, {**SMALL, "training.schedule": "cosine", "training.epochs": 40, "training.warmup_epochs": 5}
+    )
+    with pytest.raises(SettingsError, match="all 5 epochs"):
+        AdaBoostMethod(epochs=5).check(settings)
+    AdaBoostMethod(epochs=6).check(settings)

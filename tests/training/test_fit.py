@@ -20,9 +20,11 @@ from osteon.models.network import Network
 from osteon.models.paper_cnn import PaperCNN
 from osteon.run import RunFolder
 from osteon.statistics.metrics import confusion, roc_auc
-from osteon.training.fit import Fit, check_initial, fit, load_weights, resolve_precision
+from osteon.training.averaging import check_initial
+from osteon.training.fit import Fit, fit, load_weights
 from osteon.training.module import Classifier
 from osteon.training.predict import predict_logits
+from osteon.training.trainer import resolve_precision
 
 PIXELS, LABELS = make_pixels(160)
 TRAIN, VALID = np.arange(112), np.arange(112, 160)
@@ -318,7 +320,7 @@ def test_a_missing_logger_says_which_extra(tmp_path: Path, monkeypatch: pytest.M
 def test_auto_precision_is_bf16_where_the_processor_multiplies_it(
     monkeypatch: pytest.MonkeyPatch, fast: bool, expected: str
 ) -> None:
-    monkeypatch.setattr("osteon.training.fit.fast_bf16_processor", lambda: fast)
+    monkeypatch.setattr("osteon.training.trainer.fast_bf16_processor", lambda: fast)
     assert resolve_precision(TrainingSettings(accelerator="cpu")) == expected
     assert resolve_precision(TrainingSettings(accelerator="cpu", precision="fp32")) == "32-true"
 

@@ -19,10 +19,11 @@ from osteon.config import RunSettings, TrainingSettings, load_settings
 from osteon.errors import SettingsError
 from osteon.models.network import Network
 from osteon.run import RunFolder
-from osteon.training.fit import _strategy, fit, load_weights
+from osteon.training.fit import fit, load_weights
 from osteon.training.freezing import check_stages, frozen_units
 from osteon.training.network import NetworkMethod, make_network
 from osteon.training.optimiser import Plateau, make_optimiser, rate_factor
+from osteon.training.trainer import _strategy
 
 PIXELS, LABELS = make_pixels(80)
 TRAIN, VALID = np.arange(48), np.arange(48, 80)
@@ -213,6 +214,7 @@ def test_no_graph_is_kept_for_frozen_stages() -> None:
     [
         ({"freeze": 4}, "training.freeze", "the network has 3 stages"),
         ({"unfreeze_epoch": 2}, "training.unfreeze_epoch", "nothing is frozen"),
+        ({"freeze": 2, "unfreeze_epoch": 4, "epochs": 3}, "training.unfreeze_epoch", "nothing would be unfrozen"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], where: str, message: str) -> None:

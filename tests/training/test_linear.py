@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +108,13 @@ def test_what_cannot_work_is_refused(class_folders: Path, tmp_path: Path) -> Non
     (folder.checkpoints / "logistic.json").write_text('{"features": "pixels", "side": 8, "cell": 8}')
     with pytest.raises(InputError, match="not a logistic regression"):
         LinearMethod().load(folder, load_settings())
+
+
+def test_a_full_disk_is_said_to_be_full(
+    class_folders: Path, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    model = LinearModel(Description("pixels", 64, 8), np.zeros(64 * 64), 0.0)
+    run = RunFolder(tmp_path / "run")
+    with full_disk(4096), pytest.raises(SettingsError, match="could not be written"):
+        model.write(run, {})
+    assert list(run.checkpoints.iterdir()) == []

@@ -174,6 +174,41 @@ def test_what_needs_validation_images_is_refused_without(
     assert caught.value.where == where
 
 
+@pytest.mark.parametrize("metric", ["auc", "average_precision", "kappa"])
+def test_a_figure_that_one_class_has_not_is_refused_to_stop_by(
+    class_folders: Path, tmp_path: Path, metric: str
+) -> None:
+    rows = [
+        {"path": str(path), "label": int(folder == "abnormal"), "split": _split(number, folder)}
+        for folder in ("abnormal", "normal")
+        for number, path in enumerate(sorted((class_folders / folder).iterdir()))
+    ]
+    table = tmp_path / "images.csv"
+    pd.DataFrame(rows).to_csv(table, index=False)
+    chosen = {"split__method": "given", "training__epochs": 4}
+    stopping = {"training__early_stopping": {"metric": metric, "patience": 3}}
+    with pytest.raises(SettingsError, match="of one class") as caught:
+        train(_settings(table, **chosen, **stopping), tmp_path / "run", audit=False)
+    assert caught.value.where == "training.early_stopping.metric"
+    assert not (tmp_path / "run").exists()
+    stopping["training__early_stopping"]["metric"] = "loss"
+    assert train(_settings(table, **chosen, **stopping), tmp_path / "run", audit=False).summary["epochs"] > 1
+
+
+def _split(number: int, folder: str) -> str:
+    """Return ten validation images of one class, ten test images of each, and the rest for training."""
+    if number >= 20:
+        return "train"
+    return "test" if number >= 10 or folder == "abnormal" else "valid"
+
+
+def test_a_fold_without_folds_is_refused(class_folders: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="without a number of folds") as caught:
+        train(_settings(class_folders, split__fold=3), tmp_path / "run", audit=False)
+    assert caught.value.where == "split.fold"
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_papers_split_names_the_patients_it_leaks(tmp_path: Path) -> None:
     write_phantoms(tmp_path / "phantoms", PhantomSettings(images=120, size=64, regions=("humerus",)), workers=1)
     notes: list[str] = []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -138,9 +140,22 @@ def test_the_command_says_what_it_took_out(wide: Path, tmp_path: Path, capsys: p
 def test_what_cannot_be_narrowed_is_refused_before_anything_is_written(wide: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run folder"):
         slim(tmp_path, tmp_path / "out", keep=0.5)
-    with pytest.raises(SettingsError, match="so much cannot be taken out"):
+    with pytest.raises(SettingsError, match="so much cannot be taken out") as raised:
         slim(wide, tmp_path / "out", keep=0.01)
+    least = float(str(raised.value.hint).split()[1])
+    slim(wide, tmp_path / "least", keep=least)
+    with pytest.raises(SettingsError, match="so much cannot be taken out"):
+        slim(wide, tmp_path / "out", keep=least - 0.01)
     other = train_located(Path(RunFolder.open(wide).settings().data.path or ""), tmp_path / "other")
     with pytest.raises(SettingsError, match="no inverted residual blocks"):
         slim(other, tmp_path / "out", keep=0.5)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_said_to_be_full(
+    wide: Path, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    slim(wide, tmp_path / "first", keep=0.5)  # its images are in the store then
+    with full_disk(100_000), pytest.raises(SettingsError, match=r"best\.ckpt: could not be written"):
+        slim(wide, tmp_path / "out", keep=0.5)
+    assert list((tmp_path / "out" / "checkpoints").iterdir()) == []

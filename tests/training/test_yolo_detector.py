@@ -266,6 +266,7 @@ def test_data_without_boxes_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(prepare, "read_catalogue", lambda settings: catalogue)
     with pytest.raises(InputError, match="no training image has a box"):
         train(_settings(tmp_path / "data"), tmp_path / "run", audit=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_cannot_work_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
@@ -324,3 +325,30 @@ def test_scores_below_a_millionth_are_none_and_the_cost_is_yolov8ns() -> None:
     cost = yolo_detection.detector_cost(model, 640)
     assert cost.parameters == pytest.approx(3.01e6, rel=0.01)  # Ultralytics states 3.0 M and 8.1 GFLOPs for 1 class
     assert 2 * cost.multiply_adds == pytest.approx(8.1e9, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("training.learning_rate", 2.0), ("training.weight_decay", 1.5), ("augment.brightness", (1.0, 2.5))],
+)
+def test_what_ultralytics_does_not_take_is_refused_before_anything_is_written(
+    data: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    settings = load_settings(None, {"data.path": data, **SMALL, key: value})
+    with pytest.raises(SettingsError, match="Ultralytics does not take") as raised:
+        train(settings, tmp_path / "run", audit=False)
+    assert raised.value.where == key
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_that_diverges_says_so(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = yolo_trainer.Overrides.validate
+
+    def diverged(self: Any) -> Any:
+        for item in self.ema.ema.parameters():
+            item.data.fill_(torch.nan)
+        return whole(self)
+
+    monkeypatch.setattr(yolo_trainer.Overrides, "validate", diverged)
+    with pytest.raises(SettingsError, match="are not finite in epoch 1"):
+        train(load_settings(None, {"data.path": data, **SMALL}), tmp_path / "run", audit=False)

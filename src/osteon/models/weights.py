@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -64,10 +65,10 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file as load_safetensors
 
             return dict(load_safetensors(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_plain(path)
     except Exception as error:
         raise InputError(
-            f"no weights that can be read safely: {str(error).splitlines()[0]}",
+            f"no weights that can be read safely: {unreadable(error)}",
             where=path,
             hint="Give a run folder, a checkpoint, a state dict (tensors only) or a safetensors file",
         ) from error
@@ -75,6 +76,31 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(item, Tensor) for item in state.values()):
         raise InputError("the file holds no weights by name", where=path)
     return {str(name): tensor for name, tensor in state.items()}
+
+
+def load_plain(path: Path, *, mmap: bool = False) -> Any:
+    """Return what a file of torch's holds, on the CPU: tensors and plain values; of anything else nothing is executed.
+
+    Args:
+        path: The file.
+        mmap: Leave tensors in the file until they are asked for.
+
+    Raises:
+        Exception: Whatever torch raises at a file that it cannot read; :func:`unreadable` says why.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch's advice on how the file should have been pickled
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def unreadable(error: Exception) -> str:
+    """Say in one line why a file of torch's could not be read, without torch's advice to execute what it holds."""
+    text = str(error).strip()
+    if type(error).__name__ == "UnpicklingError":
+        return "it holds something else than tensors and plain values"
+    if not text or isinstance(error, KeyError | EOFError):
+        return "it is no file of torch's"
+    return text.splitlines()[0].partition(". ")[0].rstrip(".:")
 
 
 def load_file(network: Network, path: str | Path) -> None:

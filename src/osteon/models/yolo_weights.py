@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from osteon.errors import InputError, SettingsError
 from osteon.models.ultralytics_quiet import import_ultralytics
+from osteon.models.weights import unreadable
 from osteon.run import atomic_path, cache_folder
 
 ASSETS = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
@@ -67,7 +68,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"not a checkpoint of Ultralytics: {str(error).splitlines()[0]}", where=path) from error
+        raise InputError(f"not a checkpoint of Ultralytics: {unreadable(error)}", where=path) from error
     network = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, Mapping) else None
     if not isinstance(network, nn.Module):
         raise InputError("the checkpoint holds no network", where=path)

@@ -15,10 +15,10 @@ from osteon.config import RunSettings
 from osteon.models.allocator import keep_freed_memory
 from osteon.models.network import Network
 from osteon.run import RunFolder
-from osteon.training.fit import resolve_precision
 from osteon.training.freezing import frozen_units
 from osteon.training.network import make_network
 from osteon.training.optimiser import make_optimiser
+from osteon.training.trainer import resolve_precision
 from osteon.transforms.augment import standardise
 
 

@@ -16,6 +16,7 @@ from osteon.config import TrainingSettings
 from osteon.data.masks import AlignedMasks
 
 Rows = npt.NDArray[np.int64]
+Batches = DataLoader["Batch"]
 
 
 class Batch(TypedDict):
@@ -94,6 +95,9 @@ class BatchDataset(Dataset[Batch]):
 class EpochSampler(Sampler[tuple[Rows, int]]):
     """Plans an epoch's batches from ``(seed, epoch)`` alone, and this process's share of them.
 
+    All are full, since batch norm goes astray on a few images: what is left over, other images each time, is not shown
+    in that epoch. Fewer images than a batch are one batch.
+
     Args:
         labels: Labels of the sample, shape ``(n,)``.
         settings: Batch size and the way of sampling.
@@ -166,7 +170,7 @@ class OrderedSampler(Sampler[tuple[Rows, int]]):
             yield self.positions[start : start + self.batch_size], 0
 
 
-def loader(sample: Sample, sampler: Sampler[tuple[Rows, int]]) -> DataLoader[Batch]:
+def loader(sample: Sample, sampler: Sampler[tuple[Rows, int]]) -> Batches:
     """Return a loader that yields the sampler's batches whole."""
     return DataLoader(BatchDataset(sample), sampler=sampler, batch_size=None)
 

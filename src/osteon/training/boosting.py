@@ -21,11 +21,12 @@ from osteon.run import RunFolder, read_json, write_json
 from osteon.training import samme
 from osteon.training.batches import Sample, derive_seed
 from osteon.training.boosting_record import Curves, write_record
-from osteon.training.fit import check_machine, fit, load_weights
+from osteon.training.fit import check_fit, fit, load_weights
 from osteon.training.learners import Learner, LearnerFolder
 from osteon.training.method import Job, Method
 from osteon.training.network import make_network
 from osteon.training.predict import predict_logits
+from osteon.training.trainer import check_machine
 
 ABOUT = "boosting.json"
 SEEDS = 2**31
@@ -92,8 +93,9 @@ class AdaBoostMethod(Method):
 
     def check(self, settings: RunSettings) -> None:
         """See that the machine can train so, and make one learner."""
-        check_machine(self.learner_settings(settings, settings.seed).training)
-        make_network(self.learner_settings(settings, settings.seed))
+        learner = self.learner_settings(settings, settings.seed)
+        check_machine(learner.training)
+        check_fit(make_network(learner), learner)
 
     def learner_settings(self, settings: RunSettings, seed: int) -> RunSettings:
         """Return the settings that one learner is trained with."""

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pandas as pd
+import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from osteon.run import atomic_path
 from osteon.training.module import Classifier
 
 SMALLER_IS_BETTER = frozenset({"loss"})
+
+
+def written(values: dict[str, Any]) -> bytes:
+    """Return the file that torch makes of tensors and plain values.
+
+    It is made in memory, as Lightning makes its checkpoints: then a full disk raises ``OSError`` as it does elsewhere.
+    """
+    buffer = io.BytesIO()
+    torch.save(values, buffer)
+    return buffer.getvalue()
 
 
 class History(Callback):
@@ -59,6 +71,11 @@ class Checkpoints(Checkpoint):
     def last(self) -> Path:
         """Checkpoint to resume from."""
         return self.folder / "last.ckpt"
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed while it saved has left."""
+        for path in self.folder.glob(".*.ckpt.*.part"):
+            path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know."""

@@ -61,3 +61,9 @@ def check_stages(network: Network, settings: TrainingSettings) -> None:
         raise SettingsError("the network is not divided into stages", where="training.layer_decay")
     if settings.unfreeze_epoch is not None and not settings.freeze:
         raise SettingsError("nothing is frozen", where="training.unfreeze_epoch", hint="training.freeze: N stages")
+    if settings.unfreeze_epoch is not None and settings.unfreeze_epoch > settings.epochs:
+        raise SettingsError(
+            f"there are {settings.epochs} epochs, so nothing would be unfrozen",
+            where="training.unfreeze_epoch",
+            hint="training.unfreeze_epoch=null keeps it frozen",
+        )

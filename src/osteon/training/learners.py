@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
-from safetensors.torch import save_file as save_tensors
+from safetensors.numpy import load_file, save
+from safetensors.torch import save as save_tensors
 
 from osteon.errors import InputError
 from osteon.models.network import Network
@@ -78,9 +78,10 @@ class LearnerFolder:
             seconds: Wall clock of its training.
         """
         with atomic_path(self.weights) as temporary:
-            save_tensors({name: item.contiguous() for name, item in network.state_dict().items()}, temporary)
+            state = {name: item.contiguous() for name, item in network.state_dict().items()}
+            temporary.write_bytes(save_tensors(state))
         with atomic_path(self.run.path / "logits.safetensors") as temporary:
-            save_file(logits, temporary)
+            temporary.write_bytes(save(logits))
         write_json(self.run.path / "learner.json", {"seed": seed, "seconds": round(seconds, 3)})
         shutil.rmtree(self.run.checkpoints, ignore_errors=True)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -188,7 +188,8 @@ class LinearModel:
     def write(self, folder: RunFolder, facts: dict[str, Any]) -> None:
         """Write numbers as safetensors, and how they are used as JSON."""
         with atomic_path(folder.checkpoints / WEIGHTS) as temporary:
-            save_file({"coefficients": self.coefficients, "intercept": np.array([self.intercept])}, temporary)
+            numbers = {"coefficients": self.coefficients, "intercept": np.array([self.intercept])}
+            temporary.write_bytes(save(numbers))
         item = self.description
         about = {"features": item.kind, "side": item.side, "cell": item.cell, **facts}
         write_json(folder.checkpoints / ABOUT, about)

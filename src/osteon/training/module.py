@@ -10,9 +10,12 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from scipy.special import expit
 from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
 
 from osteon.config import RunSettings
+from osteon.errors import SettingsError
 from osteon.models.network import Network
 from osteon.statistics import metrics
 from osteon.training.batches import Batch
@@ -177,9 +180,11 @@ class Classifier(pl.LightningModule):
 
     def _close_epoch(self) -> None:
         train = self._gather("train")
+        held_out = self._gather("valid") if self._seen["valid"] else None
+        self._refuse_divergence(train, held_out)
         values = figures(train, "train", curves=False)
-        if self._seen["valid"]:
-            values |= figures(self._gather("valid"), "valid", curves=True)
+        if held_out is not None:
+            values |= figures(held_out, "valid", curves=True)
         values |= self._located.figures(self._of_all)
         values["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         values["seconds"] = self._trained_seconds
@@ -187,10 +192,29 @@ class Classifier(pl.LightningModule):
         self.epoch_values = values
         self.log_dict(values, sync_dist=False, rank_zero_only=False)
 
+    def _refuse_divergence(self, *seen: np.ndarray[Any, np.dtype[np.float64]] | None) -> None:
+        """Stop where nothing can be learnt any more.
+
+        Raises:
+            SettingsError: Logits or weights are infinite or no numbers.
+        """
+        finite = all(np.isfinite(item[0]).all() for item in seen if item is not None)
+        if finite and all(bool(item.isfinite().all()) for item in self.network.parameters()):
+            return
+        raise SettingsError(
+            f"the training diverged in epoch {self.trainer.current_epoch + 1}: the network answers no numbers any more",
+            where="training.learning_rate",
+            hint="A lower training.learning_rate, training.gradient_clip=1, or training.precision=fp32",
+        )
+
     def on_train_epoch_end(self) -> None:
-        """Let a schedule that follows the validation loss see it, before the state is kept."""
+        """Let a schedule that follows the validation loss see it, before the state is kept and the next step taken."""
         if isinstance(self._rate, Plateau):
             self._rate.observe(self.epoch_values["valid_loss"])
+            schedule = self.lr_schedulers()
+            assert isinstance(schedule, LambdaLR)
+            for group, rate in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
+                group["lr"] = rate * self._rate(schedule.last_epoch)
 
     def _gather(self, split: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return logits, labels and weights of all processes, shape ``(3, n)``."""
@@ -210,8 +234,7 @@ def figures(seen: np.ndarray[Any, np.dtype[np.float64]], split: str, *, curves: 
     """Return loss and metrics of logits; what is undefined (one class only) stays NaN."""
     logits, labels, weights = seen
     truth = (labels >= 0.5).astype(np.int64)
-    scores = 1 / (1 + np.exp(-logits))
-    counts = metrics.confusion(truth, scores >= 0.5)
+    counts = metrics.confusion(truth, expit(logits) >= 0.5)
     loss = np.mean(weights * (np.logaddexp(0, logits) - labels * logits))
     values: dict[str, float] = {f"{split}_loss": float(loss), f"{split}_accuracy": float(counts.accuracy)}
     if curves:

@@ -19,12 +19,14 @@ from osteon.models.network import Network
 from osteon.run import RunFolder, seed_numpy
 from osteon.training.callbacks import Checkpoints
 from osteon.training.distillation import check_targets, check_teachers, load_teachers
-from osteon.training.fit import check_initial, check_machine, check_unvalidated, fit, load_weights, resolve_precision
-from osteon.training.freezing import check_stages
+from osteon.training.fit import check_fit, check_unvalidated, fit, load_weights
 from osteon.training.location import check_location, learns_map
 from osteon.training.method import Job, Method
 from osteon.training.predict import predict_logits, predict_maps
 from osteon.training.prepare import Prepared
+from osteon.training.trainer import check_machine, resolve_precision
+
+NEED_BOTH_CLASSES = frozenset({"auc", "average_precision", "kappa"})
 
 
 class NetworkMethod(Method):
@@ -34,14 +36,14 @@ class NetworkMethod(Method):
         """See that the machine can train so, and the network learn what it is to; find the weights it starts from."""
         check_machine(settings.training)
         network = make_network(settings)
-        check_stages(network, settings.training)
-        check_initial(network, settings)
+        check_fit(network, settings)
         check_location(network, settings)
         check_teachers(settings)
 
     def check_data(self, prepared: Prepared, settings: RunSettings) -> None:
         """Refuse data without training images or the validation images that are needed, and teachers of other data."""
         check_targets(settings, prepared.catalogue.target)
+        _check_stopping(prepared, settings)
         if prepared.has("train") and not prepared.has("valid"):
             check_unvalidated(settings.training)
         else:
@@ -121,6 +123,22 @@ class TrainedNetwork:
     def cost(self) -> dict[str, int]:
         """Return parameters, multiply-adds and memory of one image."""
         return measure(self.network, self.settings.store.size, self.preprocess.channels).as_dict()
+
+
+def _check_stopping(prepared: Prepared, settings: RunSettings) -> None:
+    """Refuse to stop by a figure that is undefined where only one class is validated on: it would stop at once.
+
+    Raises:
+        SettingsError: It is.
+    """
+    stopping = settings.training.early_stopping
+    classes = prepared.catalogue.in_split("valid")["label"].nunique()
+    if stopping and classes == 1 and stopping.metric in NEED_BOTH_CLASSES:
+        raise SettingsError(
+            f"the validation images are of one class, so there is no {stopping.metric} to stop by",
+            where="training.early_stopping.metric",
+            hint="training.early_stopping.metric=loss, or split.method=grouped",
+        )
 
 
 def make_network(settings: RunSettings, *, initial: bool = True) -> Network:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from osteon.config import TrainingSettings
+from osteon.errors import SettingsError
 from osteon.models.network import Network
 
 ONE_CYCLE_RISE = 0.3
@@ -80,6 +81,22 @@ class Plateau:
             self.best = loss
         else:
             self.factor *= PLATEAU_FACTOR
+
+
+def check_schedule(settings: TrainingSettings) -> None:
+    """Refuse a warm-up that would do nothing or never end.
+
+    Raises:
+        SettingsError: The schedule has its own, or it takes all epochs.
+    """
+    if not settings.warmup_epochs:
+        return
+    where = "training.warmup_epochs"
+    if settings.schedule == "one_cycle":
+        hint = "training.schedule: constant, cosine or plateau"
+        raise SettingsError("the schedule one_cycle has a warm-up of its own", where=where, hint=hint)
+    if settings.warmup_epochs >= settings.epochs:
+        raise SettingsError(f"the learning rate would still be rising after all {settings.epochs} epochs", where=where)
 
 
 def make_schedule(optimiser: torch.optim.Optimizer, factor: Callable[[int], float]) -> LambdaLR:

@@ -171,6 +171,9 @@ def _check(settings: RunSettings) -> Method:
     """Return the method, after refusing wrong settings before anything is read or written."""
     if settings.data.path is None:
         raise SettingsError("no data given", where="data.path", hint="osteon train DATA --out RUN")
+    if settings.split.fold and settings.split.folds is None:
+        hint = f"split.folds: the number of folds, more than {settings.split.fold}"
+        raise SettingsError("there is no fold without a number of folds", where="split.fold", hint=hint)
     method = make_method(settings.method)
     if settings.training.mask_weight > 0 and settings.method.name != "network":
         raise SettingsError(f"the method {settings.method.name} learns from no masks", where="training.mask_weight")

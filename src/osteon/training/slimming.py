@@ -7,6 +7,7 @@ loss, which is flat where a network has learnt its images). What is left has to 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from osteon.models.hybrid import LocalisingNetwork
 from osteon.models.narrow import Block, blocks
 from osteon.models.network import Network
 from osteon.run import RunFolder, atomic_path
-from osteon.training.callbacks import Checkpoints
+from osteon.training.callbacks import Checkpoints, written
 from osteon.training.network import load_network
 from osteon.transforms.augment import standardise
 
@@ -172,7 +173,11 @@ def slim(run: str | Path, out: str | Path, *, keep: float, images: int = 1024) -
     before, widths = measure(network, size, channels).multiply_adds, tuple(block.width for block in found)
     catalogue = Catalogue.read(source.split)
     importance = channel_importance(network, _pixels(catalogue, settings, images), trained.preprocess)
-    kept = choose_channels(importance, _costs(network, found, size, channels), spare=(1 - keep) * before)
+    costs = _costs(network, found, size, channels)
+    _check_share(
+        keep, before - sum(cost * max(0, width - UNIT) for cost, width in zip(costs, widths, strict=True)), before
+    )
+    kept = choose_channels(importance, costs, spare=(1 - keep) * before)
     for block, numbers in zip(found, kept, strict=True):
         block.keep(numbers)
     after = measure(network, size, channels).multiply_adds
@@ -181,8 +186,24 @@ def slim(run: str | Path, out: str | Path, *, keep: float, images: int = 1024) -
     catalogue.write(folder.split)
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
     with atomic_path(Checkpoints(folder.checkpoints, "last").best) as temporary:
-        torch.save({"state_dict": state}, temporary)
+        temporary.write_bytes(written({"state_dict": state}))
     return Slimmed(folder, widths, tuple(narrowed), before, after)
+
+
+def _check_share(keep: float, least: float, before: int) -> None:
+    """Refuse to take out more than can be.
+
+    Args:
+        keep: Share of the multiply-adds that is to be kept.
+        least: Multiply-adds where every block has as few channels as it can.
+        before: As they are.
+
+    Raises:
+        SettingsError: It says how much has to be kept.
+    """
+    if keep * before < least:
+        hint = f"--keep {math.ceil(100 * least / before) / 100:.2f} or more"
+        raise SettingsError("so much cannot be taken out of this network", where="--keep", hint=hint)
 
 
 def _pixels(catalogue: Catalogue, settings: RunSettings, most: int) -> NDArray[np.uint8]:

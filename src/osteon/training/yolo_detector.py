@@ -23,9 +23,10 @@ from osteon.models.yolo_detection import STRIDE, Size, best_scores, detector_cos
 from osteon.run import RunFolder, read_json, seed_numpy, write_json
 from osteon.statistics.metrics import average_precision, roc_auc
 from osteon.training.batches import Sample
-from osteon.training.fit import resolve_precision
 from osteon.training.method import Job, Method
-from osteon.training.yolo_trainer import Plan, chosen_epoch, train_detector
+from osteon.training.prepare import Prepared
+from osteon.training.trainer import resolve_precision
+from osteon.training.yolo_trainer import Plan, check_limits, chosen_epoch, train_detector
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 WEIGHTS, ABOUT, LAST = "detector.safetensors", "detector.json", "last.ckpt"
@@ -71,18 +72,26 @@ class YoloDetectorMethod(Method):
         self.overlap = overlap
 
     def check(self, settings: RunSettings) -> None:
-        """Refuse a size that its strides do not divide, a precision there is not, and weights that cannot be read."""
+        """Refuse a size that its strides do not divide, what Ultralytics does not take, and weights not to be read."""
         resolve_precision(settings.training)
+        check_limits(settings)
         if settings.store.size % STRIDE:
             raise SettingsError(f"{settings.store.size} is not a multiple of {STRIDE}", where="store.size")
         self._make(settings, "box")
 
-    def fit(self, job: Job) -> dict[str, Any]:
-        """Write the images for Ultralytics, train, keep the best epoch's weights, and clear away.
+    def check_data(self, prepared: Prepared, settings: RunSettings) -> None:
+        """Refuse data without training or validation images, and such without a box to learn from."""
+        super().check_data(prepared, settings)
+        catalogue = prepared.catalogue
+        if not boxes_in_squares(catalogue, catalogue.in_split("train"), settings.store.size, settings.store.fit):
+            raise InputError(
+                "no training image has a box, so a detector has nothing to learn from",
+                where=catalogue.root,
+                hint="FracAtlas and the phantoms have boxes, MURA has none",
+            )
 
-        Raises:
-            InputError: No training image has a box.
-        """
+    def fit(self, job: Job) -> dict[str, Any]:
+        """Write the images for Ultralytics, train, keep the best epoch's weights, and clear away."""
         checkpoints = job.folder.checkpoints
         checkpoints.mkdir(parents=True, exist_ok=True)
         scratch = job.folder.path / "detector-data"
@@ -152,12 +161,6 @@ class YoloDetectorMethod(Method):
         catalogue, store = job.prepared.catalogue, job.settings.store
         images = catalogue.in_split("train")
         boxes = boxes_in_squares(catalogue, images, store.size, store.fit)
-        if not boxes:
-            raise InputError(
-                "no training image has a box, so a detector has nothing to learn from",
-                where=catalogue.root,
-                hint="FracAtlas and the phantoms have boxes, MURA has none",
-            )
         boxed = images["image_id"].isin(boxes)
         used = images[(images["label"] == 0) | boxed]
         left_out = len(images) - len(used)

@@ -19,16 +19,18 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
-from osteon.config import RunSettings, TrainingSettings
+from osteon.config import AugmentSettings, RunSettings, TrainingSettings
 from osteon.errors import InputError, SettingsError
 from osteon.models.allocator import keep_freed_memory
+from osteon.models.weights import load_plain, unreadable
 from osteon.progress import track
 from osteon.run import atomic_path
 from osteon.training.batches import derive_seed
-from osteon.training.fit import resolve_precision
+from osteon.training.callbacks import written
+from osteon.training.trainer import resolve_precision
 
 OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 SEEDS = 2**31
@@ -104,12 +106,34 @@ def chosen_epoch(best: Path) -> int:
         return int(file.metadata()["epoch"])
 
 
+def check_limits(settings: RunSettings) -> None:
+    """Refuse values that Ultralytics does not take.
+
+    Raises:
+        SettingsError: A value is above 1.
+    """
+    values = {
+        "training.learning_rate": settings.training.learning_rate,
+        "training.weight_decay": settings.training.weight_decay,
+        "augment.brightness": _brightness(settings.augment),
+    }
+    for name, value in values.items():
+        if value > 1:
+            what = "differs from 1 by more than 1" if name == "augment.brightness" else f"{value:g} is above 1"
+            raise SettingsError(f"{what}, which Ultralytics does not take", where=name)
+
+
+def _brightness(augment: AugmentSettings) -> float:
+    """Return how far brightness factors go from 1."""
+    return max(abs(factor - 1) for factor in augment.brightness)
+
+
 def _read_state(path: Path) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = load_plain(path)
     except Exception as error:
         hint = "Delete it to train the detector anew"
-        raise InputError(f"the checkpoint cannot be resumed: {error}", where=path, hint=hint) from error
+        raise InputError(f"the checkpoint cannot be resumed: {unreadable(error)}", where=path, hint=hint) from error
     return state
 
 
@@ -154,7 +178,7 @@ def _overrides(plan: Plan) -> dict[str, Any]:
         "flipud": augment.vertical_flip,
         "hsv_h": 0.0,
         "hsv_s": 0.0,
-        "hsv_v": max(abs(factor - 1) for factor in augment.brightness),
+        "hsv_v": _brightness(augment),
         "close_mosaic": max(1, training.epochs // 5),
         **plan.augmentation,
     }
@@ -235,6 +259,7 @@ class Overrides:
     def validate(self) -> tuple[dict[str, float], float]:
         """Return figures on validation images, and the one that chooses the epoch."""
         seconds = time.perf_counter() - self.started
+        self._handle_nan_recovery(self.epoch)
         auc, precision = self.plan.score(self.ema.ema)
         fitness = auc if np.isfinite(auc) else float(self.epoch)  # one class only: the last epoch is taken
         self.improved = self.best_fitness is None or fitness >= self.best_fitness  # of equal ones the later
@@ -269,7 +294,7 @@ class Overrides:
         if self.improved:
             weights = {name: item.cpu().contiguous() for name, item in self.ema.ema.state_dict().items()}
             with atomic_path(self.plan.best) as temporary:
-                save_file(weights, temporary, metadata={"epoch": str(self.epoch + 1)})
+                temporary.write_bytes(save(weights, metadata={"epoch": str(self.epoch + 1)}))
         state = {
             "epoch": self.epoch,
             "model": self.model.state_dict(),
@@ -280,18 +305,19 @@ class Overrides:
             "stopper": {"best_fitness": float(self.stopper.best_fitness), "best_epoch": int(self.stopper.best_epoch)},
         }
         with atomic_path(self.plan.last) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(written(state))
         return False
 
     def final_eval(self) -> None:
         """Do nothing: theirs would read a pickle back."""
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        """Stop a training whose loss is no longer a number."""
-        if all(np.isfinite(float(item)) for item in self.tloss.values()):
+        """Stop a training whose loss or weights are no longer numbers; theirs would go back to an earlier epoch."""
+        finite = all(np.isfinite(float(item)) for item in self.tloss.values())
+        if finite and all(bool(item.isfinite().all()) for item in self.ema.ema.parameters()):
             return False
         raise SettingsError(
-            f"the detector's loss is not finite in epoch {epoch + 1}",
+            f"the detector's loss or weights are not finite in epoch {epoch + 1}",
             where="training.learning_rate",
             hint="Choose a smaller learning rate",
         )

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from makers.tiny import SMALL, make_pixels, make_sample
+from osteon.config import RunSettings, load_settings
+from osteon.errors import SettingsError
+from osteon.models.factory import create
+from osteon.models.network import Network
+from osteon.models.paper_cnn import PaperCNN
+from osteon.run import RunFolder
+from osteon.training.callbacks import Checkpoints
+from osteon.training.fit import Fit, fit
+
+PIXELS, LABELS = make_pixels(160)
+TRAIN, VALID = np.arange(112), np.arange(112, 160)
+
+
+def _settings(**changes: Any) -> RunSettings:
+    values = {key.replace("__", "."): value for key, value in changes.items()}
+    return load_settings(None, {"data.path": "unused", **SMALL, **values})
+
+
+def _fit(settings: RunSettings, folder: Path, network: Network | None = None, **options: Any) -> Fit:
+    torch.manual_seed(settings.seed)
+    network = network or create(settings.model, settings.preprocess, settings.store)
+    run = RunFolder(folder) if options.get("resume") else RunFolder.create(folder, settings)
+    train, valid = make_sample(PIXELS, LABELS, TRAIN), make_sample(PIXELS, LABELS, VALID)
+    return fit(network, train, valid, settings, run, **options)
+
+
+@pytest.mark.parametrize("select", ["auc", "last"])
+def test_a_training_that_diverges_says_so_and_keeps_no_such_epoch(tmp_path: Path, select: str) -> None:
+    settings = _settings(training__optimiser="sgd", training__learning_rate=1e30, training__select=select)
+    with pytest.raises(SettingsError, match="diverged in epoch 1") as raised:
+        _fit(settings, tmp_path / "run")
+    assert raised.value.where == "training.learning_rate"
+    assert not Checkpoints(tmp_path / "run" / "checkpoints", select).last.exists()
+
+
+class Greedy(PaperCNN):
+    """Asks for more memory than there is."""
+
+    def features(self, images: Tensor) -> Tensor:
+        return torch.empty(1 << 46)
+
+
+def test_too_little_memory_is_said_to_be_so(tmp_path: Path) -> None:
+    settings = _settings()
+    network = Greedy(in_channels=1, input_size=32, **SMALL["model.options"])
+    with pytest.raises(SettingsError, match="memory does not suffice for batches of 16 images of 32 pixels") as raised:
+        _fit(settings, tmp_path / "run", network)
+    assert raised.value.where == "training.batch_size"
+
+
+def test_batches_of_one_are_refused_where_batch_norm_sees_a_single_value(tmp_path: Path) -> None:
+    settings = _settings(model__name="dense_net", model__options={"side": 8}, training__batch_size=1)
+    with pytest.raises(SettingsError, match="more than one image") as raised:
+        _fit(settings, tmp_path / "run")
+    assert raised.value.where == "training.batch_size"
+
+
+def test_errors_of_the_program_are_not_disguised(tmp_path: Path) -> None:
+    class Broken(PaperCNN):
+        def features(self, images: Tensor) -> Tensor:
+            raise ValueError("a fault of ours")
+
+    settings = _settings()
+    with pytest.raises(ValueError, match="a fault of ours"):
+        _fit(settings, tmp_path / "run", Broken(in_channels=1, input_size=32, **SMALL["model.options"]))
+
+
+class Rates(Callback):
+    """Keeps the learning rate of each step by epoch."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, set[float]] = {}
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
+        self.seen.setdefault(trainer.current_epoch + 1, set()).add(optimizer.param_groups[0]["lr"])
+
+
+def test_a_plateau_lowers_the_rate_from_the_next_epochs_first_step_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([0.5, 0.6, 0.4, 0.7])
+    monkeypatch.setattr(
+        "osteon.training.module.figures",
+        lambda seen, split, *, curves: {f"{split}_loss": next(losses), "valid_auc": 0.5} if curves else {},
+    )
+    rates = Rates()
+    settings = _settings(training__schedule="plateau", training__epochs=4, training__learning_rate=0.01)
+    _fit(settings, tmp_path / "run", callbacks=[rates])
+    assert [sorted(rates.seen[epoch]) for epoch in (1, 2, 3, 4)] == [
+        pytest.approx([0.01]),
+        pytest.approx([0.01]),
+        pytest.approx([0.001]),
+        pytest.approx([0.001]),
+    ]
+
+
+def test_what_a_killed_process_had_half_written_goes_when_the_fit_is_resumed(tmp_path: Path) -> None:
+    settings = _settings(training__epochs=2)
+    _fit(settings, tmp_path / "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    whole = {path.name: path.read_bytes() for path in checkpoints.iterdir()}
+    assert set(whole) == {"best.ckpt", "last.ckpt"}
+    (checkpoints / ".last.ckpt.a1b2c3d4.part").write_bytes(b"half")
+    _fit(settings, tmp_path / "run", resume=True)
+    assert {path.name: path.read_bytes() for path in checkpoints.iterdir()} == whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"training__warmup_epochs": 1}, "training.warmup_epochs"),
+        ({"training__warmup_epochs": 3, "training__schedule": "cosine"}, "training.warmup_epochs"),
+    ],
+)
+def test_a_warm_up_that_does_nothing_or_never_ends_is_refused(
+    tmp_path: Path, changes: dict[str, Any], where: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        _fit(_settings(**changes), tmp_path / "run")
+    assert raised.value.where == where
