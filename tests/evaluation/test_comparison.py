@@ -102,6 +102,62 @@ def test_what_cannot_be_compared_is_refused(studies: pd.DataFrame) -> None:
 
 def test_other_groups_are_replaced_and_said(studies: pd.DataFrame) -> None:
     ungrouped = blurred(studies, 1).drop(columns=["study_id", "patient_id"])
-    found = compare({"grouped": studies, "plain": ungrouped}, FAST)
-    assert found.groups == 60
-    assert any("plain: studies or groups differ" in warning for warning in found.warnings)
+    for tables in ({"grouped": studies, "plain": ungrouped}, {"plain": ungrouped, "grouped": studies}):
+        found = compare(tables, FAST)
+        assert found.groups == 60
+        assert "plain: studies or groups differ from those in grouped, which are used" in found.warnings
+        assert found.pairs[0].differences["auc"].name == "cluster bootstrap"
+
+
+def test_few_groups_leaks_and_one_class_are_said(studies: pd.DataFrame) -> None:
+    few = studies.assign(patient_id=[f"p{number % 7}" for number in range(600)], study_id="")
+    warnings = compare({"a": few, "b": blurred(few, 1)}, FAST).warnings
+    assert "only 7 groups: the intervals are rough and likely too narrow" in warnings
+    assert sum(text.startswith("360 test images share a patient or group") for text in warnings) == 1
+    warnings = compare({"a": studies, "b": few}, FAST).warnings
+    assert any(text.startswith("b: 360 test images share a patient or group") for text in warnings)
+    rare = studies[(studies["label"] == 0) | (studies["patient_id"].isin(studies["patient_id"].unique()[-20:]))]
+    left = rare[rare["split"] == "test"].query("label == 1")["patient_id"].nunique()
+    rare = rare.assign(label=rare["label"].where(rare["patient_id"].isin(rare["patient_id"].unique()[-4:]), 0))
+    warnings = compare({"a": rare, "b": blurred(rare, 1)}, FAST).warnings
+    assert any("positive cases are of" in text and "groups only" in text for text in warnings), left
+    normal = studies[studies["label"] == 0]
+    warnings = compare({"a": normal, "b": blurred(normal, 1)}, FAST).warnings
+    assert any("every case is of class 0" in text for text in warnings)
+    assert compare({"a": studies, "b": blurred(studies, 1)}, FAST).warnings == ()
+
+
+def test_differences_rest_on_the_cases_of_their_figure(studies: pd.DataFrame) -> None:
+    found = compare({"a": studies, "b": blurred(studies, 1)}, FAST)
+    differences = found.pairs[0].differences
+    assert differences["sensitivity"].difference.n == found.positives == found.scores["a"]["sensitivity"].n
+    assert differences["specificity"].difference.n == found.n - found.positives
+    assert differences["kappa"].difference.n == differences["accuracy"].difference.n == found.n
+
+
+def test_one_patient_with_all_positives_tells_no_models_apart(studies: pd.DataFrame) -> None:
+    lonely = studies.assign(label=(studies["patient_id"].isin(["patient10", "patient90"])).astype(int))
+    (pair,) = compare({"a": lonely, "b": blurred(lonely, 3)}, FAST).pairs
+    for name in ("auc", "average_precision", "kappa", "f1", "sensitivity"):
+        assert np.isnan(pair.differences[name].p), name
+        assert np.isnan(pair.differences[name].difference.low), name
+        assert np.isnan(pair.adjusted[name]), name
+        assert pair.differences[name].difference.reason == "no interval: all cases, or all of a class, are of one group"
+    assert pair.differences["specificity"].p < 1
+    assert pair.differences["brier"].p < 0.05
+
+
+def test_few_single_positives_are_not_tested_by_delong(studies: pd.DataFrame) -> None:
+    single = studies.drop(columns=["study_id", "patient_id"])
+    positives = single[single["label"] == 1].groupby("split").head(4)
+    few = pd.concat([single[single["label"] == 0], positives]).sort_index()
+    auc = compare({"a": few, "b": blurred(few, 5)}, FAST).pairs[0].differences["auc"]
+    assert auc.name == "cluster bootstrap"
+    assert auc.p >= 2.0**-3
+
+
+def test_the_model_without_validation_rows_is_named(studies: pd.DataFrame) -> None:
+    tested = studies[studies["split"] == "test"]
+    note = "no validation cases to choose a threshold on (youden): 0.5 is used"
+    assert f"b: {note}" in compare({"a": studies, "b": tested}, FAST).warnings
+    assert compare({"a": tested, "b": blurred(tested, 1)}, FAST).warnings == (note,)

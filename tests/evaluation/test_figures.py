@@ -52,6 +52,12 @@ def test_learning_curves_of_a_history_without_accuracy() -> None:
     assert len(right.lines) == 1
 
 
+def test_the_one_epoch_of_a_history_is_a_whole_number() -> None:
+    _, right = draw.learning_curves(pd.DataFrame({"epoch": [1], "train_loss": [0.7]})).axes
+    low, high = right.get_xlim()
+    assert [place for place in right.get_xticks() if low <= place <= high] == [1]
+
+
 def test_confusion_matrix_of_table_2() -> None:
     (axes,) = draw.confusion_matrix(Confusion(23, 2, 6, 33), "abnormal").axes
     assert texts(axes) == ["33", "94.3 %", "2", "5.7 %", "6", "20.7 %", "23", "79.3 %"]
@@ -88,7 +94,9 @@ def test_roc_curve_that_is_undefined_says_why() -> None:
 def test_precision_recall_curve_stands_above_the_prevalence() -> None:
     (axes,) = draw.precision_recall_curve([0.5, 1], [1, 0.6], AUC, 0.453, operating=(0.8, 0.9)).axes
     assert list(axes.lines[0].get_ydata()) == [0.453, 0.453]
-    np.testing.assert_array_equal(axes.lines[1].get_xydata(), [[0.5, 1], [1, 0.6]])
+    drawn = axes.lines[1].get_xydata()
+    np.testing.assert_array_equal(drawn, [[0, 1], [0.5, 1], [1, 0.6]])
+    assert np.sum(np.diff(drawn[:, 0]) * drawn[1:, 1]) == pytest.approx(0.8), "the average precision"
     assert axes.lines[1].get_label() == "model: AP 0.900 (0.800–0.950)"
     np.testing.assert_array_equal(axes.lines[2].get_xydata(), [[0.8, 0.9]])
 

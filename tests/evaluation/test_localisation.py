@@ -210,3 +210,17 @@ def test_wrong_shapes_and_broken_maps_are_refused() -> None:
 
 def test_near_is_zhangs_tolerance() -> None:
     assert pytest.approx(15) == NEAR * 224
+
+
+def test_two_groups_do_not_prove_a_map_better_than_the_centre() -> None:
+    rng = np.random.default_rng(0)
+    better = {name: 0.5 + 0.1 * rng.random(20) for name in FIGURES}
+    centre = {name: np.full(20, 0.2) for name in FIGURES}
+    for count, least in ((2, 0.5), (4, 0.125)):
+        found = mean_scores(better, centre, np.arange(20) % count, FAST, reference=centre).against
+        assert found["energy"].difference.value > 0.3
+        assert found["energy"].difference.reason == f"no interval: of {count} groups only"
+        assert found["energy"].p == pytest.approx(least)
+    alone = mean_scores(better, centre, np.zeros(20, dtype=int), FAST, reference=centre).against["energy"]
+    assert np.isnan(alone.p)
+    assert np.isnan(alone.difference.low)

@@ -61,7 +61,14 @@ BROKEN = {
     "two rows": (HEAD + "a,,,,1,0.5\nb,,,,0,0.5\na,,,,1,0.4\n", "second row for the same image; the first is line 4"),
     "unknown split": (HEAD + "a,,,holdout,1,0.5\n", "split is not"),
     "shared study": (HEAD + "a,study1,p1,,1,0.5\nb,study1,p2,,0,0.5\n", "several patients"),
-    "ragged": ("image_id,label,probability\na,1,0.5\nb,1,0.5,7,8\n", "not a readable CSV"),
+    "ragged": ("image_id,label,probability\na,1,0.5\nb,1,0.5,7,8\n", "line 3 has 5 fields, the header 3"),
+    "a column without a name": ("image_id,label,probability\na,p1,1,0.7\nb,p2,0,0.2\n", "line 2 has 4 fields"),
+    "after empty lines": (HEAD + "a,,,,1,0.5\n\n,,,,,\nb,,,,2,0.5\n", "the first is line 5"),
+    "after a field of two lines": (HEAD + '"a\nx",,,,1,0.5\nb,,,,2,0.5\n', "the first is line 4"),
+    "a column twice": ("image_id,label,label,probability\na,1,0,0.5\n", "several columns label"),
+    "twice but for spaces": ("image_id,label ,label,probability\na,1,0,0.5\n", "several columns label"),
+    "semicolons": ("image_id;label;probability\na;1;0,5\n", "separated by ';', not by commas"),
+    "an open quotation mark": ('image_id,label,probability,model\na,1,0.5,"m\nb,0,0.5,m\n', "not a readable CSV"),
 }
 
 
@@ -87,3 +94,21 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(InputError):
             read_predictions(path)
+
+
+def test_commas_and_lines_without_anything_are_no_trouble(tmp_path: Path) -> None:
+    table = read_predictions(write(tmp_path, "image_id,label,probability\na,1,0.5,,\n\nb,0,0.25,\n,,\n\n"))
+    assert table["image_id"].tolist() == ["a", "b"]
+    assert table["probability"].tolist() == [0.5, 0.25]
+
+
+def test_numbers_that_stand_for_patients_are_not_taken_for_those_of_images(tmp_path: Path) -> None:
+    table = read_predictions(
+        write(
+            tmp_path,
+            "image_id,study_id,patient_id,label,probability\n1,9,2,1,0.5\n2,,,1,0.5\n3,,,0,0.5\n4,3,,0,0.5\n5,3,,0,0.5\n",
+        )
+    )
+    assert table["study_id"].tolist() == ["9", "2", "image 3", "3", "3"]
+    assert table["group_id"].tolist() == ["2", "study 2", "image 3", "3", "3"]
+    assert check_predictions(table, "again").equals(table)

@@ -264,3 +264,15 @@ def test_unwritable_folder_is_said(tmp_path: Path, table_2: pd.DataFrame) -> Non
     (tmp_path / "file").write_text("x")
     with pytest.raises(SettingsError, match="could not be written"):
         report(tmp_path / "file", table_2)
+
+
+def test_patients_that_the_predictions_name_are_patients(tmp_path: Path, table_2: pd.DataFrame) -> None:
+    named = table_2.assign(patient_id=[f"p{number // 2}" for number in range(64)])
+    assert "come from 32 groups (patients, or images too alike to part)" in words(report(tmp_path, named))
+    for unknown in (table_2, table_2.assign(group_id=named["patient_id"])):
+        assert "patients, or images too alike" not in words(report(tmp_path, unknown))
+
+
+def test_one_class_leaves_no_cases_of_the_other(tmp_path: Path, table_2: pd.DataFrame) -> None:
+    text = words(report(tmp_path, table_2[table_2["label"] == 1]))
+    assert "Specificity n/a no negative case 0 others" in text

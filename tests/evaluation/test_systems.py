@@ -76,11 +76,11 @@ def test_few_groups_give_a_warning_and_one_group_no_interval() -> None:
     run = table(1, 1.0)
     run["group_id"] = np.where(run["label"] == 1, "one", run["group_id"])
     lonely = compare_systems({"a": [run]}, reference="a", settings=QUICK).systems["a"].estimates
-    for metric in ("auc", "sensitivity"):
+    for metric in ("kappa", "sensitivity"):
         assert np.isnan(lonely[metric].low), metric
         assert lonely[metric].reason == "no interval: all positives are of one group"
     assert lonely["specificity"].low < lonely["specificity"].high
-    few = table(1, 1.0).assign(group_id=[f"group{number % 8}" for number in range(360)])
+    few = table(1, 1.0).assign(group_id=[f"group{number % 8} of {number // 240}" for number in range(360)])
     assert compare_systems({"a": [few]}, reference="a", settings=QUICK).warnings == (
         "only 8 groups: the intervals are rough and likely too narrow",
     )
@@ -97,12 +97,49 @@ def test_a_system_without_a_mistake_has_no_interval_of_no_width() -> None:
     perfect = table(1, 1.0)
     perfect["probability"] = np.where(perfect["label"] == 1, 0.99, 0.01)
     found = compare_systems({"a": [perfect], "b": [table(4, 2.0)]}, reference="b", settings=QUICK)
-    for metric in ("auc", "sensitivity"):
+    for metric in ("kappa", "sensitivity"):
         estimate = found.systems["a"].estimates[metric]
         assert estimate.value == 1.0
         assert np.isnan(estimate.low)
         assert np.isnan(estimate.high)
         assert "no interval" in estimate.reason
+
+
+def test_intervals_are_those_of_an_evaluation() -> None:
+    perfect = table(1, 1.0)
+    perfect["probability"] = np.where(perfect["label"] == 1, 0.99, 0.01)
+    few = table(1, 1.0)
+    few["group_id"] = np.where(few["label"] == 1, few["image_id"].str[-1], few["group_id"])
+    few = few[~few["group_id"].isin(["0", "1", "2", "3"])]
+    for run, metrics in (
+        (table(1, 3.0), ("auc", "ece", "ece_equal_width")),
+        (perfect, ("auc",)),
+        (few, ("auc", "ece")),
+    ):
+        found = compare_systems({"a": [run]}, reference="a", settings=QUICK).systems["a"].estimates
+        alone = evaluate(run, QUICK).overall["image"]
+        for metric in metrics:
+            item, other = found[metric], alone[metric]
+            assert item.low <= item.value <= item.high, metric
+            assert (item.low, item.high) == pytest.approx((other.low, other.high), abs=0.03), metric
+
+
+def test_few_groups_of_a_class_cannot_tell_systems_apart() -> None:
+    one, other = table(1, 0.5), table(4, 4.0)
+    for run in (one, other):
+        run["group_id"] = np.where(run["label"] == 1, "p" + (run.index % 3).astype(str), run["group_id"])
+    found = compare_systems({"a": [one], "b": [other]}, reference="a", settings=QUICK)
+    assert found.to_reference["b"]["auc"].test.p >= 0.25
+    assert found.to_reference["b"]["brier"].test.p < 0.05
+    assert found.like_best("a")
+    assert any("positive cases are of 3 of" in warning for warning in found.warnings)
+
+
+def test_groups_on_both_sides_of_a_split_are_said() -> None:
+    run = table(1, 1.0)
+    run.loc[run.index[-1], "group_id"] = "group0"
+    found = compare_systems({"a": [run], "b": [run]}, reference="a", settings=QUICK)
+    assert any(text.startswith("2 test images share a patient or group") for text in found.warnings)
 
 
 def test_averaging_runs_narrows_the_interval() -> None:

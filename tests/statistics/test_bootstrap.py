@@ -154,3 +154,24 @@ def test_rounding_in_32_bits_is_no_spread() -> None:
     for name in ("ece", "ece_equal_width", "brier", "log_loss"):
         assert np.isnan(found[name].low)
         assert found[name].reason.startswith("no interval")
+
+
+def test_one_group_gives_the_calibration_line_no_interval_of_no_width(rng: np.random.Generator) -> None:
+    labels, scores = rng.integers(0, 2, 40), rng.random(40)
+    for groups in (np.zeros(40), np.where(labels == 1, 0, np.arange(40))):
+        found, _ = estimate_metrics(Cases.of(labels, scores, groups), resamples=100)
+        for name in ("calibration_intercept", "calibration_slope"):
+            assert found[name].defined
+            assert np.isnan(found[name].low)
+            assert found[name].reason == "no interval: all positives are of one group"
+
+
+def test_a_proportion_of_nothing_rests_on_nothing() -> None:
+    found, _ = estimate_metrics(Cases.of([1, 1, 1], [0.7, 0.8, 0.2]), resamples=100)
+    assert {name: found[name].n for name in ("specificity", "sensitivity", "precision", "npv", "auc")} == {
+        "specificity": 0,
+        "sensitivity": 3,
+        "precision": 2,
+        "npv": 1,
+        "auc": 3,
+    }

@@ -62,3 +62,15 @@ def test_risk_falls_to_the_surest() -> None:
     coverage, risk = risk_coverage([0, 1, 1, 0], [0.01, 0.98, 0.4, 0.45], [0, 1, 0, 0])
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert risk == pytest.approx([0, 0, 1 / 3, 1 / 4])
+
+
+def test_the_order_of_equally_sure_cases_does_not_matter() -> None:
+    labels, probabilities, calls = (
+        np.array([1, 0, 1, 0, 1]),
+        np.array([0.9, 0.3, 0.3, 0.7, 0.7]),
+        np.array([1, 0, 0, 1, 1]),
+    )
+    expected = [0, 1 / 4, 1 / 3, 3 / 8, 2 / 5]
+    for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 3, 0, 1, 4]):
+        _, risk = risk_coverage(labels[order], probabilities[order], calls[order])
+        assert risk == pytest.approx(expected)

@@ -10,7 +10,9 @@ import pytest
 from scipy.stats import binomtest
 
 from osteon.statistics.bootstrap import replicate
+from osteon.statistics.definitions import METRICS
 from osteon.statistics.delong import auc_covariance
+from osteon.statistics.estimates import Cases, needed_groups
 from osteon.statistics.metrics import roc_auc
 from osteon.statistics.paired import auc_difference, bootstrap_difference, holm, mcnemar, sign_flip_p
 
@@ -122,6 +124,37 @@ def test_bootstrap_difference_uses_the_same_draws_for_both(rng: np.random.Genera
         "auc", (0.9, 0.5), ({"auc": np.full(99, 0.9)}, {"auc": np.linspace(0.4, 0.6, 99)}), 9, 0.95
     )
     assert unlike.p == pytest.approx(2 / 100)
+
+
+def test_two_groups_that_agree_are_no_evidence() -> None:
+    drawn = ({"auc": np.full(99, 0.9)}, {"auc": np.linspace(0.4, 0.6, 99)})
+    tests = {groups: bootstrap_difference("auc", (0.9, 0.5), drawn, 9, 0.95, groups) for groups in (2, 5, 6, 40)}
+    p = {groups: test.p for groups, test in tests.items()}
+    assert p == pytest.approx({2: 0.5, 5: 2.0**-4, 6: 2.0**-5, 40: 2 / 100})
+    for groups, test in tests.items():
+        assert (test.difference.high < 0) == (test.p < 0.05), "an interval that leaves out 0 and a small p go together"
+        assert ("no interval" in test.difference.reason) == (groups < 6)
+    alone = bootstrap_difference("auc", (0.9, 0.5), drawn, 9, 0.95, 1)
+    assert math.isnan(alone.p)
+    assert math.isnan(alone.difference.low)
+    assert "one group" in alone.difference.reason
+
+
+def test_the_level_is_kept_with_few_groups_of_a_class() -> None:
+    """Of two equally good models, resamples of three patients with a fracture call one better in 0.16 of samples."""
+    rng = np.random.default_rng(3)
+    labels, groups = np.repeat([1.0] * 3 + [0.0] * 40, 3), np.repeat(np.arange(43), 3)
+    found = []
+    for seed in range(60):
+        scores = [
+            1 / (1 + np.exp(-(1.6 * labels - 0.8 + rng.normal(size=43)[groups] + 0.7 * rng.normal(size=129))))
+            for _ in range(2)
+        ]
+        drawn = [replicate(labels, item, groups, 0.5, 200, seed) for item in scores]
+        areas = (roc_auc(labels, scores[0]), roc_auc(labels, scores[1]))
+        basis = needed_groups(METRICS["auc"], Cases.of(labels, scores[0], groups))
+        found.append(bootstrap_difference("auc", areas, (drawn[0], drawn[1]), 129, 0.95, basis).p)
+    assert np.mean(np.array(found) <= 0.05) <= 0.05
 
 
 def test_holm_by_hand() -> None:

@@ -73,6 +73,7 @@ def test_everything_is_written(studied: tuple[EnsemblesStudy, Path]) -> None:
     assert study.comparison.thresholds["ensemble-vote"].value == 0.5
     page = (out / "ensembles.html").read_text(encoding="utf-8")
     assert "3 models, joined in 5 ways" in page
+    assert page.count("always normal") == 1
     assert sorted(path.name for path in (out / "figures").iterdir()) == ["ensembles-auc.png", "ensembles-kappa.png"]
 
 

@@ -17,10 +17,14 @@ from osteon.cli.app import main
 from osteon.config import load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.run import RunFolder, write_json
+from osteon.statistics.intervals import Estimate
 from osteon.statistics.metrics import roc_auc
 from osteon.studies.definition import StudyDefinition, definitions, read_definition
 from osteon.studies.engine import train_all
+from osteon.studies.figures import region_figure
 from osteon.studies.plan import plan
+from osteon.studies.regions import RegionMatrix
+from osteon.studies.report import check_sort
 from osteon.studies.steps import TrainingSteps
 from osteon.studies.study import mixed_precision
 from osteon.training.freezing import frozen_units
@@ -335,3 +339,18 @@ def test_usage_errors(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(InputError, match="no such folder"):
         plan(read_definition(study), tmp_path, reuse=[tmp_path / "absent"])
     assert isinstance(read_definition(study), StudyDefinition)
+
+
+def test_what_a_study_does_not_measure_is_no_column_to_sort_by() -> None:
+    for name in ("auc", "ece", "precision", "latency_ms", "name"):
+        check_sort(name)
+    for name in ("calibration_slope", "calibration_intercept", "nothing"):
+        with pytest.raises(SettingsError, match="no column"):
+            check_sort(name)
+
+
+def test_a_cell_without_an_interval_shows_none() -> None:
+    cells = {("all", "all"): Estimate(0.81, 0.7, 0.9, 60), ("all", "hand"): Estimate(0.5, n=9, reason="constant")}
+    matrix = RegionMatrix(("all",), ("all", "hand"), cells, {"all": (60, 20), "hand": (9, 3)})
+    (axes,) = region_figure(matrix, "AUC").axes
+    assert [text.get_text() for text in axes.texts] == ["0.81\n(0.70–0.90)", "0.50"]

@@ -257,6 +257,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _show(console: Console, study: Study, page: Path, sort: str) -> None:
+    from osteon.pages.html import number
     from osteon.studies.figures import ordered
     from osteon.studies.report import MARK, SHOWN
 
@@ -265,8 +266,12 @@ def _show(console: Console, study: Study, page: Path, sort: str) -> None:
         item = study.comparison.systems[name]
         mark = f" {MARK}" if study.comparison.like_best(name) else ""
         rows.append([name + mark, item.runs, *(item.estimates[metric].text() for metric in SHOWN)])
+    always = study.comparison.always_normal
+    rows.append(["always normal", "", *(number(always[metric]) for metric in SHOWN)])
     console.table(study.definition.title, ["system", "runs", *SHOWN], rows)
     console.note(f"{MARK} not distinguishable from the best ({study.comparison.best})")
+    for text in study.comparison.warnings:
+        console.warn(text)
     for failure in study.failed:
         console.warn(f"{failure.run.name}: {failure.reason}")
     for name, reason in study.left_out.items():

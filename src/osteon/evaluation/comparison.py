@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +16,13 @@ from osteon.errors import InputError, SettingsError
 from osteon.evaluation.pooling import group_numbers, pool_studies
 from osteon.evaluation.predictions import check_predictions
 from osteon.evaluation.results import Level, Scores, Threshold
-from osteon.evaluation.scoring import Scorer, cases_of, prevalence_of, scored_split
+from osteon.evaluation.scoring import Scorer, cases_of, leaks_of, prevalence_of, scored_split
 from osteon.evaluation.thresholds import choose_threshold
 from osteon.progress import track
 from osteon.statistics.bootstrap import Replicates, replicate
 from osteon.statistics.definitions import METRICS
-from osteon.statistics.estimates import Cases
-from osteon.statistics.intervals import Estimate
+from osteon.statistics.estimates import Cases, needed_groups, rests_on
+from osteon.statistics.intervals import FEW_GROUPS, Estimate
 from osteon.statistics.paired import McNemar, PairedTest, auc_difference, bootstrap_difference, holm, mcnemar
 
 COMPARED = (
@@ -177,7 +178,7 @@ def compare(
         scores=scores,
         thresholds={entry.name: entry.threshold for entry in entries},
         pairs=_Tester(entries, scores, settings).pairs(against),
-        warnings=tuple(dict.fromkeys([*warnings, *(e.threshold.note for e in entries if e.threshold.note)])),
+        warnings=tuple(dict.fromkeys([*warnings, *_notes(entries, scores)])),
     )
 
 
@@ -190,14 +191,32 @@ def forest_rows(comparison: Comparison, metrics: tuple[str, ...] = FOREST) -> li
     ]
 
 
+def _notes(entries: list[_Entry], scores: Mapping[str, Scores]) -> list[str]:
+    """Return what the thresholds and the cases say: few groups, or one class only."""
+    labels = entries[0].rows["label"]
+    found = _named({entry.name: [entry.threshold.note] for entry in entries if entry.threshold.note}, len(entries))
+    found += scores[entries[0].name].notes
+    if labels.nunique() < 2:
+        found.append(f"every case is of class {labels.iloc[0]}: what needs both classes is NA")
+    return found
+
+
+def _named(remarks: Mapping[str, list[str]], models: int) -> list[str]:
+    """Return remarks by model as sentences, with the model's name but where all of so many say the same."""
+    count = Counter(text for found in remarks.values() for text in found)
+    named = [(name, text) for name, found in remarks.items() for text in found]
+    return list(dict.fromkeys(text if count[text] == models else f"{name}: {text}" for name, text in named))
+
+
 def _shared(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Return each model's scored rows of the images that all share, in one order, and what to warn of."""
     tested: dict[str, pd.DataFrame] = {}
-    warnings: list[str] = []
+    remarks: dict[str, list[str]] = {}
     for name, table in tables.items():
         split, notes = scored_split(table)
         tested[name] = table[table["split"] == split].set_index("image_id", drop=False)
-        warnings += [f"{name}: {note}" for note in notes]
+        remarks[name] = [*notes, *leaks_of(table, split)]
+    warnings = _named(remarks, len(tables))
     common = sorted(set.intersection(*(set(rows.index) for rows in tested.values())))
     if not common:
         raise InputError(
@@ -213,13 +232,14 @@ def _shared(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame]
 
 
 def _agreed(shared: dict[str, pd.DataFrame], warnings: list[str]) -> dict[str, pd.DataFrame]:
-    """Return the rows with the first model's studies and groups.
+    """Return the rows with the studies and groups of the model that names the fewest groups, so the largest.
 
     Raises:
         InputError: Labels differ.
     """
-    (reference, first), *others = shared.items()
-    for name, rows in others:
+    reference = min(shared, key=lambda name: shared[name]["group_id"].nunique())
+    first = shared[reference]
+    for name, rows in shared.items():
         differing = first["image_id"][first["label"] != rows["label"]]
         if len(differing):
             raise InputError(
@@ -261,6 +281,8 @@ class _Tester:
         self.labels = rows["label"].to_numpy(dtype=float)
         self.groups = group_numbers(rows)
         self.clustered = int(self.groups.max()) + 1 < len(rows)
+        first = next(iter(self.cases.values()))
+        self.delong = not self.clustered and needed_groups(METRICS["auc"], first) >= FEW_GROUPS
         self.drawn = {name: self._replicates(cases) for name, cases in self.cases.items()}
 
     def pairs(self, against: str | None = None) -> tuple[Pair, ...]:
@@ -273,7 +295,7 @@ class _Tester:
     def _pair(self, first: str, second: str) -> Pair:
         differences = {name: self._bootstrapped(name, first, second) for name in COMPARED}
         auc_tests = (*self._auc_tests(first, second), differences["auc"])
-        if not self.clustered:
+        if self.delong:
             differences["auc"] = auc_tests[0]
         right = [self.cases[name].calls == (self.labels > 0) for name in (first, second)]
         return Pair(first, second, differences, {}, auc_tests, mcnemar(right[0], right[1], self.groups), math.nan)
@@ -285,8 +307,9 @@ class _Tester:
 
     def _bootstrapped(self, metric: str, first: str, second: str) -> PairedTest:
         values = (self.scores[first][metric].value, self.scores[second][metric].value)
-        drawn = (self.drawn[first], self.drawn[second])
-        return bootstrap_difference(metric, values, drawn, len(self.labels), self.settings.confidence)
+        drawn, cases = (self.drawn[first], self.drawn[second]), self.cases[first]
+        n, groups = rests_on(metric, cases), needed_groups(METRICS[metric], cases)
+        return bootstrap_difference(metric, values, drawn, n, self.settings.confidence, groups)
 
     def _replicates(self, cases: Cases) -> Replicates:
         settings = self.settings

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import pandas as pd
 
 from osteon.config import EvaluationSettings
@@ -16,7 +15,7 @@ from osteon.evaluation.curves import curves
 from osteon.evaluation.pooling import pool_studies
 from osteon.evaluation.predictions import check_predictions, read_predictions
 from osteon.evaluation.results import LEVELS, Evaluation, Level, Scores, Threshold
-from osteon.evaluation.scoring import Scorer, cases_of, prevalence_of, scored_split
+from osteon.evaluation.scoring import Scorer, cases_of, leaks_of, prevalence_of, scored_split
 from osteon.evaluation.thresholds import choose_threshold
 from osteon.progress import track
 from osteon.run import RunFolder
@@ -59,7 +58,7 @@ def evaluate(predictions: pd.DataFrame, settings: EvaluationSettings | None = No
         curves={
             level: curves(cases_of(tested[level], thresholds[level].value), settings.confidence) for level in LEVELS
         },
-        warnings=(*warnings, *_leaks(table, split), *_warnings(tested, thresholds, overall)),
+        warnings=(*warnings, *leaks_of(table, split), *_warnings(tested, thresholds, overall)),
     )
 
 
@@ -99,22 +98,6 @@ def _one_model(table: pd.DataFrame) -> str:
 
 def _levels(images: pd.DataFrame, settings: EvaluationSettings) -> Tables:
     return {"image": images, "study": pool_studies(images, settings.pooling)}
-
-
-def _leaks(table: pd.DataFrame, split: str) -> list[str]:
-    """Say which test images share a group with images the model or the threshold has seen."""
-    tested = table["split"] == split
-    shared = np.zeros(int(tested.sum()), dtype=bool)
-    for column in ("group_id", "patient_id", "study_id"):
-        seen = set(table.loc[~tested, column]) - {""}
-        shared |= table.loc[tested, column].isin(seen).to_numpy()
-    leaking = int(shared.sum())
-    if not leaking:
-        return []
-    return [
-        f"{leaking} {split} images share a patient or group with images of another split that are in the predictions "
-        "(training images seldom are): the figures are too good"
-    ]
 
 
 def _warnings(tested: Tables, thresholds: Mapping[Level, Threshold], overall: Mapping[Level, Scores]) -> list[str]:

@@ -41,7 +41,7 @@ def learning_curves(history: pd.DataFrame, best_epoch: int | None = None) -> Fig
     right.set(title="Loss", ylabel="cross-entropy")
     for axes in (left, right):
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
         if best_epoch is not None:
             axes.axvline(best_epoch, color=GREY, linewidth=0.9, linestyle=":", label="weights kept")
         if axes.lines:
@@ -153,7 +153,8 @@ def precision_recall_curve(
     figure, axes = new_figure(4.7, 4.5)
     axes.axhline(prevalence, color=GREY, linewidth=0.9, linestyle=":", label=f"prevalence {prevalence:.3f}")
     if len(recall):
-        axes.step(recall, precision, where="pre", color=NEGATIVE, label=f"{name}: AP {average_precision.text()}")
+        label = f"{name}: AP {average_precision.text()}"
+        axes.step([0, *recall], [precision[0], *precision], where="pre", color=NEGATIVE, label=label)
     else:
         _say(axes, f"no curve: {average_precision.reason}")
     if operating is not None and not np.isnan(operating).any():

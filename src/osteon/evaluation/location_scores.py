@@ -128,11 +128,12 @@ def mean_estimate(values: Vector, groups: NDArray[np.intp], sampling: Sampling, 
 def _difference(first: Vector, second: Vector, groups: NDArray[np.intp], sampling: Sampling) -> PairedTest:
     """Test the mean difference, second minus first, over images that have both."""
     gaps = second - first
-    n = int((~np.isnan(gaps)).sum())
+    known = ~np.isnan(gaps)
+    n, count = int(known.sum()), len(np.unique(groups[known]))
     mean = float(np.nanmean(gaps)) if n else NAN
     drawn = _replicates(gaps, groups, sampling)
     none: Replicates = {"mean": np.zeros_like(drawn)}
-    return bootstrap_difference("mean", (0.0, mean), (none, {"mean": drawn}), n, sampling.confidence)
+    return bootstrap_difference("mean", (0.0, mean), (none, {"mean": drawn}), n, sampling.confidence, count)
 
 
 def _replicates(values: Vector, groups: NDArray[np.intp], sampling: Sampling) -> NDArray[np.floating[Any]]:

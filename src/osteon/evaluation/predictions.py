@@ -5,6 +5,8 @@ Contract 2 of the design; ``docs/predictions.md`` describes the file form.
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -41,30 +43,52 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+        header, rows = _cells(path)
     except FileNotFoundError:
         raise InputError("file not found", where=path) from None
-    except pd.errors.EmptyDataError:
-        raise InputError("the file is empty", where=path, hint=HINT) from None
     except UnicodeDecodeError:
         raise InputError("not a CSV: it is not UTF-8 text", where=path, hint=HINT) from None
-    except (ValueError, OSError) as error:
+    except (csv.Error, OSError) as error:
         raise InputError(f"not a readable CSV: {str(error).strip()}", where=path, hint=HINT) from None
-    return check_predictions(table.rename(columns=str.strip), path)
+    _check_header(header, path)
+    for line, row in rows.items():
+        if any(row[len(header) :]):
+            what = f"line {line} has {len(row)} fields, the header {len(header)}"
+            raise InputError(what, where=path, hint="A comma within a field needs quotation marks around the field")
+    cells = [[*row, *[""] * len(header)][: len(header)] for row in rows.values()]
+    return _checked(pd.DataFrame(cells, columns=header, index=list(rows), dtype=object), path)
+
+
+def _cells(path: Path) -> tuple[list[str], dict[int, list[str]]]:
+    """Return the header, and the rows that are not empty by the line that each ends in."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, skipinitialspace=True, strict=True)
+        read = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    filled = {line: row for line, row in read if any(row)}
+    first = next(iter(filled), 0)
+    return filled.pop(first, []), filled
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    if not header:
+        raise InputError("the file is empty", where=path, hint=HINT)
+    if len(header) == 1 and (found := [mark for mark in (";", "\t") if mark in header[0]]):
+        raise InputError(f"columns are separated by {found[0]!r}, not by commas", where=path, hint=HINT)
+    if twice := [name for name in (*COLUMNS, *OPTIONAL) if header.count(name) > 1]:
+        raise InputError(f"there are several columns {twice[0]}", where=path, hint=HINT)
+    _refuse_missing(header, path)
 
 
 def check_predictions(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
     """Return predictions in the contract's types, or say how they break it (see :func:`read_predictions`)."""
-    missing = [name for name in REQUIRED if name not in table]
-    if missing:
-        raise InputError(
-            f"the predictions lack the column {', '.join(missing)}",
-            where=where,
-            hint=HINT,
-        )
+    return _checked(table.set_axis(range(2, len(table) + 2)), where)
+
+
+def _checked(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
+    """Check rows whose index says in which line of a file they are."""
+    _refuse_missing(table, where)
     if table.empty:
         raise InputError("the predictions have no rows", where=where, hint=HINT)
-    table = table.reset_index(drop=True)
     table["image_id"] = _text(table["image_id"])
     _refuse(table, table["image_id"] == "", "image_id is empty", where)
     table["label"] = _numbers(table, "label", where)
@@ -75,18 +99,29 @@ def check_predictions(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
     return _fill(table, where)
 
 
+def _refuse_missing(names: Container[str], where: str | Path) -> None:
+    if missing := [name for name in REQUIRED if name not in names]:
+        raise InputError(f"the predictions lack the column {', '.join(missing)}", where=where, hint=HINT)
+
+
 def _fill(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
     for name in (*COLUMNS, *OPTIONAL):
         if name not in ("label", "probability"):
             table[name] = _text(table[name]) if name in table else ""
-    table["study_id"] = table["study_id"].where(table["study_id"] != "", table["image_id"])
-    known = table["patient_id"].where(table["patient_id"] != "", table["study_id"])
+    table["study_id"] = _filled(table["study_id"], table["image_id"], "image")
+    known = _filled(table["patient_id"], table["study_id"], "study")
     table["group_id"] = table["group_id"].where(table["group_id"] != "", known)
     table["split"] = table["split"].where(table["split"] != "", "test")
     _refuse(table, ~table["split"].isin(SPLITS), f"split is not {', '.join(SPLITS)} or empty", where)
     _refuse(table, table.duplicated(["image_id", "model"]), "a second row for the same image", where)
     _refuse(table, _shared_studies(table), "study_id stands for studies of several patients", where)
     return table[[*COLUMNS, *OPTIONAL]].reset_index(drop=True)
+
+
+def _filled(names: pd.Series[str], others: pd.Series[str], what: str) -> pd.Series[str]:
+    """Fill empty names by others; one that stands for something else among the names says what it is of."""
+    taken = (names == "") & others.isin(set(names) - {""})
+    return names.where(names != "", others.mask(taken, what + " " + others))
 
 
 def _text(column: pd.Series[Any]) -> pd.Series[str]:
@@ -112,4 +147,4 @@ def _refuse(table: pd.DataFrame, wrong: pd.Series[bool], what: str, where: str |
     rows = table.index[wrong]
     image = table.loc[rows[0], "image_id"]
     count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-    raise InputError(f"{count}: {what}; the first is line {rows[0] + 2} (image {image!r})", where=where, hint=HINT)
+    raise InputError(f"{count}: {what}; the first is line {rows[0]} (image {image!r})", where=where, hint=HINT)

@@ -34,6 +34,7 @@ class RunRecord:
         summary: What the training came to.
         settings: The settings' YAML; "" if unknown.
         environment: Machine and versions.
+        patients_named: Whether the predictions name patients.
     """
 
     name: str = ""
@@ -45,6 +46,7 @@ class RunRecord:
     summary: dict[str, Any] = field(default_factory=dict)
     settings: str = ""
     environment: dict[str, Any] = field(default_factory=dict)
+    patients_named: bool = False
 
     @classmethod
     def of(cls, run: RunFolder | None) -> RunRecord:
@@ -100,8 +102,9 @@ class RunRecord:
 
     @property
     def patients_known(self) -> bool:
-        """Whether any image names its patient."""
-        return self.catalogue is not None and bool((self.catalogue.images["patient_id"] != "").any())
+        """Whether any image names its patient, in the data or in the predictions."""
+        named = self.catalogue is not None and bool((self.catalogue.images["patient_id"] != "").any())
+        return named or self.patients_named
 
 
 def _readable(read: Callable[[], T]) -> T | None:

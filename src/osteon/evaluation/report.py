@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,8 +42,8 @@ def write_report(
     Raises:
         SettingsError: A file cannot be written.
     """
-    record = RunRecord.of(run)
     scored = predictions[predictions["split"] == evaluation.split]
+    record = replace(RunRecord.of(run), patients_named=bool((scored["patient_id"] != "").any()))
     wrong = worst_errors(scored, evaluation.thresholds["image"].value, record.catalogue)
     figures = evaluation_figures(evaluation, scored, record)
     uris = {name: figure_uri(figure) for name, figure in figures.items()}

@@ -13,6 +13,8 @@ from osteon.errors import InputError
 from osteon.evaluation.pooling import has_several_views, pool_studies
 from osteon.evaluation.results import Level, Scores, Threshold
 from osteon.statistics.estimates import Cases, estimate_metrics
+from osteon.statistics.intervals import FEW_GROUPS as FEW_OF_A_CLASS
+from osteon.statistics.intervals import class_sizes
 from osteon.statistics.metrics import confusion
 
 FEW_GROUPS = 20
@@ -48,7 +50,7 @@ class Scorer:
             "always_normal": self._one(always),
             "prevalence": self._one(replace(cases, probabilities=constant, threshold=0.5), (note,)),
         }
-        return replace(self._one(cases, few_groups(cases.group_count)), baselines=baselines)
+        return replace(self._one(cases, few_groups(cases)), baselines=baselines)
 
     def _one(self, cases: Cases, notes: tuple[str, ...] = ()) -> Scores:
         settings = self.settings
@@ -106,6 +108,32 @@ def cases_of(rows: pd.DataFrame, threshold: float) -> Cases:
     return Cases.of(rows["label"], rows["probability"], rows["group_id"].to_numpy(dtype=str), threshold)
 
 
-def few_groups(count: int) -> tuple[str, ...]:
-    """Return what to warn of where there are few groups to resample."""
-    return () if count >= FEW_GROUPS else (f"only {count} groups: the intervals are rough and likely too narrow",)
+def few_groups(cases: Cases) -> tuple[str, ...]:
+    """Return what to warn of where there are few groups to resample, in all or of a class."""
+    count = cases.group_count
+    if count < FEW_GROUPS:
+        named = "1 group" if count == 1 else f"{count} groups"
+        return (f"only {named}: the intervals are rough and likely too narrow",)
+    sizes = zip(("positive", "negative"), class_sizes(cases.labels, cases.groups), strict=True)
+    return tuple(
+        f"{name} cases are of {size} of {count} groups only: intervals and p-values of what needs them are rough, "
+        "the intervals likely too narrow"
+        for name, size in sizes
+        if 0 < size < FEW_OF_A_CLASS
+    )
+
+
+def leaks_of(table: pd.DataFrame, split: str) -> list[str]:
+    """Say how many images of a split share a group with images that the model or the threshold has seen."""
+    tested = table["split"] == split
+    shared = np.zeros(int(tested.sum()), dtype=bool)
+    for column in ("group_id", "patient_id", "study_id"):
+        seen = set(table.loc[~tested, column]) - {""}
+        shared |= table.loc[tested, column].isin(seen).to_numpy()
+    leaking = int(shared.sum())
+    if not leaking:
+        return []
+    return [
+        f"{leaking} {split} images share a patient or group with images of another split that are in the predictions "
+        "(training images seldom are): the figures are too good"
+    ]

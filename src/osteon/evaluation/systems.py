@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,13 @@ from osteon.errors import InputError, SettingsError
 from osteon.evaluation.comparison import COMPARED
 from osteon.evaluation.pooling import group_numbers
 from osteon.evaluation.predictions import check_predictions
-from osteon.evaluation.scoring import cases_of, few_groups, scored_split
+from osteon.evaluation.scoring import cases_of, few_groups, leaks_of, scored_split
 from osteon.evaluation.thresholds import choose_threshold
 from osteon.progress import track
-from osteon.statistics.bootstrap import Replicates, percentile_bounds, replicate
+from osteon.statistics.bootstrap import Replicates, replicate
 from osteon.statistics.definitions import METRICS
-from osteon.statistics.estimates import Cases, lonely_class, point_values, proportion_trials
-from osteon.statistics.intervals import NAN, NO_SPREAD, Estimate
+from osteon.statistics.estimates import Cases, bootstrapped, needed_groups, point_values, rests_on
+from osteon.statistics.intervals import Estimate
 from osteon.statistics.metrics import roc_auc
 from osteon.statistics.paired import PairedTest, bootstrap_difference, holm
 
@@ -162,8 +162,11 @@ class SystemsComparison:
 
 @dataclass(frozen=True)
 class _Scored:
+    """A system with its resamples, and the cases of its first run."""
+
     system: System
     replicates: Replicates
+    cases: Cases
 
 
 def compare_systems(
@@ -197,7 +200,8 @@ def compare_systems(
     }
     images, warnings = _shared_images(tables)
     rows = _tested(tables[reference][0], images)
-    warnings += [*_other_groups(tables, rows, reference), *few_groups(rows["group_id"].nunique())]
+    warnings += [*_other_groups(tables, rows, reference), *few_groups(cases_of(rows, 0.5))]
+    warnings += leaks_of(tables[reference][0], scored_split(tables[reference][0])[0])
     groups, fixed = group_numbers(rows), thresholds or {}
     scored = {
         name: _score(name, runs, images, groups, settings, fixed.get(name))
@@ -294,7 +298,9 @@ def _score(
         for table in runs
     ]
     tested = [_tested(table, images) for table in runs]
-    cases = [cases_of(rows, threshold) for rows, threshold in zip(tested, thresholds, strict=True)]
+    cases = [
+        replace(cases_of(rows, threshold), groups=groups) for rows, threshold in zip(tested, thresholds, strict=True)
+    ]
     values = pd.DataFrame([point_values(item) for item in cases])
     drawn = _mean_replicates(cases, groups, settings)
     system = System(
@@ -309,7 +315,7 @@ def _score(
         valid_auc=_valid_auc(runs),
         thresholds=tuple(thresholds),
     )
-    return _Scored(system, drawn)
+    return _Scored(system, drawn, cases[0])
 
 
 def _mean_replicates(
@@ -326,19 +332,10 @@ def _mean_replicates(
 def _estimate(
     metric: str, value: float, drawn: NDArray[Any], cases: Sequence[Cases], settings: EvaluationSettings
 ) -> Estimate:
-    n = min(_rests_on(metric, item) for item in cases)
+    n = min(rests_on(metric, item) for item in cases)
     if not math.isfinite(value):
         return Estimate.undefined(f"{METRICS[metric].label} is undefined or infinite in a run or for these cases", n)
-    if lonely := lonely_class(METRICS[metric], cases[0]):
-        return Estimate(value, NAN, NAN, n, lonely)
-    low, high = percentile_bounds(drawn, settings.confidence)
-    return Estimate(value, low, high, n) if high > low else Estimate(value, NAN, NAN, n, NO_SPREAD)
-
-
-def _rests_on(metric: str, cases: Cases) -> int:
-    """Return the number of cases that a figure rests on: of a proportion its denominator."""
-    trials = proportion_trials(cases.labels > 0, cases.calls)
-    return len(trials.get(metric, cases.labels))
+    return replace(bootstrapped(METRICS[metric], value, drawn, cases[0], settings.confidence), n=n)
 
 
 def _spread(values: pd.Series[float]) -> Spread:
@@ -376,8 +373,8 @@ def _against(
 
 def _test(metric: str, first: _Scored, second: _Scored, settings: EvaluationSettings) -> PairedTest:
     values = (first.system.estimates[metric].value, second.system.estimates[metric].value)
-    n = second.system.estimates[metric].n
-    return bootstrap_difference(metric, values, (first.replicates, second.replicates), n, settings.confidence)
+    n, groups = second.system.estimates[metric].n, needed_groups(METRICS[metric], second.cases)
+    return bootstrap_difference(metric, values, (first.replicates, second.replicates), n, settings.confidence, groups)
 
 
 def _plain(value: float) -> float | None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from osteon.statistics.intervals import Estimate, proportion
-from osteon.statistics.metrics import checked
+from osteon.statistics.metrics import checked, descending
 
 Vector = NDArray[np.float64]
 
@@ -108,7 +108,8 @@ class Sets:
 def risk_coverage(labels: ArrayLike, probabilities: ArrayLike, calls: ArrayLike) -> tuple[Vector, Vector]:
     """Return the share answered and the error among them, the surest cases first.
 
-    Sureness is the distance of the probability from 1/2 (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017).
+    Sureness is the distance of the probability from 1/2 (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017). Of cases
+    that are equally sure, the error is what any order of them gives on average.
 
     Args:
         labels: 0 or 1, shape ``(n,)``.
@@ -119,7 +120,8 @@ def risk_coverage(labels: ArrayLike, probabilities: ArrayLike, calls: ArrayLike)
         Both of shape ``(n,)``, by rising coverage.
     """
     y, p = checked(labels, probabilities)
-    order = np.argsort(-np.abs(p - 0.5), kind="stable")
-    wrong = (y > 0)[order] != np.asarray(calls, dtype=bool)[order]
+    sureness = np.abs(p - 0.5)
+    order, last = descending(sureness)
+    wrong = np.cumsum((y > 0)[order] != np.asarray(calls, dtype=bool)[order])
     answered = np.arange(1, len(y) + 1)
-    return answered / len(y), np.cumsum(wrong) / answered
+    return answered / len(y), np.interp(answered, np.append(0, last + 1), np.append(0, wrong[last])) / answered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,8 +86,7 @@ def estimate_metrics(
     reasons = {
         name: why_undefined(item, cases.labels, cases.probabilities, cases.threshold) for name, item in METRICS.items()
     }
-    n = len(cases.labels)
-    if not n:
+    if not len(cases.labels):
         return {name: Estimate.undefined(reason) for name, reason in reasons.items()}, {}
     values = point_values(cases)
     replicates = replicate(cases.labels, cases.probabilities, cases.groups, cases.threshold, resamples, seed)
@@ -95,11 +94,11 @@ def estimate_metrics(
     estimates = {}
     for name, item in METRICS.items():
         if reasons[name]:
-            estimates[name] = Estimate.undefined(reasons[name], n)
+            estimates[name] = Estimate.undefined(reasons[name], rests_on(name, cases))
         elif name in known:
             estimates[name] = known[name]
         else:
-            estimates[name] = _bootstrapped(item, values[name], replicates, cases, confidence)
+            estimates[name] = bootstrapped(item, values[name], replicates[name], cases, confidence)
     return estimates, _undefined_shares(estimates, replicates)
 
 
@@ -133,6 +132,17 @@ def proportion_trials(labels: NDArray[np.bool_], calls: NDArray[np.bool_]) -> di
     }
 
 
+def rests_on(name: str, cases: Cases) -> int:
+    """Return the number of cases that a figure rests on: of a proportion its denominator."""
+    return len(proportion_trials(cases.labels > 0, cases.calls).get(name, cases.labels))
+
+
+def needed_groups(item: Definition, cases: Cases) -> int:
+    """Return in how many groups the rarer of the classes occurs that a figure needs; of all groups if it needs none."""
+    sizes = zip(("positives", "negatives"), class_sizes(cases.labels, cases.groups), strict=True)
+    return min((count for name, count in sizes if name in item.needs), default=cases.group_count)
+
+
 def _proportions(cases: Cases, confidence: float) -> dict[str, Estimate]:
     labels, calls, groups = cases.labels > 0, cases.calls, cases.groups
     of = {
@@ -151,7 +161,11 @@ def _calibration(cases: Cases, confidence: float) -> dict[str, Estimate]:
     if len(np.unique(cases.labels)) < 2 or not np.ptp(cases.probabilities):
         return {}
     lines = calibration_line(cases.labels, cases.probabilities, cases.groups, confidence)
-    return dict(zip(("calibration_intercept", "calibration_slope"), lines, strict=True))
+    found = dict(zip(("calibration_intercept", "calibration_slope"), lines, strict=True))
+    for name, line in found.items():
+        if line.defined and (lonely := lonely_class(METRICS[name], cases)):
+            found[name] = Estimate(line.value, NAN, NAN, line.n, lonely)
+    return found
 
 
 def lonely_class(item: Definition, cases: Cases) -> str:
@@ -161,9 +175,22 @@ def lonely_class(item: Definition, cases: Cases) -> str:
     return f"no interval: all {found[0]} are of one group" if found else ""
 
 
-def _bootstrapped(item: Definition, value: float, replicates: Replicates, cases: Cases, confidence: float) -> Estimate:
-    n = len(cases.labels)
-    low, high = percentile_bounds(replicates[item.name], confidence)
+def bootstrapped(
+    item: Definition, value: float, drawn: NDArray[np.floating[Any]], cases: Cases, confidence: float
+) -> Estimate:
+    """Return a figure with the interval that its resamples give, by the method of its definition.
+
+    Proportions have none of their own here, and get percentiles.
+
+    Args:
+        item: The figure.
+        value: Of the whole sample, or the mean over several runs on the same cases.
+        drawn: Likewise in every resample, shape ``(resamples,)``.
+        cases: What it rests on (of several runs any).
+        confidence: Of the interval.
+    """
+    n = rests_on(item.name, cases)
+    low, high = percentile_bounds(drawn, confidence)
     sizes = class_sizes(cases.labels, cases.groups)
     lonely = lonely_class(item, cases)
     few = min(sizes) < FEW_GROUPS and np.ptp(cases.probabilities) > 0

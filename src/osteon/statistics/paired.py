@@ -14,6 +14,8 @@ from osteon.statistics.bootstrap import Replicates, percentile_bounds
 from osteon.statistics.delong import auc_covariance
 from osteon.statistics.intervals import NAN, NO_SPREAD, Estimate, normal_quantile
 
+ONE_GROUP = "no interval: all cases, or all of a class, are of one group"
+
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
@@ -129,7 +131,12 @@ def auc_difference(
 
 
 def bootstrap_difference(
-    metric: str, values: tuple[float, float], replicates: tuple[Replicates, Replicates], n: int, confidence: float
+    metric: str,
+    values: tuple[float, float],
+    replicates: tuple[Replicates, Replicates],
+    n: int,
+    confidence: float,
+    groups: int | None = None,
 ) -> PairedTest:
     """Test whether a figure differs between two models, from resamples of the same groups.
 
@@ -138,18 +145,29 @@ def bootstrap_difference(
         values: The figure of the first and of the second model.
         replicates: Of the first and of the second model, from :func:`osteon.statistics.bootstrap.replicate` with the
             same groups, number and seed.
-        n: Number of cases.
+        n: Number of cases that the figure rests on.
         confidence: Of the percentile interval of the difference, second minus first.
+        groups: In how many groups the rarer class occurs that the figure needs (see
+            :func:`osteon.statistics.estimates.needed_groups`). Of one there is no test. Two models that are equally
+            good may differ alike in all ``g`` groups with a chance of ``2 ** (1 - g)``, of which resamples of so few
+            know nothing: p is not taken below it, and where that is above ``1 - confidence`` there is no interval.
+            None: not asked.
     """
     name, difference = "cluster bootstrap", values[1] - values[0]
     if math.isnan(difference):
         return PairedTest(name, Estimate.undefined("undefined for one of the two", n), NAN)
+    if groups is not None and groups < 2:
+        return PairedTest(name, Estimate(difference, NAN, NAN, n, ONE_GROUP), NAN)
     drawn = replicates[1][metric].astype(float) - replicates[0][metric]
     low, high = percentile_bounds(drawn, confidence)
     if not high - low > 0:
         same = difference == 0
         return PairedTest(name, Estimate(difference, NAN, NAN, n, NO_SPREAD), 1.0 if same else NAN)
-    return PairedTest(name, Estimate(difference, low, high, n), bootstrap_p(drawn))
+    least = 0.0 if groups is None else 2.0 ** (1 - groups)
+    p = max(bootstrap_p(drawn), least)
+    if least > 1 - confidence:
+        return PairedTest(name, Estimate(difference, NAN, NAN, n, f"no interval: of {groups} groups only"), p)
+    return PairedTest(name, Estimate(difference, low, high, n), p)
 
 
 def bootstrap_p(drawn: NDArray[Any]) -> float:

@@ -70,7 +70,7 @@ def region_figure(matrix: RegionMatrix, title: str) -> Figure:
     for y, row in enumerate(rows):
         for x, column in enumerate(columns):
             item = matrix.cells[row, column]
-            text = "n/a" if not item.defined else f"{item.value:.2f}\n({item.low:.2f}–{item.high:.2f})"
+            text = item.text(2).replace(" (", "\n(", 1) if item.defined else "n/a"
             axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color=INK)
     names = [f"{name}\nn = {matrix.cases[name][0]}, {matrix.cases[name][1]} pos." for name in columns]
     axes.set_xticks(range(len(columns)), names)

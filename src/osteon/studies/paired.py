@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from osteon.evaluation.comparison import Comparison, Pair
 from osteon.evaluation.figures import forest
 from osteon.evaluation.report_tables import Cell, Table, short_label
+from osteon.evaluation.results import Scores
+from osteon.evaluation.tables import BASELINES
 from osteon.pages.html import number, thousands
 from osteon.statistics.definitions import METRICS
 from osteon.statistics.intervals import Estimate
@@ -20,6 +22,7 @@ SHOWN = ("auc", "kappa", "accuracy", "sensitivity", "specificity", "average_prec
 ON_PAGE = ("auc", "kappa", "sensitivity", "specificity")
 TESTED = ("auc", "kappa")
 SIGNIFICANT = 0.05
+ALWAYS_NORMAL = BASELINES["always_normal"]
 SMALL = 0.001
 
 
@@ -50,7 +53,7 @@ def csv_rows(comparison: Comparison, facts: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def figures_table(comparison: Comparison, facts: Mapping[str, Sequence[Cell]], headings: Sequence[str]) -> Table:
-    """Return the figures of each system.
+    """Return the figures of each system, and of calling everything normal.
 
     Args:
         comparison: Systems against one of them.
@@ -62,6 +65,8 @@ def figures_table(comparison: Comparison, facts: Mapping[str, Sequence[Cell]], h
     for name, scores in comparison.scores.items():
         cells: list[Cell] = [name, *facts[name], *(scores[metric] for metric in ON_PAGE)]
         table.add(cells, "" if name in pairs else "model")
+    blind = _always_normal(comparison)
+    table.add([ALWAYS_NORMAL, *("" for _ in headings), *(number(blind[name].value) for name in ON_PAGE)], "baseline")
     return table
 
 
@@ -80,7 +85,7 @@ TERMINAL_COLUMNS = ("system", "valid. AUC", "AUC", "kappa", "AUC difference", "p
 
 
 def terminal_rows(comparison: Comparison, valid_auc: Mapping[str, float]) -> list[list[str]]:
-    """Return the cells of :data:`TERMINAL_COLUMNS` for each system."""
+    """Return the cells of :data:`TERMINAL_COLUMNS` for each system, and for calling everything normal."""
     pairs = pairs_by_name(comparison)
     rows = []
     for name, scores in comparison.scores.items():
@@ -88,7 +93,13 @@ def terminal_rows(comparison: Comparison, valid_auc: Mapping[str, float]) -> lis
         if name in pairs:
             tests = [pairs[name].differences["auc"].difference.text(), p_text(pairs[name].adjusted["auc"])]
         rows.append([name, number(valid_auc[name]), *(number(scores[metric].value) for metric in TESTED), *tests])
-    return rows
+    blind = _always_normal(comparison)
+    return [*rows, [ALWAYS_NORMAL, "", *(number(blind[metric].value) for metric in TESTED), "", ""]]
+
+
+def _always_normal(comparison: Comparison) -> Scores:
+    """Return the scores of the rule that looks at no image: of all models the same."""
+    return next(iter(comparison.scores.values())).baselines["always_normal"]
 
 
 def difference_figure(comparison: Comparison, metric: str, reference: str) -> Figure:

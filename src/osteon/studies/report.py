@@ -35,7 +35,8 @@ def check_sort(sort: str) -> None:
     Raises:
         SettingsError: It is neither a figure nor a cost nor ``name``.
     """
-    known = ["name", *METRICS, *(item.name for item in fields(SystemCost))]
+    figures = (name for name, item in METRICS.items() if item.interval != "wald")
+    known = ["name", *figures, *(item.name for item in fields(SystemCost))]
     if sort not in known:
         raise SettingsError(f"there is no column {sort!r}", where="--sort", hint=f"Known: {', '.join(known)}")
 

@@ -1,0 +1,35 @@
+"""What ``osteon study`` prints of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from osteon.cli.console import Console
+from osteon.cli.study import _show
+from osteon.config import EvaluationSettings
+from osteon.evaluation.systems import compare_systems
+
+
+def test_warnings_and_the_rule_that_looks_at_no_image_are_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"image_id": [f"i{number}" for number in range(60)], "label": [0, 0, 1] * 20})
+    table["patient_id"] = [f"p{number % 6}" for number in range(60)]
+    runs = {name: [table.assign(probability=rng.random(60))] for name in ("a", "b")}
+    comparison = compare_systems(runs, reference="a", settings=EvaluationSettings(resamples=100))
+    study: Any = SimpleNamespace(
+        comparison=comparison, costs={}, definition=SimpleNamespace(title="Two"), failed=[], left_out={}
+    )
+    _show(Console(), study, Path("study.html"), "auc")
+    shown = capsys.readouterr()
+    always = next(line for line in shown.out.splitlines() if "always normal" in line)
+    assert "0.667" in always
+    assert "only 6 groups" in shown.err
