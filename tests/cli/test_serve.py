@@ -76,9 +76,13 @@ def test_a_missing_or_broken_model_is_told(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_wrong_limits_and_certificates_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, words = failed(capsys, "--timeout", "0")
-    assert code == 2
-    assert "seconds" in words
+    for option in ("--timeout", "--max-file", "--max-request", "--max-megapixels"):
+        code, words = failed(capsys, option, "0")
+        assert (code, words) == (2, f"error: {option}: Input should be greater than 0\n")
+    code, words = failed(capsys, "--workers", "257")
+    assert (code, "--workers: Input should be less" in words) == (2, True)
+    code, words = failed(capsys, "--tls-key", str(tmp_path / "key.pem"))
+    assert (code, "without its certificate" in words) == (2, True)
     (tmp_path / "bad.pem").write_text("no certificate")
     code, words = failed(capsys, "--tls-certificate", str(tmp_path / "bad.pem"))
     assert (code, "cannot be used" in words) == (2, True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jinja2 import UndefinedError
+from jinja2 import Environment, PackageLoader, UndefinedError
 from PIL import Image
 
 from osteon._version import __version__
@@ -19,7 +19,9 @@ from osteon.pages.html import (
     contents,
     number,
     percent,
+    plain,
     render,
+    sentence,
     show_bytes,
     show_estimate,
     thousands,
@@ -61,7 +63,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_every_value_is_escaped_and_nothing_is_fetched(package: str) -> None:
     page = render(package, "page.html.j2", name=HOSTILE, rows=[[HOSTILE, Figure(0.5, 0.4, 0.6, 10)]])
     assert "<script" not in page
-    assert page.count("&lt;script&gt;") == 12  # title twice, contents, summary, section, table 2, note 2, figure 3
+    assert page.count("&lt;script&gt;") == 13  # title twice, contents, summary, section, table 3, note 2, figure 3
     assert not any(text in page for text in ('src="http', "url(", "@import", '<link rel="stylesheet'))
     assert "default-src 'none'" in page
 
@@ -142,3 +144,28 @@ def test_thumbnail_keeps_aspect_and_grey(rng: np.random.Generator) -> None:
     assert abs(np.asarray(picture, dtype=int) - 90).max() <= 2
     small = Image.open(io.BytesIO(base64.b64decode(thumbnail(pixels[:30, :20], 100).partition(",")[2])))
     assert small.size == (20, 30)
+
+
+def test_remarks_become_sentences_and_names_keep_their_letters() -> None:
+    assert sentence("only 14 groups: too few") == "Only 14 groups: too few."
+    assert sentence("resnet: too good.", ["resnet"]) == "resnet: too good."
+    assert sentence("resnet: too good", ["net"]) == "Resnet: too good."
+    assert sentence("") == "."
+
+
+def test_facts_are_shown_as_words() -> None:
+    assert (
+        plain({"images": 200, "patients": None, "regions": ["hand", "hip"]})
+        == "images 200, patients –, regions hand, hip"
+    )
+    assert [plain(value) for value in (True, False, None, 0, [], {}, "a")] == ["yes", "no", "–", "0", "–", "–", "a"]
+
+
+def test_a_table_can_be_scrolled_by_keys_and_has_no_empty_headings(package: str) -> None:
+    page = render(package, "page.html.j2", name=HOSTILE, rows=[["a", 1]])
+    assert '<div class="scroll" tabindex="0" role="group" aria-label="&lt;script' in page
+    assert '<figure tabindex="0">' in page
+    macros = Environment(loader=PackageLoader("osteon.pages", "templates"), trim_blocks=True, autoescape=True)
+    table = macros.get_template("macros.html.j2").module.table(["", "m##"], [["a", 1]])
+    assert '<th scope="col"></th>' not in table
+    assert '<th scope="col" class="number">m#</th>' in table  # one mark of a column of numbers, the rest is its name

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fastapi.testclient import TestClient
 
 from makers.model_files import SIZE, tiny_card, tiny_network
+from makers.page import CHROMIUM, WAIT
+from makers.web_service import running
 from osteon.export.assemble import assemble, write_model
 from osteon.export.network_graph import network_graph
 from osteon.inference.predictor import Predictor
@@ -60,3 +64,51 @@ def client_of(predictor: Predictor) -> Iterator[Callable[..., TestClient]]:
 @pytest.fixture
 def client(client_of: Callable[..., TestClient]) -> TestClient:
     return client_of()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(predictor: Predictor) -> Iterator[str]:
+    with running(predictor) as url:
+        yield url
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Open the page; any message on the console, failed request, or request elsewhere fails the test."""
+    seen: list[str] = []
+    contexts = []
+
+    def make(url: str = address, tolerated: str = "$^", **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True, **options)
+        context.set_default_timeout(WAIT)
+        contexts.append(context)
+        page = context.new_page()
+
+        def note(words: str) -> None:
+            if not re.search(tolerated, words):
+                seen.append(words)
+
+        page.on("console", lambda message: note(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: note(f"error: {error}"))
+        page.on("requestfailed", lambda request: note(f"failed: {request.url}"))
+        page.on("request", lambda request: None if own(request.url, url) else note(f"elsewhere: {request.url}"))
+        page.goto(url)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert seen == []
+
+
+def own(requested: str, url: str) -> bool:
+    return requested.startswith((url, "data:", "blob:"))

@@ -130,6 +130,29 @@ def test_only_the_loopback_needs_no_token(host: str, own: bool) -> None:
         Place("127.0.0.1", hosts=("clinic.example",)).check()
 
 
+@pytest.mark.parametrize("name", ["https://clinic.example", "clinic.example:8443", "clinic.example/osteon", ""])
+def test_what_no_host_header_can_hold_is_refused_as_a_name(name: str) -> None:
+    with pytest.raises(SettingsError, match="no host name"):
+        Place(token=TOKEN, hosts=(name,)).check()
+    for good in ("clinic.example", "Clinic.example", "10.0.0.7", "fe80::7"):
+        place = Place(token=TOKEN, hosts=(good,))
+        place.check()
+        Doorkeeper(TOKEN, place.names).check_host(f"[{good}]:8000" if ":" in good else f"{good}:8000")
+
+
+def test_a_key_without_its_certificate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="certificate"):
+        Place(key=tmp_path / "key.pem").check()
+
+
+@pytest.mark.parametrize("path", ["/v1/predict/", "/v1/model/", "/static"])
+def test_no_answer_sends_a_client_to_another_address(client: TestClient, path: str) -> None:
+    """Behind a proxy that ends TLS it would be one of plain HTTP."""
+    for response in (client.get(path, follow_redirects=False), client.post(path, follow_redirects=False)):
+        assert response.status_code in (404, 405)
+        assert "location" not in response.headers
+
+
 def test_a_fault_is_told_without_what_was_in_the_file(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -225,6 +248,30 @@ def test_beyond_its_capacity_the_service_says_so_and_recovers(
             asker.join(20)
         assert statuses == [200, 200]
         assert client.get("/ready").status_code == 200
+
+
+def test_nothing_more_is_read_for_a_client_that_has_hung_up(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen, go_on = reading.decode, [], threading.Event()
+
+    def slow(number: int, *arguments: object) -> object:
+        seen.append(number)
+        go_on.wait(20)
+        return real(number, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reading, "decode", slow)
+    with running(predictor, waiting=0) as url, httpx.Client(base_url=url, timeout=30) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{url}v1/predict", files=upload(png(), png(), png()), timeout=0.5)
+        until = time.monotonic() + 10
+        while 'status="503"' not in client.get("/metrics").text and time.monotonic() < until:
+            time.sleep(0.02)  # until the hang-up has been noticed
+        go_on.set()
+        while client.get("/ready").status_code != 200 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert seen == [1]
+        assert client.post("/v1/predict", files=upload(png())).status_code == 200
 
 
 def test_slow_work_and_slow_uploads_are_given_up(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

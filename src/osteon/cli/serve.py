@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 TOKEN = "OSTEON_TOKEN"
 LOCAL = "127.0.0.1"
+_OPTIONS = {
+    "files": "--max-files",
+    "file_megabytes": "--max-file",
+    "request_megabytes": "--max-request",
+    "megapixels": "--max-megapixels",
+    "seconds": "--timeout",
+}
 
 
 def serve(
@@ -110,7 +117,8 @@ def _limits(**given: Any) -> ServiceLimits:
         return ServiceLimits(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        raise SettingsError(f"{first['loc'][0]}: {first['msg']}", where="osteon serve") from None
+        name = str(first["loc"][0])
+        raise SettingsError(first["msg"], where=_OPTIONS.get(name, f"--{name}")) from None
 
 
 def _predictor(model: Path | None, operating_point: str | None) -> Any:

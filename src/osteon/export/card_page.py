@@ -75,5 +75,5 @@ def risk_figure(measured: Measured, point: str) -> Figure:
             f"{rate:g}", (float(answered.mean()), wrong), xytext=(3, 4), textcoords="offset points", fontsize=7
         )
     axes.set(xlabel="share of images answered", ylabel="error among them", xlim=(0, 1.02), ylim=(0, None))
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
     return figure

@@ -7,6 +7,7 @@ import io
 import math
 import os
 import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Protocol
@@ -127,6 +128,22 @@ def show_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def sentence(text: str, names: Iterable[str] = ()) -> str:
+    """Make a remark a sentence: with a capital, unless one of these names stands first, and a full stop."""
+    if not any(text.startswith(f"{name}: ") for name in names):
+        text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def plain(value: Any) -> str:
+    """Show a fact as words: lists and mappings by their items, what is unknown as a dash."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {plain(item)}" for name, item in value.items()) or "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value)) or "–"
+    return "–" if value is None else "yes" if value is True else "no" if value is False else str(value)
+
+
 def contents(body: str) -> list[tuple[str, Markup]]:
     """Return the sections of a rendered page for its table of contents: each ``<h2 id=…>``'s id and title."""
     return [(name, Markup(_TAG.sub("", title))) for name, title in _SECTION.findall(str(body))]
@@ -140,6 +157,7 @@ def _environment(package: str) -> Environment:
     )
     filters = {"estimate": show_estimate, "percent": percent, "number": number, "thousands": thousands}
     environment.filters.update(filters, bytes=show_bytes, contents=contents, link=_link)
+    environment.filters.update(sentence=sentence, plain=plain)
     return environment
 
 

@@ -91,7 +91,7 @@ class Service:
 
             def answer() -> Response:
                 began = time.perf_counter()
-                reading = read_request(self.predictor, contents, fields.wish(), self.limits.decoding())
+                reading = read_request(self.predictor, contents, fields.wish(), self.limits.decoding(), place.abandoned)
                 response = make(reading, fields)
                 self.metrics.worked([study.prediction for study in reading.studies], time.perf_counter() - began)
                 return response

@@ -53,6 +53,7 @@ def make_app(
         license_info={"name": "Apache-2.0"},
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy that ends TLS it would send a client, its token and images to http
         lifespan=life,
     )
     app.state.service = service

@@ -100,6 +100,11 @@ class Ticket:
     def __init__(self, room: Workroom) -> None:
         self._room = room
         self._work: Future[Any] | None = None
+        self._abandoned = threading.Event()
+
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the work any more, so that it may as well end."""
+        return self._abandoned.is_set()
 
     def __enter__(self) -> Ticket:
         return self
@@ -129,6 +134,7 @@ class Ticket:
             if waiting.done():
                 return waiting.result()
         finally:
+            self._abandoned.set()
             future.cancel()
             if watch is not None:
                 watch.cancel()

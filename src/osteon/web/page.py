@@ -6,7 +6,6 @@ import importlib.util
 import json
 import mimetypes
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,6 +13,7 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from osteon._version import __version__
+from osteon.export.model_card import Figure
 from osteon.inference.prediction import NOT_A_DEVICE
 from osteon.inference.predictor import Predictor
 from osteon.web.limits import ServiceLimits
@@ -57,13 +57,20 @@ def render_page(predictor: Predictor, limits: ServiceLimits) -> str:
 
 
 def measured(predictor: Predictor) -> list[tuple[str, dict[str, str]]]:
-    """Return sensitivity and specificity with their intervals, by set of images, as words."""
-    rows: list[tuple[str, dict[str, Any]]] = [*predictor.operating_point.measured.items()]
+    """Return sensitivity and specificity with their intervals and numbers of cases, by set of images, as words."""
+    rows: list[tuple[str, dict[str, Figure]]] = [*predictor.operating_point.measured.items()]
     names = ("sensitivity", "specificity")
     return [
-        (images.replace("_", " "), {name: figures[name].text() if name in figures else "NA" for name in names})
+        (images.replace("_", " "), {name: figure_words(figures.get(name)) for name in names})
         for images, figures in rows
     ]
+
+
+def figure_words(figure: Figure | None) -> str:
+    """Return a figure with its interval and number of cases, e.g. ``0.681 (0.623–0.733), n = 554``."""
+    if figure is None:
+        return "NA"
+    return f"{figure.text()}, n = {figure.n:,}" if figure.n else figure.text()
 
 
 def documents_can_be_made() -> bool:

@@ -21,14 +21,21 @@ from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import NOT_A_DEVICE, Prediction, verdict_words
 from osteon.inference.predictor import Predictor
 from osteon.web.maps import CoarseMap
+from osteon.web.page import figure_words
 from osteon.web.reading import Reading, Study, View
 
 A4 = (8.27, 11.69)
 SIDE = 1000
 """Longest side of a picture in the report, in pixels."""
 
-_PLACES = ((0.08, 0.56), (0.53, 0.56), (0.08, 0.15), (0.53, 0.15))
-_SIZE = (0.39, 0.32)
+_PLACES = ((0.08, 0.88), (0.53, 0.88), (0.08, 0.47), (0.53, 0.47))
+_WIDTH = 0.39
+_SLOT = 0.395
+"""Height of a view's picture and words together, as a share of the page's."""
+_TALLEST = 0.32
+_LINE = 0.0128
+_MOST_LINES = 22
+_GRAVITY = {"reject": "Not read", "abstain": "Held back", "warn": "Note"}
 _LOCK = threading.Lock()  # matplotlib's caches of fonts are shared by its figures
 
 
@@ -55,13 +62,14 @@ def _page(number: int, study: Study, views: Sequence[View], target: str, foot: s
     figure = Figure(figsize=A4)
     FigureCanvasPdf(figure)
     found = study.prediction
-    _write(figure, 0.08, 0.955, f"Is it {target}? Study {number}: {verdict_words(found.verdict, target)}", 15)
-    _write(figure, 0.08, 0.93, _study_words(study, target), 10)
-    _write(figure, 0.08, 0.905, NOT_A_DEVICE, 10, weight="bold")
-    for (left, bottom), view in zip(_PLACES, views, strict=False):
-        axes = figure.add_axes((left, bottom, *_SIZE))
-        _draw(axes, view)
-        _write(figure, left, bottom - 0.01, _view_words(view, target), 8)
+    _write(figure, 0.08, 0.965, f"Is it {target}? Study {number}: {verdict_words(found.verdict, target)}", 15)
+    _write(figure, 0.08, 0.938, _study_words(study, target), 9)
+    _write(figure, 0.08, 0.903, NOT_A_DEVICE, 10, weight="bold")
+    for (left, top), view in zip(_PLACES, views, strict=False):
+        lines = _view_lines(view, target)
+        bottom = top - min(_TALLEST, _SLOT - 0.01 - _LINE * len(lines))
+        _draw(figure.add_axes((left, bottom, _WIDTH, top - bottom)), view)
+        _write(figure, left, bottom - 0.01, "\n".join(lines), 8)
     _write(figure, 0.08, 0.065, foot, 7)
     return figure
 
@@ -107,19 +115,31 @@ def _study_words(study: Study, target: str) -> str:
     if found.probability is None:
         return "No view could be answered for."
     answered = sum(view.probability is not None for view in found.views)
-    pooled = f", {found.pooling} of {answered} views" if answered > 1 else ""
-    return f"Probability of {target}: {found.probability:.3f}{pooled}"
+    missing = len(found.views) - answered
+    words = f"Probability of {target}: {found.probability:.3f}"
+    if answered > 1:
+        words += f", {found.pooling} of {answered} views; one view that is likely {target} makes the study so"
+    if missing:
+        words += f"\n{missing} of {len(found.views)} views {'has' if missing == 1 else 'have'} no answer"
+    return words
 
 
-def _view_words(view: View, target: str) -> str:
+def _view_lines(view: View, target: str) -> list[str]:
+    """Return what is said below a picture, the gravest first, in at most ``_MOST_LINES`` lines."""
     found: Prediction = view.prediction
     lines = [f"View {view.file.number}: {verdict_words(found.verdict, target)}"]
     if found.probability is not None:
         lines.append(f"Probability {found.probability:.3f}, threshold {found.threshold:.3f}")
     if found.refusal is not None:
         lines.append(f"No answer: {found.refusal.detail}")
-    lines += [flag.detail for flag in found.flags if found.refusal is None or flag.detail != found.refusal.detail]
-    return "\n".join(part for line in lines for part in textwrap.wrap(line, 58)[:3])
+    flags = sorted(found.flags, key=lambda flag: list(_GRAVITY).index(flag.severity))
+    lines += [
+        f"{_GRAVITY[flag.severity]}: {flag.detail}"
+        for flag in flags
+        if found.refusal is None or flag.detail != found.refusal.detail
+    ]
+    wrapped = [part for line in lines for part in textwrap.wrap(line, 58)]
+    return wrapped if len(wrapped) <= _MOST_LINES else [*wrapped[: _MOST_LINES - 1], "(and more: see the page)"]
 
 
 def _foot(predictor: Predictor, request_id: str) -> str:
@@ -136,7 +156,9 @@ def _foot(predictor: Predictor, request_id: str) -> str:
 def _measured(point: OperatingPoint) -> list[str]:
     return [
         f"At the threshold {point.threshold:.3f} on {images.replace('_', ' ')} images: "
-        + ", ".join(f"{name} {figures[name].text()}" for name in ("sensitivity", "specificity") if name in figures)
+        + "; ".join(
+            f"{name} {figure_words(figures[name])}" for name in ("sensitivity", "specificity") if name in figures
+        )
         for images, figures in point.measured.items()
     ]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from osteon.inference.prediction import Prediction, StudyPooling, StudyPredictio
 from osteon.inference.predictor import Predictor
 
 Grouping = Literal["one", "each"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,17 @@ class Wish:
     heat_map: bool = True
 
 
-def read_request(predictor: Predictor, contents: Sequence[bytes], wish: Wish, limits: Limits) -> Reading:
+class AbandonedError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def read_request(
+    predictor: Predictor,
+    contents: Sequence[bytes],
+    wish: Wish,
+    limits: Limits,
+    abandoned: Callable[[], bool] = lambda: False,
+) -> Reading:
     """Answer for the files of a request.
 
     Args:
@@ -110,13 +121,24 @@ def read_request(predictor: Predictor, contents: Sequence[bytes], wish: Wish, li
         contents: The files' bytes.
         wish: How they are to be read.
         limits: Bounds on decoding.
+        abandoned: Whether nobody waits any more; asked before each file is decoded, and before each is answered for.
+
+    Raises:
+        AbandonedError: Nobody does.
     """
-    files = [decode(number, data, limits) for number, data in enumerate(contents, start=1)]
+
+    def wanted(items: Iterable[T]) -> Iterator[T]:
+        for item in items:
+            if abandoned():
+                raise AbandonedError
+            yield item
+
+    files = [decode(number, data, limits) for number, data in wanted(enumerate(contents, start=1))]
     groups, warnings = group(files, wish.grouping)
     studies = []
     for number, members in enumerate(groups, start=1):
         name = f"study {number}"
-        views = tuple(View(file, answer(predictor, file, name, wish)) for file in members)
+        views = tuple(View(file, answer(predictor, file, name, wish)) for file in wanted(members))
         studies.append(Study(views, pool_study(name, [view.prediction for view in views], wish.pooling)))
     return Reading(tuple(studies), warnings)
 

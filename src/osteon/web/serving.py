@@ -17,7 +17,7 @@ from osteon.errors import SettingsError
 from osteon.inference.predictor import Predictor
 from osteon.web.app import make_app
 from osteon.web.limits import ServiceLimits
-from osteon.web.security import LOOPBACK_NAMES, check_token, is_loopback
+from osteon.web.security import LOOPBACK_NAMES, check_token, host_name, is_loopback
 
 CONNECTIONS = 512
 """Open connections at a time; more are turned away."""
@@ -50,10 +50,13 @@ class Place:
         """Refuse to be open to others without a token.
 
         Raises:
-            SettingsError: It would be; or the token is weak, or the certificate cannot be used.
+            SettingsError: It would be; or the token is weak, a name is none, or the certificate cannot be used.
         """
         if self.token is not None:
             check_token(self.token)
+        for name in self.hosts:
+            if not name or name.lower() not in (host_name(name), host_name(f"[{name}]")):
+                raise SettingsError("is no host name", where=name, hint="Give it bare: no https://, no port, no path")
         others = [name for name in (self.host, *self.hosts) if not is_loopback(name)]
         if self.token is None and others:
             raise SettingsError(
@@ -63,6 +66,8 @@ class Place:
             )
         if self.certificate is not None:
             self._check_certificate(self.certificate)
+        elif self.key is not None:
+            raise SettingsError("a key without its certificate serves no HTTPS", where=self.key, hint="Give both")
 
     def _check_certificate(self, certificate: Path) -> None:
         try:

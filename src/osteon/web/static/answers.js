@@ -40,13 +40,15 @@ function probability(of, target) {
 }
 
 function notices(view) {
-  const items = view.flags.map((flag) =>
+  const told = view.refusal?.detail;
+  const items = view.flags.filter((flag) => flag.detail !== told).map((flag) =>
     element("li", { class: flag.severity }, element("strong", {}, `${GRAVITY[flag.severity]}: `), flag.detail));
   return items.length ? element("ul", { class: "flags", "aria-label": "What was noticed" }, ...items) : null;
 }
 
 function about(view) {
-  const parts = [view.format === "dicom" ? "DICOM" : "picture", view.region];
+  const format = view.format === "dicom" ? "DICOM" : view.height ? "picture" : "";
+  const parts = [format, view.region];
   if (view.height) parts.push(`${view.width} × ${view.height}`);
   if (view.field) parts.push("dotted: the exposed field");
   if (view.closer_look) parts.push("dashed: looked at closer");
@@ -72,7 +74,7 @@ function bar(viewer, view, output, notice) {
     "div", { class: "bar" },
     button("−", "Zoom out", () => viewer.zoomBy(0.8)), button("+", "Zoom in", () => viewer.zoomBy(1.25)),
     button("Invert", "Invert", () => viewer.invert()), button("Reset", "Reset", () => viewer.reset()),
-    button("Save PNG", "Save as PNG", picture), output,
+    button("Save PNG", "Save PNG", picture), output,
   );
 }
 
@@ -85,20 +87,21 @@ export async function viewFigure(view, name, answer, settings) {
   });
   const output = element("output", { "aria-live": "off", "aria-label": `Window of view ${view.file}` });
   let viewer = null;
-  if (view.picture) {
-    viewer = new Viewer(canvas, await Grey.load(view.picture), { map: view.heat_map, look: view.closer_look, field: view.field }, settings, ({ window, zoom }) => {
+  const grey = view.picture ? await Grey.load(view.picture).catch(() => null) : null;
+  if (grey) {
+    viewer = new Viewer(canvas, grey, { map: view.heat_map, look: view.closer_look, field: view.field }, settings, ({ window, zoom }) => {
       output.textContent = `W ${Math.round(window.width)} L ${Math.round(window.level)}  ${Math.round(100 * zoom)} %`;
     });
   }
   const reason = view.refusal ? element("p", {}, element("strong", {}, "No answer: "), view.refusal.detail) : null;
   const figure = element(
     "figure", { class: "view" },
-    viewer ? canvas : element("div", { class: "missing" }, element("p", {}, "There is no picture to show")),
+    viewer ? canvas : element("div", { class: "missing" }, element("p", {}, view.picture ? "This browser cannot show the picture" : "There is no picture to show")),
     viewer ? bar(viewer, view, output, answer.notice) : null,
     element(
       "figcaption", {},
       element("h3", { class: `verdict ${view.verdict}` }, heading),
-      element("p", { class: "quiet" }, [name, about(view)].filter(Boolean).join(" · ")),
+      element("p", { class: "quiet" }, element("bdi", {}, name), about(view) && ` · ${about(view)}`),
       reason, probability(view, answer.target), notices(view),
     ),
   );
@@ -109,12 +112,14 @@ export function studySection(study, answer, figures) {
   const several = answer.studies.length > 1;
   const name = several || study.views.length > 1 ? `Study ${several ? study.study : ""}`.trim() : "Answer";
   const answered = study.views.filter((view) => view.probability !== null).length;
+  const missing = study.views.length - answered;
   const pooled = answered > 1 ? `The probability is the ${study.pooling} of ${answered} views; one view that is likely ${answer.target} makes the study so.` : null;
   return element(
     "article", { class: "study" },
     element("h2", { class: `verdict ${study.verdict}` }, `${name}: ${study.words}`),
     probability(study, answer.target),
     pooled ? element("p", { class: "quiet" }, pooled) : null,
+    missing && answered ? element("p", {}, `${missing} of ${study.views.length} views ${missing === 1 ? "has" : "have"} no answer.`) : null,
     element("div", { class: "views" }, ...figures),
   );
 }

@@ -15,6 +15,18 @@ export function keepToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
+// Name the file that cannot be read any more (moved, changed, or a folder); null: the fault is elsewhere.
+async function unreadable(files) {
+  for (const file of files) {
+    try {
+      await file.slice(0, 1).arrayBuffer();
+    } catch {
+      return new Trouble(0, `${file.name} cannot be read`, "Was it moved or changed? Choose it again");
+    }
+  }
+  return null;
+}
+
 function form(files, fields) {
   const data = new FormData();
   // The names that the user's files have stay here.
@@ -23,7 +35,7 @@ function form(files, fields) {
   return data;
 }
 
-function send(path, body, { kind, signal, onProgress }) {
+function send(path, files, body, { kind, signal, onProgress }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", path);
@@ -32,7 +44,8 @@ function send(path, body, { kind, signal, onProgress }) {
     if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
     request.upload.onprogress = (event) => onProgress?.(event.lengthComputable ? event.loaded / event.total : null);
     request.onload = () => resolve(request);
-    request.onerror = () => reject(new Trouble(0, "The service cannot be reached", "Is it still running?"));
+    request.onerror = async () =>
+      reject((await unreadable(files)) ?? new Trouble(0, "The service cannot be reached", "Is it still running?"));
     request.onabort = () => reject(new Trouble(-1, "Stopped"));
     signal?.addEventListener("abort", () => request.abort(), { once: true });
     request.send(body);
@@ -60,15 +73,16 @@ export async function post(path, files, fields, { kind = "json", signal, onProgr
   const body = form(files, fields);
   let busy = 0;
   for (;;) {
-    const request = await send(path, body, { kind, signal, onProgress });
+    if (signal?.aborted) throw new Trouble(-1, "Stopped");
+    const request = await send(path, files, body, { kind, signal, onProgress });
     if (request.status === 200) return request.response;
     if (request.status === 401) {
-      await askToken();
+      await askToken(sessionStorage.getItem(TOKEN) !== null);
     } else if (request.status === 503 && busy < TRIES) {
       busy += 1;
-      const seconds = Number(request.getResponseHeader("Retry-After")) || 1;
+      const seconds = busy * (Number(request.getResponseHeader("Retry-After")) || 1);
       onBusy?.(seconds);
-      await pause(seconds * busy, signal);
+      await pause(seconds, signal);
     } else {
       throw await told(request);
     }

@@ -2,6 +2,7 @@
 
 import { element, save, sentence, studySection, viewFigure } from "./answers.js";
 import { keepToken, post, Trouble } from "./client.js";
+import { dropped } from "./drop.js";
 
 const at = (id) => document.getElementById(id);
 const limits = JSON.parse(document.body.dataset.limits);
@@ -9,19 +10,29 @@ const settings = { heat: true, opacity: 0.45, outline: true, drag: "window" };
 let viewers = [];
 let files = [];
 let stop = null;
+let asked = null;
 
 const say = (words) => (at("status").textContent = words);
 const complain = (words) => (at("trouble").textContent = words);
 
-function askToken() {
+// Ask for the token once, for all who wait for it; `again`: the one that was shown does not fit.
+function askToken(again) {
+  asked ??= openDoor(again).finally(() => (asked = null));
+  return asked;
+}
+
+function openDoor(again) {
   const door = at("door");
+  say("The service wants a token.");
   at("token").value = "";
+  at("misfit").hidden = !again;
+  door.returnValue = "";
   door.showModal();
   return new Promise((resolve, reject) => {
     door.addEventListener("close", () => {
       const token = at("token").value;
       at("token").value = "";
-      if (!token) return reject(new Trouble(401, "Without a token there is no answer"));
+      if (door.returnValue !== "given") return reject(new Trouble(401, "Without a token there is no answer."));
       keepToken(token);
       return resolve();
     }, { once: true });
@@ -30,7 +41,7 @@ function askToken() {
 
 function tooMuch(chosen) {
   const megabytes = (bytes) => `${Math.round(bytes / 1048576)} MB`;
-  if (chosen.length > limits.files) return `${chosen.length} files; at most ${limits.files} can be read at a time`;
+  if (chosen.length > limits.files) return `More than ${limits.files} files, which is the most that can be read at a time`;
   const large = chosen.find((file) => file.size > limits.file_bytes);
   if (large) return `${large.name} is larger than ${megabytes(limits.file_bytes)}`;
   const total = chosen.reduce((sum, file) => sum + file.size, 0);
@@ -79,18 +90,38 @@ function progressStart() {
 
 async function read(chosen) {
   if (!chosen.length) return;
+  clear(); // an answer of other files must not stand beside these
   const words = tooMuch(chosen);
   if (words) {
-    complain(`${words}.`);
+    refuse(`${words}.`);
     return;
   }
-  clear();
   files = chosen;
   await busily(`Sending ${chosen.length === 1 ? "one file" : `${chosen.length} files`}.`, async (options) => {
     const answer = await post("v1/predict", chosen, { ...fields(), pictures: "true" }, options);
-    if (options.signal.aborted) return;
-    if (await show(answer, chosen, options.signal)) say(sentence(answer));
+    if (options.signal.aborted || !(await show(answer, chosen, options.signal))) throw new Trouble(-1, "Stopped");
+    say(sentence(answer));
   });
+}
+
+// Say why files are not read at all; what was under way ends, for others were chosen.
+function refuse(words) {
+  stop?.abort();
+  stop = null;
+  at("working").hidden = true;
+  say("");
+  complain(words);
+}
+
+async function readDrop(transfer) {
+  const holdsFiles = transfer.types.includes("Files");
+  let chosen = [];
+  try {
+    chosen = await dropped(transfer, limits.files);
+  } catch {
+    return refuse("The folder cannot be read.");
+  }
+  return chosen.length || !holdsFiles ? read(chosen) : refuse("There are no files in it.");
 }
 
 // Show an answer to the files that were sent, unless others were chosen meanwhile.
@@ -175,5 +206,5 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   over = 0;
   document.body.classList.remove("over");
-  read([...event.dataTransfer.files]);
+  readDrop(event.dataTransfer);
 });
