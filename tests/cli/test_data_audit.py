@@ -115,12 +115,12 @@ def test_the_seed_of_the_process_does_not_matter(
 def test_a_name_that_is_not_utf_8_stops_nothing(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    for name in ("normal/image020.png", "normal"):  # a file, then a folder
-        place = data / name
-        odd = place.with_name(os.fsdecode(b"caf\xe9") + place.suffix)
-        place.rename(odd)
-        assert main(["data", command, str(data), "--out", str(tmp_path / "out"), "--json"]) == 3
-        captured = capsys.readouterr()
-        assert "caf\\xe9" in captured.err
-        assert json.loads(captured.out)
-        odd.rename(place)
+    odd = os.fsdecode(b"caf\xe9")
+    (data / odd).mkdir()
+    shutil.copy(data / "normal" / "image020.png", data / odd / "1.png")  # a folder so called, and a file
+    (data / "normal" / "image020.png").rename(data / "normal" / f"{odd}.png")
+    assert main(["data", command, str(data), "--out", str(tmp_path / "out"), "--json"]) == 3
+    captured = capsys.readouterr()
+    assert "caf\\xe9/1.png" in captured.err
+    assert "normal/caf\\xe9.png" in captured.err
+    assert json.loads(captured.out)

@@ -22,13 +22,19 @@ def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
     return tmp_path / "data"
 
 
-def test_page_figures_and_tables(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_figures_and_tables_and_refused_files(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "normal" / "0.png").write_bytes(b"")
     out = tmp_path / "out"
-    assert main(["data", "explore", str(folder), "--out", str(out)]) == 0
-    shown = capsys.readouterr().out
-    assert "68.79" in shown
-    assert "explore.html" in shown
+    assert main(["data", "explore", str(folder), "--out", str(out)]) == 3
+    captured = capsys.readouterr()
+    assert "68.79" in captured.out
+    assert "explore.html" in captured.out
     assert {"explore.html", "explore.json", "figure-2-standardised.png"} <= {path.name for path in out.iterdir()}
+    facts = json.loads((out / "explore.json").read_text())
+    assert [item["reason"] for item in facts["refusals"]] == ["zero_bytes"]
+    assert "0.png" in captured.err
 
 
 def test_json_alone_on_standard_output(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,18 +43,8 @@ def test_json_alone_on_standard_output(folder: Path, tmp_path: Path, capsys: pyt
     assert code == 0
     assert values["splits"][0]["images"] == 8
     assert values["grey_values"]["squeezed"]["images"] == 3
+    assert values["refusals"] == []
     assert all(Path(path).is_file() for path in values["files"])
-
-
-def test_refused_files_are_listed_and_the_rest_is_done(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (folder / "normal" / "0.png").write_bytes(b"")
-    assert main(["data", "explore", str(folder), "--out", str(tmp_path / "out"), "--json"]) == 3
-    captured = capsys.readouterr()
-    assert [item["reason"] for item in json.loads(captured.out)["refusals"]] == ["zero_bytes"]
-    assert "0.png" in captured.err
-    assert (tmp_path / "out" / "explore.html").is_file()
 
 
 @pytest.mark.parametrize("wrong", [["--sample", "0"], ["--damaged", "perhaps"], ["--region", "skull"]])

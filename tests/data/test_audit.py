@@ -45,6 +45,10 @@ def test_clean_random_data_have_no_findings(clean: list[Path]) -> None:
     assert audit.refusals == ()
 
 
+def test_a_few_images_of_their_own_groups_are_no_large_group(clean: list[Path]) -> None:
+    assert codes(audited(clean[:4])) == []
+
+
 def test_broken_files_are_refused_and_the_rest_is_audited(tmp_path: Path, clean: list[Path]) -> None:
     jpegs = write_pictures(tmp_path / "images", 3, suffix="jpg", first=70)
     jpegs[0].write_bytes(jpegs[0].read_bytes()[:-900])
@@ -69,6 +73,9 @@ def test_blank_and_tiny_images(tmp_path: Path, clean: list[Path]) -> None:
     ]
     audit = audited([*clean, *odd])
     assert audit.of("blank_images")[0].image_ids == ("black.png", "nearly.png")
+    assert audit.of("blank_images")[0].sentence.startswith(
+        "2 images with one grey value in 98% of the area or more, or"
+    )
     assert audit.of("tiny_images")[0].image_ids == ("tiny.png",)
 
 
@@ -288,6 +295,7 @@ def test_fracatlas(fracatlas: Path) -> None:
     """The figures of the data set's own README, on the 3,226 images that are here."""
     audit = run_audit(read_catalogue(DataSettings(path=fracatlas)))
     counts = {finding.code: finding.count for finding in audit.findings}
+    assert len(audit.catalogue) == len(list(fracatlas.glob("images/*/*.jpg"))) == 3226
     assert counts["truncated_files"] == 46
     assert counts["identical_images"] == 15
     assert 105 <= counts["near_identical_images"] <= 115

@@ -12,6 +12,7 @@ from PIL import Image
 from makers.pictures import catalogue_of, names, picture, save, write_pictures
 from osteon.data import duplicates
 from osteon.data.duplicates import clusters, find_duplicates, match
+from osteon.data.fingerprints import READ, RECORD, Fingerprints
 
 
 @pytest.fixture
@@ -129,19 +130,34 @@ def test_the_search_ends_at_a_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 @pytest.mark.slow
-def test_forty_thousand_pictures_in_bounded_memory(rng: np.random.Generator) -> None:
-    n = 40_000
-    thumbs = rng.integers(0, 256, (n, 16, 16), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+def test_forty_thousand_pictures_would_fit_into_bounded_memory(rng: np.random.Generator) -> None:
+    few, many = 9_000, 13_000  # more than one block of either
+    fixed, more = (_memory_to_match(number, rng) for number in (few, many))
+    assert fixed < 100e6
+    a_picture = (more - fixed) / (many - few)
+    assert a_picture < 2000
+    assert more + a_picture * (40_000 - many) < 130e6
+
+
+def _memory_to_match(number: int, rng: np.random.Generator) -> float:
+    """Return the bytes taken at most besides the fingerprints, among which a copy in another block, one mirrored."""
+    thumbs = rng.integers(0, 256, (number, 16, 16), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
     thumbs ^= rng.integers(0, 64, (64, 64), dtype=np.uint8)
-    thumbs[39_999] = thumbs[5]
-    thumbs[20_000] = thumbs[6, :, ::-1]
+    thumbs[number - 1] = thumbs[5]
+    thumbs[number // 2] = thumbs[6, :, ::-1]
+    records = np.zeros(number, dtype=RECORD)
+    records["thumbnail"], records["readable"], records["status"] = thumbs, 1.0, READ
+    records["digest"] = [f"{place:032d}".encode() for place in range(number)]
+    catalogue = catalogue_of([Path(f"/{place}.png") for place in range(number)])
     tracemalloc.start()
-    result = match(thumbs, np.ones(n))
+    pairs = find_duplicates(catalogue, Fingerprints(records, {}))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert result.first.tolist() == [5, 6]
-    assert result.second.tolist() == [39_999, 20_000]
-    assert peak < 400e6
+    assert pairs[["a", "b", "kind"]].to_numpy().tolist() == [
+        ["5.png", f"{number - 1}.png", "near"],
+        ["6.png", f"{number // 2}.png", "mirrored"],
+    ]
+    return float(peak)
 
 
 def test_clusters_hang_together_over_several_pairs() -> None:

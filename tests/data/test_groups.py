@@ -67,6 +67,11 @@ def test_studies_stay_whole_and_are_told_apart_by_patient() -> None:
     assert groups(make_groups(data)) == [{NUMBERED[0]}, {NUMBERED[1]}, set(NUMBERED[2:4]), {NUMBERED[4]}, {NUMBERED[5]}]
 
 
+def test_an_image_without_patient_is_of_the_only_patients_study() -> None:
+    data = catalogue(NUMBERED[:4], patient_id=["p", "", "q", ""], study_id=["s", "s", "t", "u"])
+    assert groups(make_groups(data)) == [set(NUMBERED[:2]), {NUMBERED[2]}, {NUMBERED[3]}]
+
+
 def test_making_groups_again_changes_nothing() -> None:
     once = make_groups(catalogue(NUMBERED), neighbours=3, pairs=pairs((NUMBERED[0], NUMBERED[8])))
     assert make_groups(once).images.equals(once.images)

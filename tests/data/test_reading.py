@@ -152,6 +152,19 @@ def test_a_written_catalogue_is_read_as_such(tmp_path: Path) -> None:
         read(tmp_path / "out", reader_options={"label": "x"})
 
 
+def test_a_written_catalogue_whose_images_were_moved_says_so(tmp_path: Path) -> None:
+    make_classes(tmp_path / "data")
+    written = tmp_path / "made" / "catalogue.csv"
+    read(tmp_path / "data").write(written)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match=r"the folder of its images is not there: .*data") as caught:
+        read(written)
+    assert "root in catalogue.json" in str(caught.value.hint)
+    about = written.with_suffix(".json")
+    about.write_text(about.read_text().replace(str(tmp_path / "data"), str(tmp_path / "moved")))
+    assert all(Path(path).is_file() for path in read(written).images["path"])
+
+
 def test_a_csv_with_another_json_beside_it_is_a_table(tmp_path: Path) -> None:
     make_classes(tmp_path)
     (tmp_path / "t.csv").write_text("file,label\nnormal/1.png,0\nfractured/1.png,1\n")

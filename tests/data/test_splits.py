@@ -222,6 +222,24 @@ def test_studies_numbered_anew_for_each_patient_are_told_apart():
     table = describe(make_split(catalogue_of(images), GROUPED)).set_index("split")
     assert table["groups"].sum() == 40
     assert set(table.index) >= {"train", "valid", "test"}
+    assert leaks(make_split(catalogue_of(images), GROUPED)).empty
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_study_with_a_patient_missing_in_one_row_stays_whole(seed):
+    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(120)], "study_id": [f"s{k // 3}" for k in range(120)]})
+    images["patient_id"] = ["" if k % 3 else f"p{k // 3}" for k in range(120)]
+    images["label"] = [k // 3 % 2 for k in range(120)]
+    result = make_split(catalogue_of(images), GROUPED.model_copy(update={"seed": seed})).images
+    assert result.groupby("study_id")["split"].nunique().eq(1).all()
+
+
+def test_a_study_on_two_sides_is_named_by_its_id():
+    images = pd.DataFrame(
+        {"image_id": list("abcd"), "patient_id": ["p", "", "q", "r"], "study_id": ["s", "s", "t", "t"]}
+    )
+    table = leaks(catalogue_of(images.assign(label=[0, 1, 0, 1], split=["train", "test", "train", "test"])))
+    assert table[["kind", "id", "images"]].to_numpy().tolist() == [["study", "s", 2]]
 
 
 def test_a_rare_class_reaches_every_side():

@@ -1,5 +1,6 @@
 import os
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from osteon.data.class_names import class_labels, target_word
+from osteon.data.formats import OTHER_SUFFIXES
 from osteon.data.table import looks_like_table, read_table
 from osteon.errors import InputError, MissingExtraError, SettingsError
 
@@ -217,6 +219,25 @@ def test_a_name_without_suffix_that_fits_two_files_is_refused(folder: Path) -> N
     assert "suffix" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("again", ["./a.png", "a", "sub/../a.png", ".\\a.png", "{folder}/a.png", "A.PNG"])
+def test_one_file_under_two_names_is_refused(folder: Path, again: str) -> None:
+    table = {"file": [*NAMES, again.format(folder=folder)], "label": [1, 0, 1, 0]}
+    with pytest.raises(InputError, match=r"1 images have more than one row, first 'a\.png' and '.*' in rows 2, 5"):
+        read_table(write(folder / "t.csv", table))
+
+
+def test_names_that_differ_in_capitals_or_composed_accents_are_found(folder: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "hüfte") for form in ("NFC", "NFD"))
+    make_images(folder, [f"{decomposed}/{decomposed}.png", "IMG1.JPG", "x.png", "X.png"])
+    table = {"file": [f"{composed}/{composed}.png", "img1.jpg", "x.png", "SUB/C"], "label": [1, 0, 1, 0]}
+    catalogue = read_table(write(folder / "t.csv", table))
+    assert catalogue.images["image_id"].tolist() == table["file"]
+    places = [f"{decomposed}/{decomposed}.png", "IMG1.JPG", "x.png", "sub/c.tif"]
+    assert catalogue.images["path"].tolist() == [str(folder / place) for place in places]
+    several = read_table(write(folder / "t.csv", {"file": ["x.PNG", "a.png"], "label": [1, 0]}))
+    assert [(item.reason, item.detail) for item in several.refusals] == [("ambiguous", "may be X.png or x.png")]
+
+
 def test_missing_images_are_refused_one_by_one(folder: Path) -> None:
     path = write(folder / "t.csv", {"file": ["a.png", "gone.png", ""], "label": [1, 0, 1]})
     catalogue = read_table(path)
@@ -225,6 +246,16 @@ def test_missing_images_are_refused_one_by_one(folder: Path) -> None:
         ("gone.png", "missing"),
         ("t.csv, row 4", "no_image"),
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["x\0/a.png", "x" * 300 + "/a.png", "x/" * 3000 + "a.png", "self/a.png", "a.png/a.png"]
+)
+def test_a_name_that_no_file_can_have_is_refused_alone(folder: Path, name: str) -> None:
+    (folder / "self").symlink_to("self")
+    catalogue = read_table(write(folder / "t.csv", {"file": [name, *NAMES], "label": [1, 0, 1, 0]}))
+    assert catalogue.images["image_id"].tolist() == NAMES
+    assert [(item.path, item.reason) for item in catalogue.refusals] == [(name, "missing")]
 
 
 def test_no_label_column(folder: Path) -> None:
@@ -282,6 +313,14 @@ def test_files_that_are_no_table(folder: Path) -> None:
         read_table(folder / "t.csv")
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_table_in_another_encoding_says_what_to_do(folder: Path, encoding: str) -> None:
+    path = write(folder / "t.csv", {"file": NAMES, "label": [1, 0, 1], "place": ["Köln"] * 3}, encoding=encoding)
+    with pytest.raises(InputError, match="not UTF-8") as caught:
+        read_table(path)
+    assert "CSV UTF-8" in str(caught.value.hint)
+
+
 # Class folders
 
 
@@ -330,6 +369,8 @@ def test_pictures_that_are_not_read_are_counted(tmp_path: Path) -> None:
     catalogue = read_table(tmp_path)
     assert len(catalogue) == 2
     assert catalogue.warnings == ("pictures of kinds that are not read (.bmp, .webp), left out: 2, e.g. normal/3.BMP",)
+    make_images(tmp_path, [f"others/5{suffix}" for suffix in (*OTHER_SUFFIXES, ".jfif", ".jpe")])
+    assert f"left out: {len(OTHER_SUFFIXES) + 4}" in read_table(tmp_path).warnings[0]
 
 
 @pytest.mark.parametrize("files", [["explore.json"], ["audit.json"], ["config.yaml", "split.csv"]])
@@ -369,6 +410,13 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     make_images(tmp_path, ["abnormal/1.png", "normal/1.png"])
     (tmp_path / "normal" / "again").symlink_to(tmp_path / "normal")
     assert read_table(tmp_path).images["image_id"].tolist() == ["abnormal/1.png", "normal/1.png"]
+
+
+def test_a_link_to_the_other_class_changes_no_label(tmp_path: Path) -> None:
+    make_images(tmp_path, ["abnormal/1.png", "normal/2.png", "normal/3.png"])
+    (tmp_path / "abnormal" / "all").symlink_to(tmp_path / "normal")
+    images = read_table(tmp_path).images.set_index("image_id")
+    assert images["label"].to_dict() == {"abnormal/1.png": 1, "normal/2.png": 0, "normal/3.png": 0}
 
 
 # Words

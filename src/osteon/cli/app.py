@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -82,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a picture, its refusal or a finding says
     Console.documents = 0
     if hasattr(sys.stdout, "reconfigure"):  # a terminal that cannot show a letter of a name stops nothing
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -49,10 +49,10 @@ class Console:
         from rich.table import Table
 
         rows = [list(row) for row in rows]
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(title=_escape(title), title_justify="left", title_style="bold")
         for index, name in enumerate(columns):
             numeric = bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
-            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+            table.add_column(_escape(name), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(_escape(_cell(value)) for value in row))
         self._print(table)

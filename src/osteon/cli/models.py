@@ -66,6 +66,9 @@ def show(
     from osteon.cli.options import reader_options
 
     console = Console(as_json=as_json)
+    if name in METHODS and name not in MODELS:
+        hint = f"docs/methods.md tells its options; osteon train DATA --method {name}"
+        raise SettingsError(f"{name} is a method, not a network", hint=hint)
     entry = MODELS[name]
     require("torch", extra="train", feature="Showing a network")
     size, channels = _input(entry, size, channels)

@@ -92,11 +92,9 @@ def predict(
     from osteon.inference.case import in_home
     from osteon.inference.inputs import gather
     from osteon.inference.predictor import Predictor
-    from osteon.inference.spread import silence_pillow
     from osteon.inference.views import parse_views
 
     silence_quotations()
-    silence_pillow()
     console = Console(as_json=as_json)
     csv, heatmaps, dicom_out = (path and in_home(path) for path in (csv, heatmaps, dicom_out))
     _check_settings(pooling, csv, dicom_out)

@@ -41,10 +41,14 @@ def file_findings(catalogue: Catalogue, prints: Fingerprints, refusals: tuple[Re
     yield from _images(
         "truncated_files",
         ids[prints.damaged],
-        "are truncated or damaged; what is readable of them is used unless --damaged says otherwise",
+        "truncated or damaged; what is readable is used unless --damaged says otherwise",
     )
-    yield from _images("blank_images", ids[flat], f"hold one grey value in {BLANK_SHARE:.0%} of their area or more")
-    yield from _images("tiny_images", ids[tiny & ~flat], f"have a side of less than {TINY_SIDE} pixels")
+    yield from _images(
+        "blank_images",
+        ids[flat],
+        f"with one grey value in {BLANK_SHARE:.0%} of the area or more, or hardly any contrast",
+    )
+    yield from _images("tiny_images", ids[tiny & ~flat], f"with a side of less than {TINY_SIDE} pixels")
 
 
 def _images(code: str, ids: NDArray[np.object_], what: str, severity: Severity = "warning") -> Iterator[Finding]:
@@ -92,7 +96,7 @@ def label_findings(catalogue: Catalogue) -> Iterator[Finding]:
     """Find images without label, a missing class, and images that lie in the other class's folder."""
     labels = catalogue.images["label"]
     unknown = catalogue.images.loc[labels.isna(), "image_id"]
-    yield from _images("unlabelled_images", unknown.to_numpy(dtype=object), "have no label", "note")
+    yield from _images("unlabelled_images", unknown.to_numpy(dtype=object), "without a label", "note")
     classes = set(labels.dropna())
     if len(classes) == 1:
         only = catalogue.target if classes == {1} else f"not {catalogue.target}"
@@ -169,7 +173,7 @@ def group_findings(catalogue: Catalogue, block: int, correlation: Estimate) -> I
             numbers=correlation.as_dict(),
         )
     sizes = catalogue.images["group_id"].value_counts()
-    if len(sizes) > 1 and sizes.iloc[0] > LARGE_GROUP_SHARE * len(catalogue):
+    if len(sizes) > 1 and sizes.iloc[0] > max(1, LARGE_GROUP_SHARE * len(catalogue)):
         share = sizes.iloc[0] / len(catalogue)
         sentence = f"One group holds {share:.0%} of all images; a wrong patient or study id may join them."
         members = catalogue.images.loc[catalogue.images["group_id"] == sizes.index[0], "image_id"]

@@ -78,13 +78,13 @@ def find_duplicates(catalogue: Catalogue, fingerprints: Fingerprints | None = No
     prints = fingerprint_catalogue(catalogue) if fingerprints is None else fingerprints
     ids = catalogue.images["image_id"].to_numpy(dtype=object)
     first, second, representative = _identical(prints)
-    usable = np.flatnonzero(representative & prints.readable & ~blank(prints))
-    found = match(prints.records["thumbnail"][usable], prints.records["readable"][usable])
+    usable = representative & prints.readable & ~blank(prints)
+    found = match(prints.records["thumbnail"], np.where(usable, prints.records["readable"], 0.0))
     ones = np.ones(len(first), dtype=np.float32)
     pairs = pd.DataFrame(
         {
-            "a": np.concatenate([ids[first], ids[usable[found.first]]]),
-            "b": np.concatenate([ids[second], ids[usable[found.second]]]),
+            "a": np.concatenate([ids[first], ids[found.first]]),
+            "b": np.concatenate([ids[second], ids[found.second]]),
             "kind": ["identical"] * len(first) + ["mirrored" if flag else "near" for flag in found.mirrored],
             "correlation": np.concatenate([ones, found.correlation]).astype(float),
             "detail": np.concatenate([ones, found.detail]).astype(float),
@@ -97,7 +97,9 @@ def find_duplicates(catalogue: Catalogue, fingerprints: Fingerprints | None = No
 
 def blank(prints: Fingerprints) -> NDArray[np.bool_]:
     """Return which images hold too little to be compared: nearly one grey value; shape ``(n,)``."""
-    return np.asarray(prints.records["thumbnail"].std(axis=(1, 2)) < LEAST_SD)
+    thumbnails = prints.records["thumbnail"]
+    parts = [thumbnails[start : start + QUERIES].std(axis=(1, 2)) for start in range(0, len(thumbnails), QUERIES)]
+    return np.concatenate([np.zeros(0), *parts]) < LEAST_SD
 
 
 def clusters(ids: pd.Series[str], pairs: pd.DataFrame) -> NDArray[np.intp]:
@@ -129,8 +131,9 @@ def match(thumbnails: NDArray[np.uint8], readable: NDArray[np.floating]) -> Matc
     """Find pictures that are nearly the same or mirrored.
 
     Args:
-        thumbnails: Shape ``(n, 64, 64)``; none of them blank.
-        readable: Share of each picture's rows, from the top, that may be compared; shape ``(n,)``.
+        thumbnails: Shape ``(n, 64, 64)``.
+        readable: Share of each picture's rows, from the top, that may be compared; shape ``(n,)``. 0 leaves a picture
+            out, as blank ones must be.
 
     Returns:
         The pairs, each once, at most about :data:`MOST_PAIRS`. Memory besides the input: 1 kB a picture and some

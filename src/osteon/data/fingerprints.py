@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from osteon.data.catalogue import Catalogue
+from osteon.data.histogram import grey_counts
 from osteon.data.images import LIMITS, DecodedImage, UnreadableImageError, read_image
 from osteon.errors import OsteonError, Refusal
 from osteon.progress import track
@@ -144,9 +145,11 @@ def _record(data: bytes, image: DecodedImage) -> NDArray[Any]:
     record["bytes"] = len(data)
     record["height"], record["width"] = pixels.shape
     record["channels"], record["quantisation"] = _header(data)
-    record["mean"], record["sd"] = pixels.mean(), pixels.std()
+    counts = grey_counts(pixels)
+    mean = float(counts @ np.arange(256)) / pixels.size
+    record["mean"], record["sd"] = mean, np.sqrt(float(counts @ (np.arange(256) - mean) ** 2) / pixels.size)
     record["border"] = _border_mean(pixels)
-    record["commonest"] = np.bincount(pixels.ravel(), minlength=256).max() / pixels.size
+    record["commonest"] = counts.max() / pixels.size
     record["readable"] = _readable_rows(pixels) if image.damaged else 1.0
     record["thumbnail"] = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX)
     return record

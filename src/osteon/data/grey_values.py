@@ -14,6 +14,7 @@ from PIL import Image
 
 from osteon.config import Damaged
 from osteon.data.decoding import in_parallel
+from osteon.data.histogram import grey_counts
 from osteon.data.images import UnreadableImageError, read_image_uint8
 from osteon.errors import InputError, Refusal
 from osteon.progress import track
@@ -139,7 +140,7 @@ def _measure(task: _Task) -> _One | Refusal:
         return _damaged(path, damaged)
     height, width = image.pixels.shape
     squares = (image.pixels, fit_grey(image.pixels, size, "pad"), fit_grey(image.pixels, size, "squeeze"))
-    counts = np.stack([np.bincount(square.ravel(), minlength=256) for square in squares])
+    counts = np.stack([grey_counts(square) for square in squares])
     mean = float(counts[0] @ np.arange(256) / counts[0].sum())
     row = {"image_id": image_id, "width": width, "height": height, "mean": mean, "damaged": image.damaged}
     return _One(row, counts)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from osteon.data.balance import study_keys
 from osteon.data.catalogue import Catalogue
 from osteon.data.duplicates import clusters, components
 from osteon.run import atomic_path
@@ -96,9 +97,9 @@ def write_groups(path: str | Path, catalogue: Catalogue, pairs: pd.DataFrame) ->
 
 def _keys(images: pd.DataFrame, length: int) -> Iterator[pd.Series[Any]]:
     """Yield, for each reason to keep images together, a key that is NA where the reason does not hold."""
-    patient, study, group = (images[name] for name in ("patient_id", "study_id", "group_id"))
+    patient, group = images["patient_id"], images["group_id"]
     yield patient.where(patient != "")
-    yield patient + "\0" + study
+    yield study_keys(images)
     yield group.where(group != "")
     if length:
         files = file_numbers(images)

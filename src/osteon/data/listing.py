@@ -7,6 +7,7 @@ so a catalogue depends on nothing else.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,9 +71,11 @@ def list_folder(path: str | Path) -> tuple[list[str], list[str]]:
             for entry in entries:
                 if not entry.name.startswith(".") and entry.name not in IGNORED:
                     (folders if _is_folder(entry) else files).append(entry.name)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
         return [], []
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return [], []
         raise InputError(f"the folder cannot be read: {error.strerror}", where=path) from None
     return sorted(folders), sorted(files)
 
@@ -92,7 +95,8 @@ def list_images(path: str | Path) -> list[str]:
 def walk_images(root: str | Path) -> Iterator[tuple[str, list[str]]]:
     """Yield every folder under ``root`` that holds images, as a path relative to it, with the images' names.
 
-    Symbolic links are followed; a folder that is reached twice is listed once. Folders that Osteon wrote are left out.
+    Symbolic links are followed, after all else; a folder that is reached twice is listed once, so where it lies rather
+    than where a link to it does. Folders that Osteon wrote are left out.
     """
     for relative, files in walk_files(root):
         folder = Path(root, relative)
@@ -107,9 +111,10 @@ def walk_files(root: str | Path) -> Iterator[tuple[str, list[str]]]:
     Folders that Osteon wrote (see :func:`is_output`) are yielded too, but not what they hold.
     """
     waiting = [""]
+    links: list[str] = []
     seen = set()
-    while waiting:
-        relative = waiting.pop()
+    while waiting or links:
+        relative = waiting.pop() if waiting else links.pop(0)
         folder = Path(root, relative)
         identity = _identity(folder)
         if identity in seen:
@@ -118,7 +123,10 @@ def walk_files(root: str | Path) -> Iterator[tuple[str, list[str]]]:
         folders, files = list_folder(folder)
         yield relative, files
         if not is_output(relative, files):
-            waiting.extend(f"{relative}/{name}".lstrip("/") for name in reversed(folders))
+            inside = [f"{relative}/{name}".lstrip("/") for name in folders]
+            linked = [path for path in inside if Path(root, path).is_symlink()]
+            links.extend(linked)
+            waiting.extend(path for path in reversed(inside) if path not in linked)
 
 
 def is_output(relative: str, files: list[str]) -> bool:
@@ -191,7 +199,7 @@ def _record_folder(path: str) -> None:
 def _folder_stamp(path: str) -> tuple[str, int]:
     try:
         changed = os.stat(path).st_mtime_ns  # noqa: PTH116 - called for tens of thousands of folders
-    except OSError:
+    except (OSError, ValueError):
         return "", 0
     return str(changed), changed
 
@@ -199,6 +207,6 @@ def _folder_stamp(path: str) -> tuple[str, int]:
 def _file_stamp(path: str) -> tuple[str, int]:
     try:
         about = os.stat(path)  # noqa: PTH116 - as above
-    except OSError:
+    except (OSError, ValueError):
         return "", 0
     return f"{about.st_mtime_ns} {about.st_size}", about.st_mtime_ns

@@ -105,7 +105,14 @@ def _written_catalogue(path: Path) -> Path | None:
 def _read_written(file: Path, settings: DataSettings) -> Catalogue:
     if settings.reader_options:
         raise SettingsError("a written catalogue takes no reader options", where=file)
-    return Catalogue.read(file)
+    catalogue = Catalogue.read(file)
+    if len(catalogue) and not catalogue.root.is_dir() and not Path(catalogue.images["path"].iloc[0]).exists():
+        raise InputError(
+            f"the folder of its images is not there: {catalogue.root}",
+            where=file,
+            hint=f"If the data were moved, write their folder as root in {file.with_suffix('.json').name}",
+        )
+    return catalogue
 
 
 def _checked_options(name: str, reader: Any, options: dict[str, Any]) -> dict[str, Any]:

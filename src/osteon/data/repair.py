@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ _PNG_KEPT = (b"PLTE", b"tRNS", b"eXIf")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _JPEG_END = b"\xff\xd9"
-_JPEG_FILL = 128
+_JPEG_FILL = (128, 128)
+_CMYK_FILL = (62, 66)
+"""Grey values of blocks that libjpeg fills: the middle of each channel, of CMYK and YCCK darkened by the black one."""
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _JPEG_SCAN = 0xDA
 _TIFF_PARTS = ((273, 279), (324, 325))
@@ -129,8 +133,10 @@ def _repair_jpeg(data: bytes, max_pixels: int) -> Repaired | None:
     markers = dict(_jpeg_markers(data))
     if len(data) <= markers.get(_JPEG_SCAN, len(data)):
         return None
-    progressive = any(marker in _JPEG_PROGRESSIVE for marker in markers)
-    return Repaired(data + _JPEG_END, _unknown_share if progressive else _blacken_missing_rows)
+    if any(marker in _JPEG_PROGRESSIVE for marker in markers):
+        return Repaired(data + _JPEG_END, _unknown_share)
+    fill = _CMYK_FILL if _jpeg_channels(data) == 4 else _JPEG_FILL
+    return Repaired(data + _JPEG_END, partial(_blacken_missing_rows, fill=fill))
 
 
 def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
@@ -147,12 +153,23 @@ def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
             return
 
 
+def _jpeg_channels(data: bytes) -> int:
+    """Return the number of channels that the frame header names; 0 where there is none."""
+    start = 2
+    for marker, end in _jpeg_markers(data):
+        at = data.index(bytes([0xFF, marker]), start)  # behind fill bytes, if any
+        if marker in _JPEG_FRAMES and at + 9 < end:
+            return data[at + 9]
+        start = end
+    return 0
+
+
 def _unknown_share(pixels: Any) -> tuple[Any, float | None]:
     return pixels, None
 
 
-def _blacken_missing_rows(pixels: Any) -> tuple[Any, float | None]:
-    read = np.flatnonzero((pixels != _JPEG_FILL).any(axis=1))
+def _blacken_missing_rows(pixels: Any, fill: tuple[int, int]) -> tuple[Any, float | None]:
+    read = np.flatnonzero(((pixels < fill[0]) | (pixels > fill[1])).any(axis=1))
     rows = int(read[-1]) + 1 if len(read) else 0
     pixels = pixels.copy()
     pixels[rows:] = 0

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.config import SplitSettings
-from osteon.data.balance import group_codes, share_out, strata
+from osteon.data.balance import group_codes, share_out, strata, study_keys
 from osteon.data.catalogue import SPLITS, Catalogue
 from osteon.errors import InputError, SettingsError
 
@@ -56,8 +56,9 @@ def leaks(catalogue: Catalogue) -> pd.DataFrame:
     """Return the patients, studies and groups that stand in more than one split.
 
     Returns:
-        One row each: ``kind`` (``patient``, ``study``, ``group``), ``id``, images in ``train``, ``valid`` and
-        ``test``, and ``images`` in all; empty if nothing leaks. Near-duplicates count where ``group_id`` joins them.
+        One row each: ``kind`` (``patient``, ``study``, ``group``), ``id``, images in ``train``, ``valid`` and ``test``,
+        and ``images`` in all; empty if nothing leaks. Near-duplicates count where ``group_id`` joins them; studies that
+        several patients have by one id are several.
     """
     placed = catalogue.images[catalogue.images["split"] != ""]
     tables = [_straddling(placed, kind) for kind in ("patient", "study", "group")]
@@ -308,10 +309,12 @@ def _leak_warnings(catalogue: Catalogue) -> list[str]:
 
 
 def _straddling(images: pd.DataFrame, kind: str) -> pd.DataFrame:
-    known = images[images[f"{kind}_id"] != ""]
-    counts = pd.crosstab(known[f"{kind}_id"], known["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    ids = study_keys(images) if kind == "study" else images[f"{kind}_id"]
+    known = ids != ""
+    counts = pd.crosstab(ids[known], images.loc[known, "split"]).reindex(columns=list(SPLITS), fill_value=0)
     counts = counts[(counts > 0).sum(axis=1) > 1].astype("int64")
     table = counts.assign(images=counts.sum(axis=1)).rename_axis("id").reset_index()
+    table["id"] = [str(name).rpartition("\0")[2] for name in table["id"]]
     table.insert(0, "kind", kind)
     table.columns.name = None
     return table.sort_values(["images", "id"], ascending=[False, True], ignore_index=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pandas as pd
 
 from osteon.data.catalogue import COLUMNS, Catalogue
 from osteon.data.class_names import SPLIT_WORDS, class_labels, taken_as_negative, target_word
-from osteon.data.formats import SUFFIXES
+from osteon.data.file_lookup import FileLookup
+from osteon.data.formats import OTHER_SUFFIXES, SUFFIXES
 from osteon.data.listing import (
     find_file,
     is_output,
@@ -41,7 +43,7 @@ GUESSES = {
 
 _COLUMN_OF = {"patient": "patient_id", "study": "study_id", "region": "region", "view": "view", "split": "split"}
 _IDS = ("patient", "study")
-_OTHER_PICTURES = (".bmp", ".gif", ".heic", ".jfif", ".jp2", ".webp")
+_OTHER_PICTURES = (*OTHER_SUFFIXES, ".jfif", ".jpe", ".jpf")
 _SHOWN = 3
 
 
@@ -130,8 +132,9 @@ class _TableReader:
 
     def read(self) -> Catalogue:
         names = self._names()
-        self._refuse_twice(names)
+        self._refuse_twice(names, names)
         paths, refusals = self._paths(names)
+        self._refuse_twice(names, paths.map(lambda path: normpath(path) if path else ""))
         images = self._rows(names, paths)[paths.notna().to_numpy()].reset_index(drop=True)
         label = self.columns["label"]
         return Catalogue(
@@ -167,19 +170,22 @@ class _TableReader:
             raise InputError("the table has no rows", where=self.path)
         return self.table[column].str.strip().str.replace("\\", "/")
 
-    def _refuse_twice(self, names: pd.Series[str]) -> None:
-        twice = names[(names != "") & names.duplicated(keep=False)]
+    def _refuse_twice(self, names: pd.Series[str], keys: pd.Series[str]) -> None:
+        """Refuse a table with several rows of one key: of one name, or of one file under several names."""
+        twice = keys[(keys != "") & keys.duplicated(keep=False)]
         if len(twice):
-            rows = [str(index + 2) for index in twice.index[twice == twice.iloc[0]][:_SHOWN]]
+            first = names[twice.index[twice == twice.iloc[0]]].iloc[:_SHOWN]
+            rows = ", ".join(str(index + 2) for index in first.index)
+            written = " and ".join(map(repr, first.unique()))
             raise InputError(
-                f"{twice.nunique()} images have more than one row, first {twice.iloc[0]!r} in rows {', '.join(rows)}",
+                f"{twice.nunique()} images have more than one row, first {written} in rows {rows}",
                 where=self.path,
                 hint="Keep one row for each image",
             )
 
     def _paths(self, names: pd.Series[str]) -> tuple[pd.Series[Any], list[Refusal]]:
         """Return each row's file, None where there is none, and the refusals of those."""
-        lookup = _Lookup(self.root)
+        lookup = FileLookup(self.root)
         paths = pd.Series([lookup.find(name) if name else None for name in names], index=names.index, dtype=object)
         refusals = [
             Refusal(name or f"{self.path.name}, row {index + 2}", *_why(name, lookup.candidates(name) if name else []))
@@ -254,35 +260,6 @@ class _TableReader:
         labels = class_labels(self._values(column), self.positives, where=self.path)
         self.warnings += taken_as_negative(labels, self.positives)
         return self.table[column].str.strip().map(labels).astype("Int8")
-
-
-class _Lookup:
-    """Finds the files of a table; each folder is listed once."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._folders: dict[str, dict[str, list[str]]] = {}
-
-    def find(self, name: str) -> str | None:
-        """Return a file's path by its name in the table, None unless there is exactly one."""
-        found = self.candidates(name)
-        return found[0] if len(found) == 1 else None
-
-    def candidates(self, name: str) -> list[str]:
-        """Return the paths of the files that a name in the table may mean; a name without suffix is completed."""
-        folder, _, last = str(self.root / name).replace("\\", "/").rpartition("/")
-        if folder not in self._folders:
-            self._folders[folder] = self._names(folder)
-        return [f"{folder}/{found}" for found in self._folders[folder].get(last, ())]
-
-    @staticmethod
-    def _names(folder: str) -> dict[str, list[str]]:
-        files = list_folder(folder or "/")[1]
-        names: dict[str, list[str]] = {}
-        for name in files:
-            if name.lower().endswith(SUFFIXES):
-                names.setdefault(Path(name).stem, []).append(name)
-        return names | {name: [name] for name in files}
 
 
 def _plain(column: pd.Series[str]) -> pd.Series[Any]:

@@ -25,6 +25,12 @@ def load_table(path: Path) -> pd.DataFrame:
             parquet = require("pyarrow.parquet", extra="parquet", feature="Reading a Parquet table")
             return _known(_as_text(parquet.read_table(path).to_pandas()))
         return _known(_read_csv(path))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"not a readable table: it is not UTF-8 (byte {error.object[error.start]:#04x})",
+            where=path,
+            hint="Save it as CSV in UTF-8; Excel calls that 'CSV UTF-8'",
+        ) from None
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"not a readable table: {error}", where=path) from None
 
