@@ -125,7 +125,10 @@ def test_a_file_that_is_named_twice_is_one_view_of_its_study(
     model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = folder / "study0"
-    assert _predict(model, study, f"{folder}/./study0/case_0.png", "--study-by", "name", "--pooling", "noisy_or", "--json") == 0
+    assert (
+        _predict(model, study, f"{folder}/./study0/case_0.png", "--study-by", "name", "--pooling", "noisy_or", "--json")
+        == 0
+    )
     values = _json(capsys)
     assert len(values["images"]) == 4
     once = [item["probability"] for item in values["images"][:3]]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import socket
 import threading
 import time
@@ -10,11 +13,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from makers.dicom import dicom, dicom_bytes, radiograph
 from makers.pacs import free_port
 from osteon.clinical.dicomweb import DicomWeb
 from osteon.clinical.sender import NoAnswerError, UnreachableError
+from osteon.errors import InputError, SettingsError
 
-STATUS = b"HTTP/1.1 200 OK\r\n"
+KIND = b'Content-Type: multipart/related; type="application/dicom"; boundary=edge\r\n'
+CHUNKED = b"HTTP/1.1 200 OK\r\n" + KIND + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @contextmanager
@@ -68,3 +74,64 @@ def test_service_that_is_not_there(tmp_path):
 def test_file_that_is_gone_is_no_fault_of_the_service(tmp_path):
     with service() as url, pytest.raises(FileNotFoundError):
         list(DicomWeb(url, seconds=1).deliver([tmp_path / "gone.dcm"]))
+
+
+@pytest.mark.parametrize(("begin", "drip"), [(b"HTTP/1.1 200 OK\r\nX-A: ", b"a"), (CHUNKED, b"1\r\na\r\n")])
+def test_study_that_drips_is_given_up(tmp_path, begin, drip):
+    start = time.monotonic()
+    with service(begin, drip=drip) as url, pytest.raises(NoAnswerError, match="took longer than 1 s"):
+        DicomWeb(url, seconds=0.5, longest_study=1.0).fetch_study("1.2.3", tmp_path)
+    assert time.monotonic() - start < 5
+
+
+def answered(status: str, *files: bytes) -> bytes:
+    parts = b"".join(b"--edge\r\nContent-Type: application/dicom\r\n\r\n" + file + b"\r\n" for file in files)
+    body = parts + b"--edge--\r\n"
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n".encode() + KIND + b"\r\n" + body
+
+
+def test_part_of_a_study_is_not_taken_for_the_whole(tmp_path):
+    image = dicom(radiograph(size=(8, 8)))
+    answer = answered("206 Partial Content", dicom_bytes(image))
+    with service(answer) as url, pytest.raises(InputError, match="only a part"):
+        DicomWeb(url).fetch_study(image.StudyInstanceUID, tmp_path)
+
+
+def test_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
+    image = dicom(radiograph(size=(8, 8)))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("osteon.clinical.dicomweb.write_durably", full)
+    with (
+        service(answered("200 OK", dicom_bytes(image))) as url,
+        pytest.raises(SettingsError, match="No space") as caught,
+    ):
+        DicomWeb(url).fetch_study(image.StudyInstanceUID, tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_image_of_another_study_is_refused(tmp_path):
+    answer = answered("200 OK", dicom_bytes(dicom(radiograph(size=(8, 8)))))
+    with service(answer) as url, pytest.raises(InputError, match="another study"):
+        DicomWeb(url).fetch_study("1.2.3", tmp_path)
+
+
+@pytest.mark.parametrize(("reason", "taken"), [(0x0111, True), (0x0110, False)])
+def test_document_that_the_service_has_already_is_sent(tmp_path, reason, taken):
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    failed = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [reason]}}]}}
+    body = json.dumps(failed).encode()
+    answer = f"HTTP/1.1 409 Conflict\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    with service(answer) as url:
+        assert list(DicomWeb(url).deliver([tmp_path / "x.dcm"])) == [taken]
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "302 Found"])
+def test_service_that_is_elsewhere_is_no_fault_of_a_document(tmp_path, status):
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+    with service(answer) as url, pytest.raises(UnreachableError, match="no DICOMweb service") as caught:
+        list(DicomWeb(url).deliver([tmp_path / "x.dcm"]))
+    assert not isinstance(caught.value, NoAnswerError)

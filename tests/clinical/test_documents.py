@@ -9,9 +9,10 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
 from makers.answers import SHA256, answer, card, refused, study_of
-from makers.dicom import dicom, lut, radiograph, save_dicom
+from makers.dicom import dicom, dicom_bytes, lut, radiograph, save_dicom
 from osteon.clinical import documents as made
 from osteon.clinical.documents import study_documents, write_documents
+from osteon.clinical.sources import dataset_of
 from osteon.data.flags import Flag
 from osteon.errors import InputError
 from osteon.transforms.closer_look import Window
@@ -198,6 +199,21 @@ def test_outline_repeats_the_grey_pipeline(tmp_path, dciodvfy, tags, shape):
     assert (state.RescaleSlope, state.RescaleIntercept) == (2, -5)
 
 
+def test_outline_repeats_shutters_and_the_shape_of_pixels(tmp_path, dciodvfy):
+    edges = {"Left": 5, "Right": 90, "Upper": 7, "Lower": 110}
+    kinds = {"Left": "Vertical", "Right": "Vertical", "Upper": "Horizontal", "Lower": "Horizontal"}
+    shutter = {f"Shutter{side}{kinds[side]}Edge": edge for side, edge in edges.items()}
+    path = written(tmp_path, [dicom(ShutterShape="RECTANGULAR", ImagerPixelSpacing=[0.3, 0.2], **shutter)])[2]
+    assert dciodvfy(path) == []
+    state = dcmread(path)
+    assert {keyword: state[keyword].value for keyword in shutter} == shutter
+    assert (state.ShutterShape, state.ShutterPresentationValue) == ("RECTANGULAR", 0)
+    assert state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio == [1500, 1000]
+    plain = dcmread(written(tmp_path / "plain", [dicom()])[2])
+    assert "ShutterShape" not in plain
+    assert plain.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio == [1, 1]
+
+
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
 def test_outline_repeats_a_voi_lut(tmp_path, dciodvfy, syntax):
     table = np.linspace(0, 65535, 4096).astype(np.uint16)
@@ -211,6 +227,16 @@ def test_outline_repeats_a_voi_lut(tmp_path, dciodvfy, syntax):
 
 def test_colour_image_has_no_outline(tmp_path, dciodvfy):
     source = dicom(np.repeat(radiograph(bits=8)[..., None], 3, axis=2), modality="SC")
+    paths = written(tmp_path, [source])
+    assert [path.name for path in paths] == ["report.dcm", "overlay-1.dcm"]
+    assert [dciodvfy(path) for path in paths] == [[], []]
+
+
+def test_palette_image_has_no_outline(tmp_path, dciodvfy):
+    names = [f"{name}PaletteColorLookupTable" for name in ("Red", "Green", "Blue")]
+    about = {f"{name}Descriptor": [256, 0, 16] for name in names}
+    about |= {f"{name}Data": np.arange(0, 65536, 256, dtype="<u2").tobytes() for name in names}
+    source = dicom(radiograph(bits=8), modality="SC", PhotometricInterpretation="PALETTE COLOR", **about)
     paths = written(tmp_path, [source])
     assert [path.name for path in paths] == ["report.dcm", "overlay-1.dcm"]
     assert [dciodvfy(path) for path in paths] == [[], []]
@@ -255,9 +281,36 @@ def test_name_without_a_character_set_keeps_its_bytes(tmp_path):
         assert "Prüfer^Åsa".encode("latin-1") in path.read_bytes()
 
 
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian])
+def test_name_in_another_character_set_than_stated_keeps_its_bytes(tmp_path, syntax, dcentvfy):
+    name, path = "Müller^Jörg".encode("latin-1"), tmp_path / "in.dcm"
+    data = save_dicom(path, dicom(syntax=syntax, PatientName="x" * 11 + " ", PatientID="odd")).read_bytes()
+    path.write_bytes(data.replace(b"x" * 11, name))
+    files = written(tmp_path, [dcmread(path)])
+    for file in files:
+        assert name + b" " in file.read_bytes()
+        assert dcmread(file).PatientID == "odd"
+    assert dcentvfy([path, *files]) == []
+
+
 def test_odd_values_in_a_source_do_not_stop_it(tmp_path):
     source = dicom(PatientSex="X", PatientOrientation="", StudyDate="2024-01-02", WindowWidth=0, BodyPartExamined="?")
     assert len(written(tmp_path, [source])) == 3
+
+
+def test_element_of_no_known_kind_does_not_stop_it(tmp_path):
+    data = dicom_bytes().replace(b"\x18\x00\x15\x00CS", b"\x18\x00\x15\x00CQ")
+    source = dataset_of(data)
+    assert source is not None
+    assert "BodyPartExamined" not in source
+    assert source.PatientName == "Prüfer^Åsa"
+    assert len(written(tmp_path, [source])) == 3
+
+
+def test_source_without_samples_per_pixel_has_an_outline(tmp_path, dciodvfy):
+    paths = written(tmp_path, [dicom(SamplesPerPixel=None)])
+    assert [path.name for path in paths] == ["report.dcm", "overlay-1.dcm", "outline-1.dcm"]
+    assert dciodvfy(paths[2]) == []
 
 
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])

@@ -98,6 +98,19 @@ def test_other_object_of_the_same_uid_is_refused(tmp_path, caplog):
     assert said == ["An object was refused: another object of the same SOP instance UID was received before"]
 
 
+def test_same_instance_in_another_transfer_syntax_is_a_copy(tmp_path, caplog):
+    image, other = dicom(radiograph(1)), dicom(radiograph(2))
+    squeezed, changed = (dicom(radiograph(seed), syntax=uid.JPEG2000Lossless) for seed in (1, 2))
+    with caplog.at_level("INFO"), DicomNode(tmp_path, note_of, None, settings()) as node:
+        assert send([image, squeezed, changed, other], node.port) == [0, 0, 0x0111, 0x0111]
+        assert node.queue.counts()["instances"] == 1
+    assert len(list((tmp_path / "images").glob("*/*"))) == 1
+    assert list((tmp_path / "incoming").iterdir()) == []
+    said = [record.getMessage() for record in caplog.records if record.name == "osteon.clinical.inbox"]
+    assert said == ["An image that was received before came in another form: it was acknowledged and left out"]
+    assert image.PatientID not in caplog.text
+
+
 def test_too_large_an_object_is_refused(tmp_path, monkeypatch, caplog):
     small, large = dicom(SMALL), dicom(radiograph(size=(100, 100)), number=1)
     report = note_of([save_dicom(tmp_path / "x.dcm", large)])[0]
@@ -168,10 +181,12 @@ def test_names_on_disk_are_hashes(tmp_path):
         ({"networks": ("10.0.0.0/8", "::1")}, "OSTEON", "GOOD", False),
     ],
 )
-def test_only_those_who_may_are_let_in(tmp_path, changes, called, calling, accepted):
+def test_only_those_who_may_are_let_in(tmp_path, caplog, changes, called, calling, accepted):
     with DicomNode(tmp_path, note_of, None, settings(**changes)) as node:
         assert send([dicom(SMALL)], node.port, called, calling) == [0 if accepted else None]
         assert node.queue.counts()["instances"] == int(accepted)
+        if not accepted:
+            until(lambda: "from 127.0.0.1 was refused: " in caplog.text)
 
 
 def test_open_to_the_network_is_refused(tmp_path):
@@ -294,6 +309,38 @@ def test_rejected_documents_are_set_aside_and_can_be_tried_again(tmp_path, archi
         until(lambda: node.queue.counts()["documents_rejected"] == 1)
         archive.status = 0
         assert node.queue.retry_failed() == 1
+        until(lambda: node.queue.counts()["documents_sent"] == 1)
+
+
+def test_kind_that_the_destination_never_takes_holds_up_no_others(tmp_path):
+    """As an archive that knows no presentation states."""
+    entity, reports = AE(ae_title="ARCHIVE"), []
+    entity.add_supported_context(uid.ComprehensiveSRStorage)
+    taking = [(evt.EVT_C_STORE, lambda event: reports.append(event.request.AffectedSOPInstanceUID) or 0)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=taking)
+
+    def report_and_outline(files):
+        report, outline = note_of(files)[0], note_of(files)[0]
+        outline.SOPClassUID = uid.GrayscaleSoftcopyPresentationStateStorage
+        outline.SOPInstanceUID = f"{report.SOPInstanceUID[:-2]}.1"
+        outline.file_meta.MediaStorageSOPClassUID = outline.SOPClassUID
+        outline.file_meta.MediaStorageSOPInstanceUID = outline.SOPInstanceUID
+        return [report, outline]
+
+    target = DicomDestination("ARCHIVE", "127.0.0.1", server.server_address[1], seconds=5)
+    try:
+        with DicomNode(tmp_path, report_and_outline, target, settings(first_retry=30.0, last_retry=30.0)) as node:
+            send([dicom(SMALL, study=study) for study in range(3)], node.port)
+            until(lambda: len(reports) == 3)
+            assert node.queue.counts()["documents_waiting"] == 3
+    finally:
+        server.shutdown()
+
+
+def test_document_that_the_destination_has_already_is_sent(tmp_path, archive):
+    archive.status = 0x0111
+    with DicomNode(tmp_path, note_of, destination(archive), settings()) as node:
+        send([dicom(SMALL)], node.port)
         until(lambda: node.queue.counts()["documents_sent"] == 1)
 
 

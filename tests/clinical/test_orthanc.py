@@ -101,7 +101,8 @@ def test_dicomweb_command(tmp_path, predictor, capsys):
         command = ["dicomweb", archive.dicomweb, image.StudyInstanceUID, "1.2.3", "--model", model, "--no-gate"]
         assert main([*command, "--send", "--out", str(tmp_path / "out"), "--json"]) == 3
         said = json.loads(capsys.readouterr().out)
-        assert said["studies"] == [{"study": image.StudyInstanceUID, "images": 1, "documents": 3, "stored": 3}]
+        counts = {"images": 1, "damaged": 0, "documents": 3, "stored": 3}
+        assert said["studies"] == [{"study": image.StudyInstanceUID} | counts]
         assert said["refused"][0]["what"] == "the service has no such study"
         assert [kind for _, kind in archive.modalities()] == ["DX", "OT", "PR", "SR"]
         written = sorted(path.name for path in (tmp_path / "out" / image.StudyInstanceUID).iterdir())

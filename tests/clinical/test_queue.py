@@ -3,11 +3,14 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydicom import uid
 
+from makers.dicom import dicom_bytes, radiograph
 from osteon.clinical import queue_store
 from osteon.clinical.inbox import DuplicateError
 from osteon.clinical.queue import StudyQueue, Task
@@ -94,6 +97,32 @@ def test_other_object_is_refused_when_the_first_one_has_been_forgotten(queue):
     assert not queue.add("1.1", "1.1.1", b"first")
     with pytest.raises(DuplicateError):
         queue.add("1.1", "1.1.1", b"second")
+
+
+def test_other_transfer_syntax_is_a_copy_also_when_the_first_one_has_been_forgotten(queue, tmp_path):
+    first, squeezed, other = dicom_bytes(), dicom_bytes(syntax=uid.JPEG2000Lossless), dicom_bytes(pixels=radiograph(5))
+    assert queue.add("1.1", "1.1.1", first)
+    finish(queue, queue.take(0, 0))
+    for forgotten in (1, 0):
+        assert not queue.add("1.1", "1.1.1", squeezed)
+        with pytest.raises(DuplicateError):
+            queue.add("1.1", "1.1.1", other)
+        assert queue.forget(0) == forgotten
+    assert list(tmp_path.glob("images/*/*")) == []
+
+
+def test_two_transfer_syntaxes_at_once(queue, monkeypatch, tmp_path):
+    both, real = threading.Barrier(2), queue_store.write_durably
+
+    def write(target: Path, data: bytes) -> None:
+        both.wait(20)
+        real(target, data)
+
+    monkeypatch.setattr(queue_store, "write_durably", write)
+    with ThreadPoolExecutor(2) as pool:
+        images = dicom_bytes(), dicom_bytes(syntax=uid.ImplicitVRLittleEndian)
+        assert sorted(pool.map(lambda image: queue.add("1.1", "1.1.1", image), images)) == [False, True]
+    assert list(tmp_path.glob("images/*/*")) == list(queue.take(0, 0).files)
 
 
 def test_two_objects_of_one_uid_at_once(queue, monkeypatch):
@@ -407,6 +436,17 @@ def test_queue_of_the_first_version_is_taken_over(tmp_path):
         assert queue.add("1.1", "1.1.2", b"", "A")
         assert len({queue.take(0, 0).study for _ in range(2)}) == 2
         assert queue.forget(0) == 1
+
+
+def test_queue_of_the_second_version_is_taken_over(tmp_path):
+    with StudyQueue(tmp_path) as queue:
+        queue.add("1.1", "1.1.1", b"x")
+    with sqlite3.connect(tmp_path / "queue.sqlite") as rows:
+        rows.executescript("ALTER TABLE instance DROP COLUMN appearance; PRAGMA user_version = 2;")
+    rows.close()
+    for _ in range(2):
+        with StudyQueue(tmp_path) as queue:
+            assert not queue.add("1.1", "1.1.1", b"x")
 
 
 def test_files_nobody_was_told_of_are_removed(tmp_path):

@@ -6,10 +6,12 @@ import zlib
 import numpy as np
 import pytest
 from pydicom import uid
+from pydicom.dataset import Dataset
 
 from makers.dicom import NATIVE, dicom, dicom_bytes, radiograph, save_dicom
 from osteon.clinical import routing
-from osteon.clinical.routing import examine, is_wanted
+from osteon.clinical.routing import examine
+from osteon.data import dicom_dataset
 from osteon.data.files import LIMITS, Refused
 
 SMALL = radiograph(size=(8, 8))
@@ -62,9 +64,26 @@ def test_own_pictures_are_not_wanted():
     assert not examine(dicom_bytes(ours)).wanted
 
 
-def test_file_that_is_no_dicom_is_not_wanted(tmp_path):
-    (tmp_path / "x").write_bytes(b"hello")
-    assert not is_wanted(tmp_path / "x")
+def test_report_of_very_many_items_is_acknowledged(monkeypatch, tmp_path):
+    """It is left out all the same: there is no need to read it."""
+    monkeypatch.setattr(dicom_dataset, "MOST_READS", 1000)
+    report = dicom(SMALL, SOPClassUID=uid.ComprehensiveSRStorage)
+    data = dicom_bytes(report)
+    place = data.index(b"\x28\x00\x02\x00US")
+    content = b"\xfe\xff\x00\xe0\0\0\0\0" * 2_000 + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    data = data[:place] + b"\x40\x00\x30\xa7SQ\0\0\xff\xff\xff\xff" + content
+    (tmp_path / "x").write_bytes(data)
+    assert not examine(data).wanted
+    assert not examine(tmp_path / "x").wanted
+
+
+def test_radiograph_with_a_bomb_of_items_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(dicom_dataset, "MOST_READS", 1000)
+    data = dicom_bytes(dicom(SMALL, AnatomicRegionSequence=[Dataset() for _ in range(1000)]))
+    (tmp_path / "x").write_bytes(data)
+    for source in (data, tmp_path / "x"):
+        with pytest.raises(Refused, match="too many elements"):
+            examine(source)
 
 
 def test_object_that_inflates_beyond_the_limits_is_refused():

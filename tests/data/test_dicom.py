@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from pydicom.data import get_testdata_file
 from makers.dicom import LOSSLESS, NATIVE, SYNTAXES, code, dicom, dicom_bytes, lut, radiograph, save_dicom
 from makers.tiny import write_class_folders
 from osteon.config import DataSettings
-from osteon.data import dicom_codecs
+from osteon.data import dicom_codecs, dicom_dataset
 from osteon.data.dicom import DicomImage, read_dicom, read_header
+from osteon.data.dicom_anatomy import region_of_words
 from osteon.data.images import Limits, UnreadableImageError, read_image, read_image_uint8
 from osteon.data.reading import read_catalogue
 
@@ -219,10 +221,36 @@ def test_palette_colour() -> None:
     assert np.array_equal(got, (255 - GREY8.astype(int)) * 257)
 
 
+def test_palette_in_big_endian() -> None:
+    names = [f"{name}PaletteColorLookupTable" for name in ("Red", "Green", "Blue")]
+    table = (np.arange(256)[::-1] * 256).astype(">u2").tobytes()
+    about = {"modality": "SC", "PhotometricInterpretation": "PALETTE COLOR"}
+    ds = dicom(GREY8, syntax=uid.ExplicitVRBigEndian, **about, **{f"{name}Descriptor": [256, 0, 16] for name in names})
+    for name in names:
+        ds.add_new(f"{name}Data", "OW", table)
+    assert np.array_equal(read_dicom(dicom_bytes(ds)).image.pixels, (255 - GREY8.astype(int)) * 256)
+
+
+@pytest.mark.parametrize("colour", ["+cr", "+cy"])
+def test_colour_in_extended_jpeg_becomes_luma(tmp_path: Path, rng: np.random.Generator, colour: str) -> None:
+    from makers.pacs import program
+
+    pixels = np.repeat(np.repeat(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8), 8, axis=0), 8, axis=1)
+    source = save_dicom(tmp_path / "in.dcm", dicom(pixels, modality="SC"))
+    command = [program("dcmcjpeg", "dcmtk"), "+ee", colour, "+q", "100", str(source), str(tmp_path / "out.dcm")]
+    subprocess.run(command, check=True, timeout=30)
+    grey = read_dicom(tmp_path / "out.dcm").image.pixels
+    assert np.abs(grey.astype(int) - read_dicom(source).image.pixels).max() <= 8
+
+
 def test_bits_that_are_not_stored_do_not_count() -> None:
     overlay = RAMP | 0xF000
     window = {"WindowCenter": 2048, "WindowWidth": 4096}
     assert np.array_equal(shown(overlay, bits=12, **window), shown(RAMP, bits=12, **window))
+    for syntax in LOSSLESS:
+        ds = dicom(overlay, bits=16, syntax=syntax, **window)
+        ds.BitsStored, ds.HighBit = 12, 11
+        assert np.array_equal(read_dicom(dicom_bytes(ds)).image.pixels, shown(RAMP, bits=12, **window)), syntax
     shifted = dicom((RAMP << 4).astype(np.uint16), bits=12, HighBit=15, **window)
     assert np.array_equal(read_dicom(dicom_bytes(shifted)).image.pixels, shown(RAMP, bits=12, **window))
 
@@ -251,7 +279,24 @@ def test_the_header_tells() -> None:
     assert image.sop_instance_uid.startswith(image.study_instance_uid)
     header = read_header(dicom_bytes(pixels=GREY8, number=4, study=2, InstanceNumber=7, PixelSpacing=[0.2, 0.3]))
     assert {name: getattr(image, name) for name in vars(header)} == vars(header)
-    assert codes(image) == {}
+    assert codes(image) == {"non_square_pixels": "abstain"}
+
+
+@pytest.mark.parametrize(
+    ("words", "region"),
+    [
+        ("Left upper leg AP", "femur"),
+        ("LOWER ARM 2 VIEWS", "forearm"),
+        ("UPPER ARM", "humerus"),
+        ("lower leg", "leg"),
+        ("TOES", "foot"),
+        ("HAND WRIST", ""),
+        ("PELVIS", "pelvis"),
+        ("", ""),
+    ],
+)
+def test_words_name_a_region(words: str, region: str) -> None:
+    assert region_of_words(words) == region
 
 
 @pytest.mark.parametrize(
@@ -272,6 +317,8 @@ def test_the_header_tells() -> None:
         ({"pixels": np.full((80, 80), 9, np.uint8)}, "constant_image", "reject"),
         ({"pixels": GREY8[:63]}, "too_few_pixels", "reject"),
         ({"pixels": np.tile(GREY8[:64], (9, 1))[:, :64]}, "odd_shape", "abstain"),
+        ({"ImagerPixelSpacing": [0.15, 0.1]}, "non_square_pixels", "abstain"),
+        ({"ImagerPixelSpacing": None, "PixelAspectRatio": [1, 2]}, "non_square_pixels", "abstain"),
         ({"PixelData": GREY8.tobytes() + bytes(200)}, "pixel_length", "abstain"),
         ({"modality": "SC"}, "secondary_capture", "warn"),
         ({"modality": "SC", "pixels": np.repeat(GREY8[..., None], 3, axis=2)}, "colour", "abstain"),
@@ -296,18 +343,34 @@ def test_what_cannot_be_a_picture_is_refused() -> None:
     del ds.PixelData
     assert refusal(dicom_bytes(ds)) == "no_pixels"
     del ds.Rows
+    assert refusal(dicom_bytes(ds)) == "truncated"
+    ds.SOPClassUID = uid.ComprehensiveSRStorage
     assert refusal(dicom_bytes(ds)) == "no_pixels"
     assert refusal(bytes(200)) == "not_an_image"
     data = dicom_bytes(pixels=GREY8)
     assert refusal(data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0")) == "unsupported_syntax"
     assert refusal(data[:200]) == "corrupt"
     assert refusal(data[:-400]) == "pixel_length"
+    assert refusal(data[: data.index(b"HAND")]) == "truncated"
+    assert refusal(dicom_bytes(syntax=uid.JPEG2000Lossless)[:-400]) == "truncated"
 
 
 def test_a_deflated_bomb_is_refused() -> None:
     bomb = dicom_bytes(pixels=np.zeros((3000, 3000), np.uint8), syntax=uid.DeflatedExplicitVRLittleEndian)
     assert len(bomb) < 30_000
     assert refusal(bomb, limits=Limits(bytes=1_000_000)) == "too_many_bytes"
+
+
+@pytest.mark.parametrize("end", ["length", "delimiter"])
+def test_a_bomb_of_items_is_refused(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two million empty items, 16 MB, would take 1.5 GB and minutes."""
+    monkeypatch.setattr(dicom_dataset, "MOST_READS", 10_000)
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 5_000
+    length, tail = (len(items), b"") if end == "length" else (0xFFFFFFFF, b"\xfe\xff\xdd\xe0\0\0\0\0")
+    sequence = b"\x08\x00\x18\x22SQ\0\0" + length.to_bytes(4, "little") + items + tail
+    data = dicom_bytes(pixels=GREY8, AnatomicRegionSequence=None)
+    place = data.index(b"\x10\x00\x10\x00PN")
+    assert refusal(data[:place] + sequence + data[place:]) == "too_many_elements"
 
 
 def test_a_missing_codec_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

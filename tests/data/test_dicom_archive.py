@@ -60,6 +60,26 @@ def test_an_instance_met_twice_is_taken_once(folder: Path) -> None:
     assert sorted(names(again)) == [["IM1.dcm", "IM2"], ["IM3"], ["p.png"]]
 
 
+def test_an_instance_in_two_transfer_syntaxes_is_taken_once(folder: Path) -> None:
+    save_dicom(folder / "copy", pixels=SMALL, study=1, number=0, syntax=uid.JPEG2000Lossless)
+    save_dicom(folder / "other", pixels=SMALL[::-1], study=1, number=0)
+    found = {name for study in names(find_studies([folder])) for name in study}
+    assert len(found & {"IM3", "copy"}) == 1
+    assert "other" in found, "one identifier, but another image"
+
+
+def test_files_that_end_early_are_not_passed_over(folder: Path) -> None:
+    data, squeezed = dicom_bytes(pixels=SMALL), dicom_bytes(pixels=SMALL, syntax=uid.JPEG2000Lossless)
+    cuts = [data.index(b"HAND"), data.index(b"PN"), data.index(b"1.2.840.10008.5", 300) + 24, len(data) - 100]
+    for number, cut in enumerate(cuts):
+        (folder / f"cut{number}").write_bytes(data[:cut])
+    (folder / "cut4").write_bytes(squeezed[:-100])
+    found = find_studies([folder])
+    met = {Path(one.name).name for study in found.studies for one in study.instances}
+    met |= {Path(refusal.path).name for refusal in found.refusals}
+    assert met == {"IM1.dcm", "IM2", "IM3", "p.png", *(f"cut{number}" for number in range(5))}
+
+
 def test_a_file_named_on_its_own_is_kept_so_that_reading_it_tells(folder: Path) -> None:
     found = find_studies([folder / "report", folder / "readme.txt", folder / "absent.dcm"])
     assert names(found) == [["report"], ["readme.txt"], ["absent.dcm"]]
@@ -141,6 +161,18 @@ def test_a_dicomdir_is_followed_but_not_out_of_its_folder(tmp_path: Path) -> Non
     found = find_studies([save_dicom(tmp_path / "other" / "DICOMDIR", ds)])
     assert found.studies == ()
     assert [item.reason for item in found.refusals] == ["outside", "missing", "outside"]
+
+
+def test_a_dicomdir_by_another_name_is_no_image(tmp_path: Path) -> None:
+    """As Linux shows those of CDs, and as ZIP archives hold them."""
+    made = FileSet()
+    made.add(save_dicom(tmp_path / "one.dcm", pixels=SMALL))
+    made.write(tmp_path / "cd")
+    place = (tmp_path / "cd" / "DICOMDIR").rename(tmp_path / "cd" / "dicomdir")
+    packed = archive(tmp_path / "cd.zip", DICOMDIR=place.read_bytes(), one=dicom_bytes(pixels=SMALL))
+    for source, images in ((tmp_path / "cd", ["IM000000"]), (place, ["IM000000"]), (packed, ["one"])):
+        found = find_studies([source])
+        assert (names(found), found.refusals) == ([images], ())
 
 
 def test_damaged_headers_and_sizes_are_refusals(tmp_path: Path) -> None:

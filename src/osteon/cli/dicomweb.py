@@ -40,6 +40,7 @@ def dicomweb(
     require("highdicom", extra="dicom", feature="osteon dicomweb")
     from osteon.clinical.answering import StudyAnswerer
     from osteon.clinical.quiet_logs import silence_quotations
+    from osteon.clinical.sender import UnreachableError
     from osteon.inference.predictor import Predictor
 
     console = Console(as_json=as_json)
@@ -50,17 +51,24 @@ def dicomweb(
     for study in studies:
         try:
             done.append(_one(connection, study, answer, send=send, out=out))
-        except InputError as error:
+        except (InputError, UnreachableError) as error:
             console.warn(str(error))
             refused.append({"study": study, **error.as_dict()})
+        else:
+            _warn(console, done[-1])
     console.table(
         "Documents",
-        ["study", "images", "documents", "stored"],
+        ["study", "images", "damaged", "documents", "stored"],
         [[str(value) for value in row.values()] for row in done],
     )
     console.emit({"studies": done, "refused": refused})
-    if refused or any(send and row["stored"] < row["documents"] for row in done):
+    if refused or any(row["damaged"] or (send and row["stored"] < row["documents"]) for row in done):
         raise typer.Exit(3)
+
+
+def _warn(console: Console, row: dict[str, Any]) -> None:
+    if row["damaged"]:
+        console.warn(f"{row['study']}: {row['damaged']} instances are damaged and were left out of the answer")
 
 
 def service(url: str, **options: Any) -> DicomWeb:
@@ -78,13 +86,28 @@ def service(url: str, **options: Any) -> DicomWeb:
 def _one(connection: DicomWeb, study: str, answer: Any, *, send: bool, out: Path | None) -> dict[str, Any]:
     """Answer for one study; its images leave the disk when that is done."""
     from osteon.clinical.documents import save_documents
-    from osteon.clinical.routing import is_wanted
 
     with tempfile.TemporaryDirectory(prefix="osteon-") as folder:
-        images = [path for path in connection.fetch_study(study, folder) if is_wanted(path)]
+        images, damaged = _sorted_out(connection.fetch_study(study, folder))
         if not images:
-            raise InputError("the study holds no radiograph", where=study)
+            raise InputError("the study holds no radiograph that can be read", where=study)
         documents = answer(images)
         files = save_documents(documents, out or Path(folder) / "documents")
         stored = sum(connection.deliver(files)) if send else 0
-    return {"study": study, "images": len(images), "documents": len(files), "stored": stored}
+    about = {"study": study, "images": len(images), "damaged": damaged}
+    return about | {"documents": len(files), "stored": stored}
+
+
+def _sorted_out(paths: list[Path]) -> tuple[list[Path], int]:
+    """Return the images to be answered for, and how many files are damaged."""
+    from osteon.clinical.routing import examine
+    from osteon.data.files import Refused
+
+    images, damaged = [], 0
+    for path in paths:
+        try:
+            if examine(path).wanted:
+                images.append(path)
+        except Refused:
+            damaged += 1
+    return images, damaged

@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from osteon.clinical.documents import each_document
-from osteon.clinical.identity import missing_identifiers
+from osteon.clinical.identity import drop_unreadable, missing_identifiers
 from osteon.errors import OsteonError
 from osteon.inference.case import Case
 from osteon.inference.prediction import StudyPooling, pool_study
@@ -73,7 +73,7 @@ class StudyAnswerer:
 def _header(path: Path) -> Dataset | None:
     """Read a file without its pixels; None where it is damaged or nothing can refer to it: the report mentions it."""
     try:
-        header = dcmread(path, stop_before_pixels=True)
+        header = drop_unreadable(dcmread(path, stop_before_pixels=True))
     except Exception as error:  # pydicom raises almost anything on broken bytes; its words may quote the file
         log.warning("An image's header is damaged (%s)", type(error).__name__)
         return None

@@ -18,8 +18,9 @@ import httpx
 from osteon.clinical.durable import write_durably
 from osteon.clinical.identity import is_uid
 from osteon.clinical.multipart import Multipart, boundary_of, parts
-from osteon.clinical.sender import NoAnswerError, UnreachableError
-from osteon.data.files import LIMITS, Limits
+from osteon.clinical.routing import examine
+from osteon.clinical.sender import DUPLICATE, NoAnswerError, UnreachableError
+from osteon.data.files import LIMITS, Limits, Refused
 from osteon.errors import InputError, SettingsError
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ JSON = "application/dicom+json"
 MOST_INSTANCES = 1000
 _FAILED, _REASON = "00081198", "00081197"
 _UNREACHABLE = (408, 425, 429, 500, 502, 503, 504, 507)
+_ELSEWHERE = (301, 302, 303, 307, 308, 404, 405, 410)
+"""Of a request to store: there is no such service, as while an archive starts; no document is to blame."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class DicomWeb:
         tls: Which certificates to trust; None: the system's.
         seconds: How long to wait for an answer, or for more of it.
         longest: How long one document may take in all.
+        longest_study: How long the fetching of a study may take in all.
     """
 
     url: str
@@ -50,6 +54,7 @@ class DicomWeb:
     tls: ssl.SSLContext | None = None
     seconds: float = 60.0
     longest: float = 600.0
+    longest_study: float = 1800.0
 
     def __post_init__(self) -> None:
         try:
@@ -78,19 +83,21 @@ class DicomWeb:
             The files, in the order they came.
 
         Raises:
-            InputError: There is no such study, or the answer is not what the standard says.
-            SettingsError: The service does not let us in.
-            UnreachableError: The service cannot be reached.
+            InputError: There is no such study, the answer is a part of it or of another one, or is not what the
+                standard says.
+            SettingsError: The service does not let us in, or the images cannot be written.
+            UnreachableError: The service cannot be reached, or takes too long.
         """
         if not is_uid(study_uid):
             raise InputError("is no unique identifier of a study", where=study_uid)
         found: list[Path] = []
-        with self._client() as client, _reaching(self.name):
+        with self._client() as client, self._hurried(client, self.longest_study), _reaching(self.name):
             request = client.stream("GET", f"{self.name}/studies/{study_uid}", headers={"Accept": ACCEPT})
             with request as response:
                 _check(response, study_uid)
                 for data in parts(response.iter_bytes(), boundary_of(_kind(response)), limits.bytes):
                     found.append(_keep(data, Path(folder)))
+                    _check_study(found[-1], study_uid)
                     if len(found) > MOST_INSTANCES:
                         raise InputError(f"the study has more than {MOST_INSTANCES} instances", where=study_uid)
         return found
@@ -99,7 +106,7 @@ class DicomWeb:
         """Send documents (STOW-RS, Store Instances), one request each; see ``sender.Destination``.
 
         Raises:
-            UnreachableError: The service cannot be reached, is busy, or does not let us in.
+            UnreachableError: The service is not there, is busy, or does not let us in.
         """
         with self._client() as client:
             for path in paths:
@@ -108,31 +115,41 @@ class DicomWeb:
     def _store(self, client: httpx.Client, path: Path) -> bool:
         body = Multipart([path])
         headers = {"Content-Type": body.content_type, "Accept": JSON}
-        with self._hurried(client), _reaching(self.name):
+        with self._hurried(client, self.longest), _reaching(self.name):
             response = client.post(f"{self.name}/studies", content=iter(body), headers=headers)
         if response.status_code in _UNREACHABLE:
             raise NoAnswerError(f"{self.name} is busy or broken (status {response.status_code})")
         if response.status_code in (401, 403):
             raise UnreachableError(f"{self.name} does not let us in (status {response.status_code})")
-        failures = _failures(response)
-        if response.status_code not in (200, 202) or failures:
-            reasons = f"status {response.status_code}{failures}"
-            log.error("%s rejected a document: %s", self.name, reasons)
+        if response.status_code in _ELSEWHERE:
+            raise UnreachableError(f"there is no DICOMweb service at {self.name} (status {response.status_code})")
+        reasons = _reasons(response)
+        if reasons and all(reason == DUPLICATE for reason in reasons):
+            return True
+        if response.status_code not in (200, 202) or reasons:
+            words = [f"reason {reason:#06x}" if isinstance(reason, int) else "reason unknown" for reason in reasons]
+            log.error("%s rejected a document: %s", self.name, ", ".join([f"status {response.status_code}", *words]))
             return False
         return True
 
     @contextmanager
-    def _hurried(self, client: httpx.Client) -> Iterator[None]:
+    def _hurried(self, client: httpx.Client, seconds: float) -> Iterator[None]:
         """End a request that takes too long in all: a service that drips would hold up the others for ever."""
-        clock = threading.Timer(self.longest, client.close)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            client.close()
+
+        clock = threading.Timer(seconds, end)
         clock.daemon = True
         clock.start()
         try:
             yield
-        except (OSError, RuntimeError):
-            if not clock.finished.is_set():
+        except (OSError, RuntimeError, NoAnswerError):  # what reading from a closed connection ends in
+            if not late.is_set():
                 raise
-            raise NoAnswerError(f"{self.name} took too long") from None
+            raise NoAnswerError(f"{self.name} took longer than {seconds:g} s") from None
         finally:
             clock.cancel()
 
@@ -174,7 +191,9 @@ def _check(response: httpx.Response, study_uid: str) -> None:
         raise SettingsError(f"the service does not let us in (status {code})", hint="Check the token or the password")
     if code in _UNREACHABLE:
         raise UnreachableError(f"the service is busy or broken (status {code})")
-    if code not in (200, 206):
+    if code == 206:
+        raise InputError("the service gives only a part of the study (status 206)", where=study_uid)
+    if code != 200:
         raise InputError(f"the service answers with status {code}", where=study_uid)
 
 
@@ -184,16 +203,30 @@ def _kind(response: httpx.Response) -> str:
 
 def _keep(data: bytes, folder: Path) -> Path:
     path = folder / f"{hashlib.sha256(data).hexdigest()}.dcm"
-    write_durably(path, data)
+    try:
+        write_durably(path, data)
+    except OSError as error:
+        raise SettingsError(
+            f"an image cannot be written: {error.strerror}", where=folder, hint="Make room, or set TMPDIR"
+        ) from None
     return path
 
 
-def _failures(response: httpx.Response) -> str:
-    """Return the reasons of the Failed SOP Sequence (PS3.18 10.5.3); empty where there are none."""
+def _check_study(path: Path, study_uid: str) -> None:
+    """Refuse an image of another study; what cannot be read is for its reader to refuse."""
+    try:
+        received = examine(path)
+    except Refused:
+        return
+    if received.study_uid != study_uid:
+        raise InputError("the service gives images of another study", where=study_uid)
+
+
+def _reasons(response: httpx.Response) -> list[Any]:
+    """Return the reasons of the Failed SOP Sequence (PS3.18 10.5.3); none where there is no such sequence."""
     try:
         values: Any = response.json()
         items = (values[0] if isinstance(values, list) else values)[_FAILED]["Value"]
-        codes = [item.get(_REASON, {}).get("Value", ["unknown"])[0] for item in items]
+        return [item.get(_REASON, {}).get("Value", [None])[0] for item in items]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return ""
-    return "".join(f", reason {code:#06x}" if isinstance(code, int) else f", reason {code}" for code in codes)
+        return []

@@ -1,11 +1,12 @@
 """The source's grey transforms in a presentation state, so that it shows the image as the image shows itself.
 
 A presentation state replaces an image's whole pipeline, its photometric interpretation too (PS3.4 N.2.1): what the
-image says must be repeated, and MONOCHROME1 becomes the shape INVERSE.
+image says must be repeated, its shutters and the shape of its pixels too, and MONOCHROME1 becomes the shape INVERSE.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,20 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
-from osteon.data.dicom_dataset import items, number, numbers, raw, text
+from osteon.data.dicom_dataset import items, number, numbers, pixel_aspect, raw, text
 from osteon.data.dicom_greys import WINDOWS
+from osteon.data.dicom_masks import shuttered
+
+_SHUTTER = (
+    "ShutterShape",
+    "ShutterLeftVerticalEdge",
+    "ShutterRightVerticalEdge",
+    "ShutterUpperHorizontalEdge",
+    "ShutterLowerHorizontalEdge",
+    "CenterOfCircularShutter",
+    "RadiusOfCircularShutter",
+    "VerticesOfThePolygonalShutter",
+)
 
 
 def set_grey_pipeline(state: Dataset, source: Dataset) -> None:
@@ -24,6 +37,21 @@ def set_grey_pipeline(state: Dataset, source: Dataset) -> None:
     if voi is not None:
         state.SoftcopyVOILUTSequence = [voi]
     state.PresentationLUTShape = "INVERSE" if _is_inverse(source) else "IDENTITY"
+
+
+def set_geometry(state: Dataset, source: Dataset) -> None:
+    """Set the shutters and the shape of the pixels of a state to the source's; shutters hide in black."""
+    height = round(1000 * pixel_aspect(source))
+    if height != 1000:
+        for area in state.DisplayedAreaSelectionSequence:
+            area.PresentationPixelAspectRatio = [height, 1000]
+    hidden, misunderstood = shuttered(source, (int(source.Rows), int(source.Columns)))
+    if hidden is None or misunderstood:
+        return
+    for keyword in _SHUTTER:
+        if keyword in source:
+            state.add(deepcopy(source[keyword]))
+    state.ShutterPresentationValue = 0
 
 
 def _is_inverse(source: Dataset) -> bool:

@@ -8,7 +8,10 @@ import uuid
 from collections.abc import Sequence
 from copy import deepcopy
 
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import UID
 
 from osteon.errors import InputError
@@ -82,15 +85,53 @@ def check_sources(sources: Sequence[Dataset | None]) -> Dataset:
     for source in known:
         _check_identifiers(source)
     for keyword, words in (("StudyInstanceUID", "studies"), ("PatientID", "patients")):
-        _check_same([str(source.get(keyword) or "").strip("\0 ") for source in known], keyword, words)
-    issuers = [str(source.get("IssuerOfPatientID") or "").strip("\0 ") for source in known]
+        _check_same([_text(source, keyword) for source in known], keyword, words)
+    issuers = [_text(source, "IssuerOfPatientID") for source in known]
     _check_same([issuer for issuer in issuers if issuer], "IssuerOfPatientID", "patients")  # it is often left out
     return known[0]
+
+
+def _text(source: Dataset, keyword: str) -> str:
+    """Return an element's text; in the source it stays as it was read, so that its bytes can be taken over."""
+    item = source.get_item(keyword)
+    if isinstance(item, RawDataElement):
+        item = convert_raw_data_element(item, encoding=source.original_character_set, ds=source)
+    return "" if item is None else str(item.value or "").strip("\0 ")
 
 
 def _check_same(values: Sequence[str], keyword: str, words: str) -> None:
     if len(set(values)) > 1:
         raise InputError(f"the images of one study belong to several {words}", where=keyword)
+
+
+def drop_unreadable(source: Dataset) -> Dataset:
+    """Remove, in place, the elements whose values cannot be read, as damage leaves them.
+
+    None of them may keep a document from being made. Sequences that are taken over must be small.
+
+    Returns:
+        The same data set.
+    """
+    for tag in list(source.keys()):
+        item = source.get_item(tag)
+        if isinstance(item, RawDataElement) and tag.group < _PIXELS and not _is_readable(source, item):
+            del source[tag]
+    return source
+
+
+_PIXELS = 0x7FE0
+_MOST_SEQUENCE = 1 << 16
+
+
+def _is_readable(source: Dataset, item: RawDataElement) -> bool:
+    keyword = keyword_for_tag(item.tag)
+    if keyword and dictionary_VR(keyword) == "SQ" and (keyword not in OPTIONAL or item.length > _MOST_SEQUENCE):
+        return keyword not in OPTIONAL
+    try:
+        convert_raw_data_element(item, encoding=source.original_character_set, ds=source)
+    except Exception:  # pydicom raises almost anything on broken bytes
+        return False
+    return True
 
 
 def missing_identifiers(source: Dataset) -> list[str]:
@@ -126,17 +167,34 @@ def reference(source: Dataset) -> Dataset:
 
 
 def take_over(document: Dataset, source: Dataset) -> None:
-    """Copy the patient's and the study's identity, with the character set that it is written in, as it stands."""
+    """Copy the patient's and the study's identity, with the character set that it is written in, as it stands.
+
+    The document is to be written in explicit little endian.
+    """
     for keyword in ("SpecificCharacterSet", *OPTIONAL):
         if keyword in source:
-            document.add(deepcopy(source[keyword]))
+            _copy(document, source, keyword)
         elif keyword in document:
             del document[keyword]
     for keyword in TYPE_2:
         if keyword in source:
-            document.add(deepcopy(source[keyword]))
+            _copy(document, source, keyword)
         else:
             setattr(document, keyword, None)
+    correct_ambiguous_vr(document, is_little_endian=True)
+    document.set_original_encoding(False, True, document._character_set)  # else bytes are decoded and encoded anew
+
+
+def _copy(document: Dataset, source: Dataset, keyword: str) -> None:
+    """Copy an element: of text its very bytes, which need not be of the character set that they are said to be of."""
+    item = source.get_item(keyword)
+    kind = dictionary_VR(keyword)
+    if isinstance(item, RawDataElement) and kind != "SQ" and keyword != "SpecificCharacterSet":
+        value = item.value or b""
+        padded = value + b" " * (len(value) % 2)
+        document[item.tag] = item._replace(VR=kind, value=padded, length=len(padded), is_implicit_VR=False)
+    else:
+        document.add(deepcopy(source[keyword]))
 
 
 def new_uid(*parts: object) -> UID:

@@ -88,6 +88,11 @@ class Incoming(BytesIO):
         return self._digest.hexdigest()
 
     @property
+    def source(self) -> Path:
+        """The file, see :meth:`ready`."""
+        return self.ready()
+
+    @property
     def path(self) -> Path | None:
         """Where it lies; None where nothing came."""
         return None if self._file is None else Path(self._file.name)

@@ -28,11 +28,13 @@ from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRL
 
 from osteon.clinical.codes import finding
 from osteon.clinical.device import DISCLAIMER, MANUFACTURER, Maker, percent
-from osteon.clinical.grey_pipeline import set_grey_pipeline
+from osteon.clinical.grey_pipeline import set_geometry, set_grey_pipeline
 from osteon.clinical.identity import plain, reference
 from osteon.clinical.outlines import Region, regions
 from osteon.clinical.place import Place
 from osteon.data.dicom import read_dicom
+from osteon.data.dicom_dataset import text
+from osteon.data.dicom_pixels import GREY
 from osteon.inference.heat_map import HeatMap, Pixels
 from osteon.inference.prediction import Prediction, verdict_words
 
@@ -161,8 +163,9 @@ def presentation_state(view: Prediction, heat_map: HeatMap | None, maker: Maker,
         None for a colour image: a grey-scale state cannot refer to it.
     """
     source, header = place.source, reference(place.source)
-    if header.get("SamplesPerPixel") != 1:
+    if text(source, "PhotometricInterpretation") not in GREY:
         return None
+    header.SamplesPerPixel = 1  # some leave it out
     header.SOPClassUID = DigitalXRayImageStorageForPresentation  # the library takes some other classes for multi-frame
     layer = GraphicLayer(LAYER, 1, "Where the model looked", CIELabColor.from_rgb(*_LINE))
     drawn = [] if heat_map is None else [_graphic(region) for region in regions(heat_map)]
@@ -187,6 +190,7 @@ def presentation_state(view: Prediction, heat_map: HeatMap | None, maker: Maker,
     )
     _refer_to_class(state, UID(str(source.SOPClassUID)))
     set_grey_pipeline(state, source)
+    set_geometry(state, source)
     place.describe(state)
     return state
 

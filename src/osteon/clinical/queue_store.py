@@ -95,6 +95,10 @@ class Image(Protocol):
     def content(self) -> str:
         """Hash of its data set."""
 
+    @property
+    def source(self) -> Path | bytes:
+        """Where it can be read from, until it is kept."""
+
     def keep(self, target: Path) -> None:
         """Write it durably, or move it there.
 
@@ -120,6 +124,11 @@ class FileContent:
         if self._data[128:138] == b"DICM\2\0\0\0UL":
             start = 144 + int.from_bytes(self._data[140:144], "little")
         return hashlib.sha256(memoryview(self._data)[start:]).hexdigest()
+
+    @property
+    def source(self) -> bytes:
+        """The whole file."""
+        return self._data
 
     def keep(self, target: Path) -> None:
         """Write it durably."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from osteon.clinical.durable import PART
 from osteon.errors import InputError
 
-SCHEMA = 2
+SCHEMA = 3
 MOST_ATTEMPTS = 5
 """Times that a study is begun before it is set aside: one of them may be what ends the process."""
 RESERVE = 4_000_000
@@ -26,7 +26,7 @@ _TABLES = f"""
 CREATE TABLE IF NOT EXISTS study {_STUDY};
 CREATE TABLE IF NOT EXISTS instance (
     uid TEXT PRIMARY KEY, study INTEGER NOT NULL REFERENCES study (id), file TEXT NOT NULL,
-    kept INTEGER NOT NULL DEFAULT 1);
+    kept INTEGER NOT NULL DEFAULT 1, appearance TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS document (
     uid TEXT PRIMARY KEY, study INTEGER NOT NULL REFERENCES study (id), file TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting', rejections INTEGER NOT NULL DEFAULT 0,
@@ -47,6 +47,8 @@ ALTER TABLE document ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
 UPDATE study SET finished = CAST(strftime('%s', 'now') AS REAL) WHERE id IN (SELECT study FROM instance WHERE kept = 1);
 """
 """What was one row a study instance UID is one a study and patient; ends and tries are remembered."""
+_FROM_2 = "ALTER TABLE instance ADD COLUMN appearance TEXT NOT NULL DEFAULT '';"
+"""What an image looked like is remembered when its file is removed."""
 _WANTED = "SELECT file FROM document WHERE state != 'sent' OR study IN (SELECT study FROM instance WHERE kept = 1)"
 """Files of documents that are still wanted: one of a study without images was sent, and left when the node ended."""
 
@@ -67,7 +69,7 @@ def open_tables(folder: Path) -> sqlite3.Connection:
         (version,) = rows.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA:
             raise InputError("the queue is of a newer version", where=folder, hint="pip install --upgrade osteon")
-        changes = _FROM_1 if version == 1 else ""
+        changes = "".join(change for last, change in ((1, _FROM_1), (2, _FROM_2)) if 0 < version <= last)
         rows.executescript(f"BEGIN IMMEDIATE; {changes} {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
         _reserve(rows)
         _recover(rows)

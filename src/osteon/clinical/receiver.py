@@ -81,6 +81,7 @@ class Receiver:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
             (evt.EVT_CONN_CLOSE, _hung_up),
+            (evt.EVT_REJECTED, _rejected),
         ]
         intake = Intake(queue.store.incoming, LIMITS.bytes, min_free)
         self._server = listen(entity, address, intake, handlers)
@@ -140,6 +141,12 @@ class Receiver:
         patience = time.monotonic() + CLOSING
         for end in ends:
             end.join(max(0.0, patience - time.monotonic()))
+
+
+def _rejected(event: evt.Event) -> None:
+    """Tell whoever runs the node why nothing comes in."""
+    why = str(getattr(event.assoc.acceptor.primitive, "reason_str", "No reason given"))
+    log.warning("An association from %s was refused: %s", event.assoc.requestor.address, why[0].lower() + why[1:])
 
 
 def _hung_up(event: evt.Event) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass
-from io import BytesIO
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
-from pydicom.filereader import read_file_meta_info
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -22,7 +24,7 @@ from pydicom.uid import (
 
 from osteon.clinical.device import MANUFACTURER, PRODUCT
 from osteon.clinical.identity import is_uid
-from osteon.data.dicom_dataset import parse
+from osteon.data.dicom_dataset import BoundedBytes, BoundedFile, parse, transfer_syntax
 from osteon.data.files import LIMITS, Refused
 
 IMAGES = frozenset(
@@ -36,6 +38,7 @@ IMAGES = frozenset(
 )
 """Classes of radiographs: DX, CR, RF and SC."""
 _HEADER = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "Manufacturer", "ManufacturerModelName"]
+_LAST = Tag("StudyInstanceUID")
 MOST_HEADER = 64_000_000
 """Bytes before a radiograph's pixels."""
 _INFLATING = threading.Lock()
@@ -58,14 +61,6 @@ class Received:
     wanted: bool
 
 
-def is_wanted(path: Path) -> bool:
-    """Whether a file is an image to be answered for; one that cannot be read is none."""
-    try:
-        return examine(path).wanted
-    except Refused:
-        return False
-
-
 def examine(source: bytes | Path) -> Received:
     """Read what decides where an object goes; its pixels are left alone.
 
@@ -83,17 +78,14 @@ def examine(source: bytes | Path) -> Received:
         return _examine_bytes(source)
     try:
         syntax = read_file_meta_info(source).get("TransferSyntaxUID")
-        with source.open("rb") as file:
+        with BoundedFile(FileIO(source)) as file:
             if syntax == DeflatedExplicitVRLittleEndian:
                 with _INFLATING:
                     return _examine_bytes(file.read(LIMITS.bytes + 1))
-            received = _read(file)
-            size = file.tell()
+            received = _read(file, partly=True)
             if received.wanted:
-                if size > MOST_HEADER:
-                    raise Refused("header_too_large", f"its header has more than {MOST_HEADER / 1e6:,.0f} MB")
-                file.seek(0)
-                parse(file.read(size), LIMITS, pixels=False)
+                received = _read(file)
+                parse(_header(file), LIMITS, pixels=False)
     except Refused:
         raise
     except Exception as error:
@@ -102,17 +94,43 @@ def examine(source: bytes | Path) -> Received:
 
 
 def _examine_bytes(data: bytes) -> Received:
-    _, syntax = parse(data, LIMITS, pixels=False)
-    if syntax == DeflatedExplicitVRLittleEndian:
+    if transfer_syntax(data) == DeflatedExplicitVRLittleEndian:
         parse(data, LIMITS)  # refuses what inflates beyond the limits, which the reader below does not
-    return _read(BytesIO(data))
+    stream = BoundedBytes(data)
+    received = _read(stream, partly=True)
+    if received.wanted:
+        received = _read(stream)
+        parse(data, LIMITS, pixels=False)
+    return received
 
 
-def _read(file: BinaryIO) -> Received:
-    """Read a file up to its pixels, and leave it there."""
+def _header(file: BinaryIO) -> bytes:
+    """Return what stands before a file's pixels, as far as it was read last."""
+    size = file.tell()
+    if size > MOST_HEADER:
+        raise Refused("header_too_large", f"its header has more than {MOST_HEADER / 1e6:,.0f} MB")
+    file.seek(0)
+    return file.read(size)
+
+
+def _read(file: BinaryIO, *, partly: bool = False) -> Received:
+    """Read a file up to its pixels, and leave it there.
+
+    Args:
+        file: From its beginning.
+        partly: As far as the study's identifier only: what comes after may be a report of a hundred thousand items.
+    """
+    file.seek(0)
+    tags: list[BaseTag | int] = [Tag(keyword) for keyword in _HEADER]
     try:
-        header = dcmread(file, stop_before_pixels=True, specific_tags=list(_HEADER))
+        header: Dataset
+        if partly:
+            header = read_partial(file, lambda tag, *_: tag > _LAST, specific_tags=tags)
+        else:
+            header = dcmread(file, stop_before_pixels=True, specific_tags=list(tags))
         values = {keyword: str(header.get(keyword) or "") for keyword in _HEADER}
+    except Refused:
+        raise
     except Exception as error:  # pydicom raises almost anything on broken bytes; its words may quote the file
         raise _damaged(error) from None
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"):

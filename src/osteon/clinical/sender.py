@@ -6,6 +6,7 @@ import logging
 import random
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ DOCUMENT_CLASSES = (
 SHORTEST_WAIT, LONGEST_WAIT = 2.0, 300.0
 """Seconds until a destination is tried again, after the first failure and at most."""
 _WARNINGS = (0xB000, 0xB006, 0xB007)
+DUPLICATE = 0x0111
+"""The destination has a document of that SOP instance UID: this one, since the UID is made of what it says."""
 
 
 class UnreachableError(OsteonError):
@@ -155,17 +158,18 @@ class DicomDestination:
         code = int(status.Status)
         if code & 0xFF00 == 0xA700:
             raise NoAnswerError(f"{self.name} is out of resources")
-        if code and code not in _WARNINGS:
+        taken = code in (0, DUPLICATE, *_WARNINGS)
+        if not taken:
             log.error("%s rejected a document with status 0x%04X", self.name, code)
-        return code == 0 or code in _WARNINGS
+        return taken
 
 
 class Sender:
     """Sends what is in the queue, in a thread of its own.
 
     After a failure it waits, twice as long each time up to :data:`LONGEST_WAIT`, give or take a quarter, so that many
-    nodes do not come back at once. A destination that cannot be reached is tried for ever; a document that it rejects
-    ten times is set aside.
+    nodes do not come back at once. A destination that cannot be reached is tried for ever. A document that it rejects
+    waits as long, but alone: others go on; after ten times it is set aside.
 
     Args:
         outbox: Where documents wait.
@@ -185,6 +189,7 @@ class Sender:
         self._shortest, self._longest = shortest, longest
         self._wake, self._stop = threading.Event(), threading.Event()
         self._failures = 0
+        self._rejected: dict[str, _Rejected] = {}
         self._thread = threading.Thread(target=self._run, name="osteon-sender", daemon=True)
 
     def start(self) -> None:
@@ -223,7 +228,9 @@ class Sender:
 
     def _send_some(self) -> bool:
         """Send the documents of one study; return whether there was something to send."""
-        documents = self._outbox.unsent()
+        now = time.monotonic()
+        waiting = {uid for uid, rejected in self._rejected.items() if now < rejected.until}
+        documents = [document for document in self._outbox.unsent(64 + len(waiting)) if document.uid not in waiting]
         if not documents:
             return False
         batch = [document for document in documents if document.study == documents[0].study]
@@ -235,17 +242,16 @@ class Sender:
         if not present:
             return True
         try:
-            taken = self._note(present, self._destination.deliver([document.path for document in present]))
+            self._note(present, self._destination.deliver([document.path for document in present]))
         except UnreachableError as error:
             self._failures += 1
             log.warning("%s; trying again (%d)", error, self._failures)
             return True
-        self._failures = 0 if taken else self._failures + 1
+        self._failures = 0
         return True
 
-    def _note(self, documents: Sequence[Document], outcomes: Iterator[bool]) -> bool:
-        """Note what became of each document; return whether all were taken."""
-        taken = True
+    def _note(self, documents: Sequence[Document], outcomes: Iterator[bool]) -> None:
+        """Note what became of each document."""
         for document in documents:
             try:
                 fine = next(outcomes)
@@ -253,11 +259,28 @@ class Sender:
                 self._outbox.postpone(document)  # else one that a destination chokes on would hold up all others
                 raise
             if fine:
+                self._rejected.pop(document.uid, None)
                 self._outbox.sent(document)
             else:
-                taken = False
-                if self._outbox.rejected(document):
-                    log.error("A document was set aside: %s keeps rejecting it", self._destination.name)
+                self._note_rejected(document)
             if self._stop.is_set():
                 break
-        return taken
+
+    def _note_rejected(self, document: Document) -> None:
+        times = self._rejected.get(document.uid, _NEVER).times + 1
+        if self._outbox.rejected(document):
+            self._rejected.pop(document.uid, None)
+            log.error("A document was set aside: %s keeps rejecting it", self._destination.name)
+        else:
+            self._rejected[document.uid] = _Rejected(times, time.monotonic() + self.pause(times))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rejected:
+    """How often a document was rejected, and until when it waits."""
+
+    times: int
+    until: float
+
+
+_NEVER = _Rejected(0, 0.0)

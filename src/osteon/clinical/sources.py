@@ -11,6 +11,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from osteon.clinical.identity import drop_unreadable
 from osteon.data.files import is_dicom
 from osteon.data.images import UnreadableImageError
 
@@ -27,6 +28,6 @@ def dataset_of(source: Any | Callable[[], bytes]) -> Dataset | None:
             content = Path(content).read_bytes()
         if not isinstance(content, bytes) or not is_dicom(content):
             return None
-        return dcmread(io.BytesIO(content))
+        return drop_unreadable(dcmread(io.BytesIO(content)))
     except (OSError, InvalidDicomError, UnreadableImageError):
         return None

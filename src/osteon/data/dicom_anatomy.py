@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
 
@@ -83,6 +84,18 @@ def region_of_words(words: str) -> str:
     plain = " ".join(word for word in plain.split() if word not in ("LEFT", "RIGHT", "L", "R", "JOINT", "REGION"))
     if plain in _BY_WORD:
         return _BY_WORD[plain]
-    singular = plain.removesuffix("S")
-    found = {_BY_WORD[word] for word in plain.split() if word in _BY_WORD}
-    return _BY_WORD.get(singular) or (found.pop() if len(found) == 1 else "")
+    found = set(_regions_in(plain.split()))
+    return found.pop() if len(found) == 1 else ""
+
+
+def _regions_in(words: list[str]) -> Iterator[str]:
+    """Give the region of each pair of words that means one, and of each word that is left."""
+    at = 0
+    while at < len(words):
+        for count in (2, 1):
+            phrase = " ".join(words[at : at + count])
+            region = _BY_WORD.get(phrase) or _BY_WORD.get(phrase.removesuffix("S"))
+            if region:
+                yield region
+                break
+        at += count

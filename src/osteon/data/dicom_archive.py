@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from osteon.data.dicom import read_header
+import numpy as np
+from pydicom.uid import UID
+
+from osteon.data.dicom import read_dicom, read_header
 from osteon.data.dicom_dataset import items, parse, texts
 from osteon.data.files import LIMITS, Limits, Refused, is_dicom, load_bytes
 from osteon.data.formats import OTHER_SUFFIXES
@@ -119,10 +122,10 @@ def find_studies(
 ) -> FoundStudies:
     """Gather the studies that files, folders (at any depth), ZIP archives and DICOMDIRs hold.
 
-    Headers are read, pixels are not. In folders and archives, files that are neither pictures nor DICOM are passed
-    over, and so are DICOM files without a picture (reports, presentation states); named on their own they are kept,
-    so that their reading says what is wrong. A file met twice is taken once; a folder or an archive in which nothing is
-    found is refused.
+    Headers are read, pixels are not, but of files that have one SOP instance UID and not the same bytes. In folders and
+    archives, files that are neither pictures nor DICOM are passed over, and so are DICOM files without a picture
+    (reports, presentation states); named on their own they are kept, so that their reading says what is wrong. A file
+    met twice is taken once, also in two transfer syntaxes; a folder or an archive in which nothing is found is refused.
 
     Args:
         paths: What to look at.
@@ -181,7 +184,7 @@ class _Search:
         if header.sop_class_uid == _DIRECTORY or (instance.path.name == "DICOMDIR" and not header.rows):
             if named and instance.member is None:
                 self._directory(instance.path)
-        elif header.rows or named:
+        elif header.rows or named or not _is_without_picture(header.sop_class_uid):
             known = replace(
                 instance,
                 study_uid=header.study_instance_uid,
@@ -248,14 +251,29 @@ class _Search:
             self._refuse(instance.name, refused.reason, refused.detail)
 
 
+def _is_without_picture(sop_class: str) -> bool:
+    """Whether a file is no image by its class; one that is, but says no size, is damaged: its reading says so."""
+    name = UID(sop_class).name
+    is_of_the_standard = sop_class.startswith("1.2.840.10008.")
+    return bool(sop_class) and "Image Storage" not in name and (name != sop_class or not is_of_the_standard)
+
+
 def _is_picture(name: str) -> bool:
     """Whether a file is a picture by its name, one that is not read included: its reading says so."""
     return (is_image_name(name) and not name.endswith(MAP_SUFFIX)) or name.lower().endswith(OTHER_SUFFIXES)
 
 
 def _same(one: Instance, other: Instance) -> bool:
-    """Whether two instances are the same file, or two of the same bytes."""
-    return (one.path, one.member) == (other.path, other.member) or _digest(one) == _digest(other)
+    """Whether two of one identifier are the same file, or of the same bytes, or of the same pixels otherwise packed."""
+    if (one.path, one.member) == (other.path, other.member) or _digest(one) == _digest(other):
+        return True
+    if not one.sop_uid or one.study_uid != other.study_uid:
+        return False
+    try:
+        first, second = (read_dicom(instance.source, limits=instance.limits) for instance in (one, other))
+    except UnreadableImageError:
+        return False
+    return np.array_equal(first.image.pixels, second.image.pixels)
 
 
 def _digest(instance: Instance) -> bytes:

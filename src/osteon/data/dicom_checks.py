@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from osteon.data.dicom_anatomy import NOT_BONES, body_region
 from osteon.data.dicom_codecs import LOSSY, Layout
-from osteon.data.dicom_dataset import items, numbers, text
+from osteon.data.dicom_dataset import items, numbers, pixel_aspect, text
 from osteon.data.flags import Flag
 
 MODALITIES = ("CR", "DX", "RF", "RG", "SC")
@@ -20,6 +20,8 @@ SECONDARY_CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 LEAST_SIDE = 64
 MOST_ASPECT = 8.0
 MOST_LOSS = 30.0
+MOST_STRETCH = 1.05
+"""Height over width of a pixel, or width over height."""
 
 
 def header_flags(dataset: Dataset, layout: Layout) -> list[Flag]:
@@ -28,7 +30,7 @@ def header_flags(dataset: Dataset, layout: Layout) -> list[Flag]:
         *_kind(dataset),
         *_anatomy(dataset),
         *_position(dataset),
-        *_size(layout),
+        *_size(dataset, layout),
         *_compression(dataset, layout),
         *_pixels(dataset, layout),
     ]
@@ -76,13 +78,17 @@ def _position(dataset: Dataset) -> Iterator[Flag]:
         yield Flag("missing_view", "warn", "does not say which view it is")
 
 
-def _size(layout: Layout) -> Iterator[Flag]:
+def _size(dataset: Dataset, layout: Layout) -> Iterator[Flag]:
     short, long = sorted((layout.rows, layout.columns))
     if short < LEAST_SIDE:
         detail = f"{layout.columns} x {layout.rows} pixels are too few to read (a side has fewer than {LEAST_SIDE})"
         yield Flag("too_few_pixels", "reject", detail)
     elif long > MOST_ASPECT * short:
         yield Flag("odd_shape", "abstain", f"{layout.columns} x {layout.rows} pixels are an odd shape for a radiograph")
+    aspect = pixel_aspect(dataset)
+    if max(aspect, 1 / aspect) > MOST_STRETCH:
+        detail = f"its pixels are not square ({aspect:.2f} times as high as wide): it is seen out of proportion"
+        yield Flag("non_square_pixels", "abstain", detail)
 
 
 def _compression(dataset: Dataset, layout: Layout) -> Iterator[Flag]:

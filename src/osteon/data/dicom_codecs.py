@@ -80,7 +80,7 @@ def decode(data: bytes, layout: Layout) -> npt.NDArray[Any]:
         layout: What the header says; rows times columns are within the limits.
 
     Returns:
-        Integers of shape ``layout.shape``, colour as RGB.
+        Integers of shape ``layout.shape``, colour as RGB, or as three times its luma.
 
     Raises:
         Refused: ``missing_codec`` or ``corrupt``. Codecs may also end the process.
@@ -137,14 +137,17 @@ def _by_gdcm(data: bytes, layout: Layout) -> npt.NDArray[Any]:
     except Exception as error:
         raise _corrupt(layout, type(error).__name__) from None
     _check_jpeg(frame, layout)
-    decoded = _gdcm_bytes(frame, layout)
+    decoded, photometric = _gdcm_bytes(frame, layout)
     if decoded is None or len(decoded) != layout.rows * layout.columns * layout.samples * layout.allocated // 8:
         raise _corrupt(layout, "the decoder gave up")
-    pixels = np.frombuffer(decoded, layout.dtype)
-    return pixels.reshape(layout.shape)
+    pixels = np.frombuffer(decoded, layout.dtype).reshape(layout.shape)
+    if photometric.startswith("YBR"):  # GDCM leaves it; only the luma is wanted of a colour
+        pixels = np.repeat(pixels[..., :1], 3, axis=-1)
+    return pixels
 
 
-def _gdcm_bytes(frame: bytes, layout: Layout) -> bytes | None:
+def _gdcm_bytes(frame: bytes, layout: Layout) -> tuple[bytes | None, str]:
+    """Return a frame's samples, and how they are to be understood."""
     import gdcm
 
     fragment = gdcm.Fragment()
@@ -168,9 +171,10 @@ def _gdcm_bytes(frame: bytes, layout: Layout) -> bytes | None:
     change.SetInput(image)
     image.thisown = False  # its new owner deletes it; twice would end the process
     if not change.Change():
-        return None
+        return None, ""
     value = change.GetOutput().GetDataElement().GetByteValue()
-    return None if value is None else bytes(value.GetBuffer().encode("utf-8", "surrogateescape"))
+    data = None if value is None else bytes(value.GetBuffer().encode("utf-8", "surrogateescape"))
+    return data, str(change.GetOutput().GetPhotometricInterpretation()).strip()
 
 
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})

@@ -10,11 +10,12 @@ import zlib
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import data_element_generator, read_dataset, read_sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -26,20 +27,62 @@ PREAMBLE = 128
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _TEXT = frozenset({"CS", "DS", "IS", "LO", "LT", "SH", "ST", "UI", "UN"})
+_CLASS, _SYNTAX = b"\x02\x00", b"\x10\x00"
+"""Elements of the file meta information: Media Storage SOP Class UID, Transfer Syntax UID."""
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+
+MOST_READS = 300_000
+"""Two or three make an element: a radiograph has some hundreds of them, a DICOMDIR fifteen an image."""
 
 _HEADER = """SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber InstanceNumber Modality
     BodyPartExamined AnatomicRegionSequence ViewPosition ViewCodeSequence Laterality ImageLaterality PatientOrientation
     PresentationIntentType BurnedInAnnotation LossyImageCompression LossyImageCompressionRatio
     SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns PixelSpacing
-    ImagerPixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit
-    ModalityLUTSequence RescaleIntercept RescaleSlope VOILUTSequence WindowCenter WindowWidth VOILUTFunction
-    PresentationLUTShape ShutterShape ShutterLeftVerticalEdge ShutterRightVerticalEdge ShutterUpperHorizontalEdge
-    ShutterLowerHorizontalEdge CenterOfCircularShutter RadiusOfCircularShutter VerticesOfThePolygonalShutter
+    ImagerPixelSpacing PixelAspectRatio BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue
+    PixelPaddingRangeLimit ModalityLUTSequence RescaleIntercept RescaleSlope VOILUTSequence WindowCenter WindowWidth
+    VOILUTFunction PresentationLUTShape ShutterShape ShutterLeftVerticalEdge ShutterRightVerticalEdge
+    ShutterUpperHorizontalEdge ShutterLowerHorizontalEdge CenterOfCircularShutter RadiusOfCircularShutter
+    VerticesOfThePolygonalShutter
     RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor BluePaletteColorLookupTableDescriptor
     RedPaletteColorLookupTableData GreenPaletteColorLookupTableData BluePaletteColorLookupTableData
     DirectoryRecordSequence"""
+_SEQUENCES = [keyword for keyword in _HEADER.split() if keyword.endswith("Sequence")]
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _HEADER.split()]
+
+
+class _Bounded:
+    """Ends a reading that asks for more than :data:`MOST_READS` pieces: a bomb of elements, or of items."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            Refused: There were too many readings.
+        """
+        self.reads += 1
+        if self.reads > MOST_READS:
+            raise self.refusal
+        return super().read(size)  # type: ignore[misc, no-any-return]
+
+    @property
+    def refusal(self) -> Refused:
+        """What is raised."""
+        return Refused("too_many_elements", "its DICOM header has too many elements")
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was: pydicom may have made another exception of it."""
+        return self.reads > MOST_READS
+
+
+class BoundedBytes(_Bounded, io.BytesIO):
+    """Bytes that are read within bounds."""
+
+
+class BoundedFile(_Bounded, io.BufferedReader):
+    """A file that is read within bounds."""
 
 
 def parse(data: bytes, limits: Limits, *, pixels: bool = True) -> tuple[Dataset, str]:
@@ -54,14 +97,13 @@ def parse(data: bytes, limits: Limits, *, pixels: bool = True) -> tuple[Dataset,
         The elements looked at, and the transfer syntax.
 
     Raises:
-        Refused: The header is damaged, or the file inflates beyond the limits.
+        Refused: The header is damaged, the file ends early, or it inflates beyond the limits.
     """
-    syntax, offset = _meta(data)
+    syntax, media_class, offset = _meta(data)
     if syntax == DeflatedExplicitVRLittleEndian:
-        stream = io.BytesIO(_inflated(data[offset:], limits, partly=not pixels))
-    else:
-        stream = io.BytesIO(data)
-        stream.seek(offset)
+        data, offset = _inflated(data[offset:], limits, partly=not pixels), 0
+    stream = BoundedBytes(data)
+    stream.seek(offset)
     tags = [*_TAGS, Tag("PixelData")] if pixels else _TAGS
     try:
         dataset = read_dataset(
@@ -74,29 +116,71 @@ def parse(data: bytes, limits: Limits, *, pixels: bool = True) -> tuple[Dataset,
     except MemoryError:
         raise
     except Exception as error:  # pydicom raises almost anything on broken bytes; its words may quote the file
-        raise _damaged(error) from None
+        raise (stream.refusal if stream.ended else _damaged(error)) from None
+    if not dataset and _ends_early(data[offset:], syntax):
+        raise Refused("truncated", "ends before its DICOM data do")
+    _read_sequences(dataset)
+    if media_class and "SOPClassUID" not in dataset:  # a DICOMDIR has it nowhere else
+        dataset.SOPClassUID = UID(media_class)
     return dataset, syntax
+
+
+def _read_sequences(dataset: Dataset) -> None:
+    for keyword in _SEQUENCES:
+        try:
+            _read_sequence(dataset, keyword)
+        except (MemoryError, Refused):
+            raise
+        except Exception:  # a sequence that cannot be read is as good as none
+            continue
+
+
+def _ends_early(data: bytes, syntax: str) -> bool:
+    """Whether a value of undefined length has no end: the reader, which would say so, drops all that came before it."""
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    try:
+        for _ in data_element_generator(BoundedBytes(data), implicit, little):
+            pass
+    except EOFError:
+        return True
+    except Exception:  # pydicom raises almost anything on broken bytes
+        return False
+    return False
 
 
 def _damaged(error: Exception) -> Refused:
     return Refused("corrupt", f"its DICOM header is damaged ({type(error).__name__})")
 
 
-def _meta(data: bytes) -> tuple[str, int]:
-    """Walk the file meta information, explicit VR little endian; return the transfer syntax and where it ends."""
-    at, syntax = PREAMBLE + 4, ""
+def transfer_syntax(data: bytes) -> str:
+    """Return the transfer syntax that a file names.
+
+    Raises:
+        Refused: It names none.
+    """
+    return _meta(data)[0]
+
+
+def _meta(data: bytes) -> tuple[str, str, int]:
+    """Walk the file meta information, explicit VR little endian.
+
+    Returns:
+        The transfer syntax, the SOP class (empty where there is none that could be one), and where it ends.
+    """
+    at, found = PREAMBLE + 4, {_CLASS: "", _SYNTAX: ""}
     while data[at : at + 2] == b"\x02\x00":
         vr, short = data[at + 4 : at + 6], data[at + 6 : at + 8]
         long = data[at + 8 : at + 12]
         if len(short) < 2 or (vr in _LONG and len(long) < 4):
             break
         start, length = (at + 12, struct.unpack("<I", long)[0]) if vr in _LONG else (at + 8, _short(short))
-        if data[at + 2 : at + 4] == b"\x10\x00":
-            syntax = data[start : start + min(length, 64)].decode("ascii", "replace").strip("\0 ")
+        if data[at + 2 : at + 4] in found:
+            value = data[start : start + min(length, 64)].decode("ascii", "replace").strip("\0 ")
+            found[data[at + 2 : at + 4]] = value
         at = start + length
-    if not syntax:
+    if not found[_SYNTAX]:
         raise Refused("corrupt", "its DICOM header names no transfer syntax")
-    return syntax, at
+    return found[_SYNTAX], found[_CLASS] if _UID.fullmatch(found[_CLASS]) else "", at
 
 
 def _short(data: bytes) -> int:
@@ -131,6 +215,11 @@ def uid(dataset: Dataset, keyword: str) -> str:
     return value if _UID.fullmatch(value) else ""
 
 
+def is_of_image_class(dataset: Dataset) -> bool:
+    """Whether a file's SOP class is one of images, whether it holds one or not."""
+    return "Image Storage" in UID(uid(dataset, "SOPClassUID")).name
+
+
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
     """Return the values of an element as finite numbers; empty where one is not."""
     found = []
@@ -147,9 +236,38 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     return next(iter(numbers(dataset, keyword)), None)
 
 
+def pixel_aspect(dataset: Dataset) -> float:
+    """Return how many times as high as wide a pixel is; 1 where the header does not tell."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
+        found = numbers(dataset, keyword)
+        if len(found) == 2 and min(found) > 0:
+            return found[0] / found[1]
+    return 1.0
+
+
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """Return the items of a sequence; empty where there is none."""
+    """Return the items of a sequence; empty where there is none, or none that can be read."""
+    try:
+        _read_sequence(dataset, keyword)
+    except Exception:  # pydicom raises almost anything on broken bytes
+        return []
     return [value for value in _values(dataset, keyword) if isinstance(value, Dataset)]
+
+
+def _read_sequence(dataset: Dataset, keyword: str) -> None:
+    """Turn the bytes of a sequence into items.
+
+    Raises:
+        Refused: There are too many of them.
+    """
+    element = dataset.get_item(keyword)
+    if isinstance(element, RawDataElement) and isinstance(element.value, bytes):
+        stream, order = BoundedBytes(element.value), (element.is_implicit_VR, element.is_little_endian)
+        try:
+            found = read_sequence(stream, *order, len(element.value), dataset.original_character_set)
+        except Exception as error:
+            raise (stream.refusal if stream.ended else error) from None
+        dataset[element.tag] = DataElement(element.tag, "SQ", found)
 
 
 def raw(dataset: Dataset, keyword: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy.typing as npt
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from osteon.data.dicom_codecs import COMPRESSED, Layout, decode
-from osteon.data.dicom_dataset import number, numbers, raw, text
+from osteon.data.dicom_codecs import COMPRESSED, LOSSY, Layout, decode
+from osteon.data.dicom_dataset import is_of_image_class, number, numbers, raw, text
 from osteon.data.dicom_sandbox import SANDBOX
 from osteon.data.files import Limits, Refused
 from osteon.data.flags import Flag
@@ -37,6 +38,8 @@ def layout_of(dataset: Dataset, syntax: str, limits: Limits) -> Layout:
         Refused: There are none, they are of a kind that is not read, of several frames, or too many.
     """
     if "PixelData" not in dataset and number(dataset, "Rows") is None:
+        if is_of_image_class(dataset):
+            raise Refused("truncated", "is an image by its class, but ends before it, or holds none")
         raise Refused("no_pixels", "is a DICOM file without a picture")
     if syntax not in NATIVE | COMPRESSED:
         name = uid.UID(syntax).name if uid.UID(syntax).is_valid else "unknown"
@@ -105,9 +108,10 @@ def stored_values(dataset: Dataset, layout: Layout, limits: Limits, *, sandbox: 
             raise Refused("corrupt", "its pixels are in fragments, though its transfer syntax is not a compressed one")
         return _native(value, layout, swapped=_swapped(dataset, layout))
     pixels = SANDBOX.decode(value, layout, limits) if sandbox else decode(value, layout)
-    if layout.syntax == uid.RLELossless and layout.samples == 1:
-        pixels = _significant(pixels, layout)
-    return pixels, []
+    if layout.samples > 1 or layout.syntax in LOSSY:  # losses run over the bits stored, and are no overlay
+        return pixels, []
+    codes_samples = layout.syntax != uid.RLELossless  # RLE codes the bytes of whatever is allocated
+    return _significant(pixels, replace(layout, high=layout.stored - 1) if codes_samples else layout), []
 
 
 def _swapped(dataset: Dataset, layout: Layout) -> bool:
@@ -173,7 +177,8 @@ def _painted(dataset: Dataset, pixels: Stored) -> Stored:
         if len(descriptor) != 3 or not isinstance(data, bytes) or descriptor[2] not in (8, 16):
             raise Refused("unsupported_pixels", "its palette cannot be read")
         length, first = int(descriptor[0]) % 65536 or 65536, int(descriptor[1])
-        table = np.frombuffer(data[: len(data) // 2 * 2], "<u2")[:length]
+        order = ">u2" if dataset.original_encoding[1] is False else "<u2"
+        table = np.frombuffer(data[: len(data) // 2 * 2], order)[:length].astype(np.uint16)
         if len(table) < length:  # 8-bit entries, packed
             table = np.frombuffer(data, np.uint8)[:length].astype(np.uint16) * np.uint16(257)
         if len(table) < length:

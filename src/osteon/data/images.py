@@ -73,7 +73,7 @@ class UnreadableImageError(InputError):
             ``zero_bytes``, ``too_many_bytes``, ``too_many_pixels``, ``unsupported_format``,
             ``not_an_image``, ``several_frames``, ``unsupported_pixels``, ``truncated``, ``corrupt``; and of DICOM
             ``no_pixels``, ``pixel_length``, ``unsupported_syntax``, ``missing_codec``, ``decoder_crashed``,
-            ``decoder_timeout``, ``decoder_memory``.
+            ``decoder_timeout``, ``decoder_memory``, ``too_many_elements``.
     """
 
     def __init__(self, refusal: Refusal, hint: str | None = None) -> None:

@@ -70,7 +70,9 @@ def _source(view: View) -> Dataset | None:
         return None
     from pydicom import dcmread
 
-    return dcmread(io.BytesIO(view.file.data))
+    from osteon.clinical.identity import drop_unreadable
+
+    return drop_unreadable(dcmread(io.BytesIO(view.file.data)))
 
 
 def _bytes(document: Dataset) -> bytes:

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+
+from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom
+from makers.pacs import note_of
+from osteon.cli.app import main
+from osteon.clinical.dicomweb import DicomWeb
+from osteon.clinical.sender import NoAnswerError
+
+IMAGE = dicom(radiograph(size=(8, 8)))
+
+
+@pytest.fixture
+def services(monkeypatch):
+    """Stand for a model, and for a service that has one study with a damaged instance and hangs at all others."""
+
+    def fetch(service, study, folder):
+        if study != IMAGE.StudyInstanceUID:
+            raise NoAnswerError(f"{service.name} took longer than 1 s")
+        damaged = save_dicom(folder / "damaged.dcm", IMAGE)
+        damaged.write_bytes(dicom_bytes(IMAGE)[:300])
+        return [damaged, save_dicom(folder / "whole.dcm", IMAGE)]
+
+    monkeypatch.setattr(DicomWeb, "fetch_study", lambda *about: fetch(about[0], about[1], pathlib.Path(about[2])))
+    monkeypatch.setattr("osteon.inference.predictor.Predictor", lambda *_, **__: None)
+    monkeypatch.setattr("osteon.clinical.answering.StudyAnswerer", lambda _: note_of)
+
+
+def test_what_was_left_out_is_told_and_one_study_that_hangs_stops_no_other(services, tmp_path, capsys):
+    studies = ["1.2.3", IMAGE.StudyInstanceUID]
+    assert main(["dicomweb", "http://pacs.example.org", *studies, "--out", str(tmp_path), "--json"]) == 3
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    counts = {"images": 1, "damaged": 1, "documents": 1, "stored": 0}
+    assert said["studies"] == [{"study": IMAGE.StudyInstanceUID} | counts]
+    assert [(refused["study"], refused["what"]) for refused in said["refused"]] == [
+        ("1.2.3", "http://pacs.example.org took longer than 1 s")
+    ]
+    assert "1 instances are damaged and were left out" in err
