@@ -220,3 +220,13 @@ def test_the_description_of_the_api_leaves_the_answers_open(open_page: Callable[
         page.get_by_role("link", name="HTTP API").click()
     assert opened.value.url.endswith("/openapi.json")
     assert page.locator("article").count() == 1
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_shipped_models_figures_are_whole_on_the_screen(open_page: Callable[..., Any], width: int) -> None:
+    with running(Predictor(runtime="onnxruntime")) as url:
+        page = open_page(url)
+        page.set_viewport_size({"width": width, "height": 900})
+        table = page.get_by_role("region", name="Measured figures")
+        assert ", n = " in table.inner_text()
+        assert table.evaluate("element => element.scrollWidth <= element.clientWidth")
