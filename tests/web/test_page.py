@@ -32,7 +32,7 @@ def centre(pixels: np.ndarray) -> np.ndarray:
 def test_a_png_gets_an_answer_in_words_with_its_number(open_page: Callable[..., Any], predictor: Predictor) -> None:
     page = open_page()
     assert "Research use only. Not a medical device." in page.inner_text("header")
-    assert "0.900 (0.850–0.950), n = " in page.inner_text("table")
+    assert "0.900 (0.850–0.950), n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}200" in page.inner_text("table")
     send(page, file("wrist.png", png()))
     expected = predictor.predict(picture(0)).probability
     assert expected is not None

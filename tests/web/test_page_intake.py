@@ -228,5 +228,5 @@ def test_the_shipped_models_figures_are_whole_on_the_screen(open_page: Callable[
         page = open_page(url)
         page.set_viewport_size({"width": width, "height": 900})
         table = page.get_by_role("region", name="Measured figures")
-        assert ", n = " in table.inner_text()
+        assert ", n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}554" in table.inner_text()
         assert table.evaluate("element => element.scrollWidth <= element.clientWidth")
