@@ -357,6 +357,13 @@ def test_unclear_classes(tmp_path: Path) -> None:
         read_table(tmp_path, label="x")
 
 
+def test_classes_that_lie_a_folder_deeper_are_pointed_to(tmp_path: Path) -> None:
+    make_images(tmp_path, [f"images/{name}/a.png" for name in ("normal", "fractured", "other")])
+    with pytest.raises(InputError, match="the classes 'fractured' and 'normal' lie in its folder 'images'") as caught:
+        read_table(tmp_path)
+    assert caught.value.hint == f"Name that: {tmp_path / 'images'}"
+
+
 def test_images_without_class_folders_have_no_label(tmp_path: Path) -> None:
     make_images(tmp_path, ["1.png", "2.png"])
     catalogue = read_table(tmp_path)

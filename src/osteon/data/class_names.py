@@ -53,7 +53,7 @@ def class_labels(classes: Iterable[str], positives: Sequence[str], *, where: Pat
         )
     if positives:
         return _exactly_or_by_word(classes, positives)
-    unclear = [name for name in classes if _plain(name) not in POSITIVE | NEGATIVE]
+    unclear = [name for name in classes if not is_plain(name)]
     if unclear:
         raise InputError(
             f"which of the classes {', '.join(map(repr, classes[:10]))} counts as positive is not plain",
@@ -61,6 +61,11 @@ def class_labels(classes: Iterable[str], positives: Sequence[str], *, where: Pat
             hint=f"Say which, e.g. --option positive={unclear[0]}",
         )
     return {name: int(_plain(name) in POSITIVE) for name in classes}
+
+
+def is_plain(name: str) -> bool:
+    """Return whether a class's name says by itself whether it is the positive one."""
+    return _plain(name) in POSITIVE | NEGATIVE
 
 
 def _exactly_or_by_word(classes: list[str], positives: Sequence[str]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from osteon.data.catalogue import COLUMNS, Catalogue
-from osteon.data.class_names import SPLIT_WORDS, class_labels, taken_as_negative, target_word
+from osteon.data.class_names import SPLIT_WORDS, class_labels, is_plain, taken_as_negative, target_word
 from osteon.data.file_lookup import FileLookup
 from osteon.data.formats import OTHER_SUFFIXES, SUFFIXES
 from osteon.data.listing import (
@@ -286,6 +286,8 @@ def _read_tree(path: Path, positives: list[str], target: str | None) -> Catalogu
     images = pd.DataFrame(rows, columns=["image_id", "split", "class"])
     images["path"] = f"{path}/" + images["image_id"]
     classes = sorted(set(images["class"]) - {""})
+    if not positives:
+        _refuse_deeper(path, classes)
     labels = class_labels(classes, positives, where=path)
     images["label"] = images["class"].map(labels).astype("Int8")
     loose = int((images["class"] == "").sum())
@@ -306,6 +308,16 @@ def _read_tree(path: Path, positives: list[str], target: str | None) -> Catalogu
             if not is_printable(row[0])
         ),
     )
+
+
+def _refuse_deeper(path: Path, classes: list[str]) -> None:
+    """Refuse a folder whose one folder is no class, but holds those of classes."""
+    inside = list_folder(path / classes[0])[0] if len(classes) == 1 and not is_plain(classes[0]) else []
+    if found := [name for name in inside if is_plain(name)]:
+        words = " and ".join(repr(name) for name in found)
+        raise InputError(
+            f"the classes {words} lie in its folder {classes[0]!r}", where=path, hint=f"Name that: {path / classes[0]}"
+        )
 
 
 def _left_out(path: Path) -> list[str]:
