@@ -135,13 +135,19 @@ def test_companions_of_macos_and_other_files_are_ignored(tmp_path: Path) -> None
 
 
 def test_other_capital_letters_are_accepted(tmp_path: Path) -> None:
-    for place in ("Patient00010/Study1_Positive", "patient00010/study2_NEGATIVE"):
-        folder = tmp_path / "train" / "XR_HAND" / place
+    for place in (
+        "XR_HAND/Patient00010/Study1_Positive",
+        "XR_HAND/patient00010/study2_NEGATIVE",
+        "xr_wrist/patient00010/study1_negative",
+    ):
+        folder = tmp_path / "train" / place
         folder.mkdir(parents=True)
         (folder / "image1.png").touch()
     images = read_mura(tmp_path).images
-    assert images["label"].tolist() == [1, 0]
+    assert images["label"].tolist() == [1, 0, 0]
+    assert images["region"].tolist() == ["hand", "hand", "wrist"]
     assert set(images["patient_id"]) == {"patient00010"}
+    assert images["study_id"].iloc[2] == "train/XR_WRIST/patient00010/study1_negative"
     assert images["study_id"].iloc[0] == "train/XR_HAND/Patient00010/Study1_Positive"
     assert all(Path(path).is_file() for path in images["path"])
 

@@ -74,7 +74,7 @@ _SOURCE = {
 }
 
 _STUDY = re.compile(
-    r"(?:/(?P<split>train|valid)/|/)(?P<region>XR_[A-Za-z]+)/(?:(?P<inner>train|valid)/)?"
+    r"(?:/(?P<split>train|valid)/|/)(?P<region>(?i:XR_[a-z]+))/(?:(?P<inner>train|valid)/)?"
     r"(?P<patient>(?i:patient)[^/]+)/(?P<study>(?i:study)[^/]*_(?P<label>(?i:positive|negative)))$"
 )
 
@@ -136,7 +136,7 @@ def _region_folders(path: Path) -> list[Path]:
 
 
 def _is_region(name: str) -> bool:
-    return name.startswith("XR_")
+    return name.upper().startswith("XR_")
 
 
 def _root_of(path: Path) -> Path:
@@ -175,8 +175,9 @@ def _rows_of_region(folder: str, passed_over: list[str]) -> Iterator[tuple[Any, 
                     passed_over.append(study)
                 continue
             split = found["split"] or found["inner"] or ""
-            study_id = "/".join(part for part in (split, found["region"], patient, name) if part)
-            region = found["region"].removeprefix("XR_").lower()
+            place = found["region"].upper()
+            study_id = "/".join(part for part in (split, place, patient, name) if part)
+            region = place.removeprefix("XR_").lower()
             label = int(found["label"].lower() == "positive")
             patient_id = patient.lower()
             for image in list_folder(study)[1]:
