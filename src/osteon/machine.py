@@ -47,10 +47,10 @@ def sums_of_8_bits_overflow() -> bool:
 
 
 def openvino_is_faster(*, int8: bool = False) -> bool:
-    """Return whether OpenVINO gains time over ONNX Runtime here, as far as that was measured.
+    """Return whether OpenVINO is taken to gain time over ONNX Runtime here.
 
-    On x86 processors it does by bfloat16, and for int8 models where both sum exactly; without, it takes as long and
-    starts later. Elsewhere nothing was measured, and it is taken to be.
+    Measured: in bfloat16, and with int8 models beside it, it does (AMD Zen 4); with neither it takes as long and starts
+    later (AMD Zen 3, taken for all x86 processors without bfloat16). Elsewhere nothing was measured.
     """
     return not sums_of_8_bits_overflow() if int8 else fast_bf16_processor() or not _is_x86()
 

@@ -331,8 +331,8 @@ def test_kind_that_the_destination_never_takes_holds_up_no_others(tmp_path):
     try:
         with DicomNode(tmp_path, report_and_outline, target, settings(first_retry=30.0, last_retry=30.0)) as node:
             send([dicom(SMALL, study=study) for study in range(3)], node.port)
-            until(lambda: len(reports) == 3)
-            assert node.queue.counts()["documents_waiting"] == 3
+            until(lambda: node.queue.counts()["documents_sent"] == 3)
+            assert node.queue.counts()["documents_waiting"] == len(reports) == 3
     finally:
         server.shutdown()
 
@@ -342,6 +342,8 @@ def test_document_that_the_destination_has_already_is_sent(tmp_path, archive):
     with DicomNode(tmp_path, note_of, destination(archive), settings()) as node:
         send([dicom(SMALL)], node.port)
         until(lambda: node.queue.counts()["documents_sent"] == 1)
+        counts = node.queue.counts()
+    assert (counts["documents_waiting"], counts["documents_rejected"]) == (0, 0)
 
 
 def test_damaged_documents_hold_up_no_others(tmp_path, archive, caplog):

@@ -53,8 +53,8 @@ def command_line(wanted: str | None = None) -> typer.Typer:
     """Return the program ``osteon``.
 
     Args:
-        wanted: The one command that will be called: a program of it alone starts in half the time. None, or anything
-            else: all commands.
+        wanted: The one command that will be called: a program of it alone starts sooner. None, or anything else: all
+            commands.
     """
     app = typer.Typer(
         name="osteon",
