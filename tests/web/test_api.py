@@ -141,6 +141,46 @@ def test_files_of_two_dicom_studies_are_never_joined(client: TestClient) -> None
     assert study_uid(0) not in str(answer)
 
 
+def test_the_same_picture_twice_is_counted_once(client: TestClient) -> None:
+    lone = predicted(client, png(seed=1), png(seed=2))["studies"][0]
+    answer = predicted(client, png(seed=1), png(seed=2), png(seed=1), b"broken", b"broken", png(seed=1))
+    (study,) = answer["studies"]
+    assert [(view["file"], view["copies"]) for view in study["views"]] == [(1, [3, 6]), (2, []), (4, [5])]
+    assert study["probability"] == lone["probability"]
+    assert answer["warnings"] == [
+        "The same picture 3 times (files 1, 3 and 6): counted once.",
+        "The same picture twice (files 4 and 5): counted once.",
+    ]
+    each = predicted(client, png(seed=1), png(seed=1), study="each")
+    assert [[view["file"] for view in study["views"]] for study in each["studies"]] == [[1]]
+
+
+def test_pictures_that_look_alike_but_differ_in_a_byte_are_two(client: TestClient) -> None:
+    answer = predicted(client, png(seed=1), png(seed=1) + b"\0")
+    assert [view["file"] for view in answer["studies"][0]["views"]] == [1, 2]
+    assert answer["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/ready", "/metrics", "/v1/model", "/openapi.json", "/static/main.js"]
+)
+def test_head_is_answered_as_get_without_the_body(client: TestClient, path: str) -> None:
+    wanted, head = client.get(path), client.head(path)
+    assert head.status_code == wanted.status_code == 200
+    assert head.content == b""
+    left_out = {"x-request-id"} | ({"content-length"} if path == "/metrics" else set())
+    assert {name: head.headers[name] for name in wanted.headers if name not in left_out} == {
+        name: wanted.headers[name] for name in wanted.headers if name not in left_out
+    }
+    if path == "/health":
+        assert 'method="HEAD",route="/health",status="200"' in client.get("/metrics").text
+
+
+def test_head_of_what_cannot_be_got_is_refused_as_get_is(client: TestClient) -> None:
+    assert client.head("/v1/predict").status_code == client.get("/v1/predict").status_code == 405
+    assert client.head("/nowhere").status_code == 404
+
+
 def test_a_bad_file_costs_its_own_answer_only(client: TestClient) -> None:
     answer = predicted(client, b"no image", png(), b"", study="each")
     refusals = [study["views"][0]["refusal"] for study in answer["studies"]]

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -76,6 +77,31 @@ def test_work_that_waits_is_dropped_when_its_client_hangs_up() -> None:
     room._pool.shutdown(wait=True)
     assert done == []
     assert room.taken == 0
+
+
+def test_a_place_is_kept_until_the_answer_has_been_sent_and_nothing_of_it_after() -> None:
+    room = Workroom(1, 0)
+
+    class Answer:
+        """Stands for the bytes of a response."""
+
+    async def ask() -> tuple[Callable[[], None], weakref.ref[Answer]]:
+        with room.admit() as place:
+            sent = place.keep()
+            return sent, weakref.ref(await place.run(Answer, 5))
+
+    gc.collect()
+    gc.disable()  # megabytes must not wait for a collection
+    try:
+        sent, answer = asyncio.run(ask())
+        room._pool.shutdown(wait=True)
+        assert room.full
+        sent()
+        del sent
+        assert room.taken == 0
+        assert answer() is None
+    finally:
+        gc.enable()
 
 
 def test_work_that_was_dropped_lets_its_uploads_go() -> None:

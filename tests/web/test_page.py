@@ -40,7 +40,7 @@ def test_a_png_gets_an_answer_in_words_with_its_number(open_page: Callable[..., 
     assert "uncertain: have it read" in text
     assert f"{expected:.3f}" in text
     assert "wrist.png" in text
-    assert f"probability {expected:.3f}" in page.inner_text("#status")
+    assert f"probability {expected:.0%}".replace("%", "\N{NO-BREAK SPACE}%") in page.inner_text("#status")
     assert page.get_attribute("#status", "role") == "status"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -71,6 +73,14 @@ def test_what_held_an_answer_back_comes_first() -> None:
         "Held back",
         "Note",
     ]
+
+
+def test_the_same_picture_twice_is_said() -> None:
+    lone = view(1)
+    twice = replace(lone, file=replace(lone.file, copies=(3,)))
+    said = "The same picture twice (files 1 and 3): counted once."
+    assert said in pdf._view_lines(twice, "fractured")
+    assert said not in pdf._view_lines(lone, "fractured")
 
 
 def test_a_study_says_how_many_of_its_views_have_no_answer() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -272,6 +273,26 @@ def test_nothing_more_is_read_for_a_client_that_has_hung_up(
             time.sleep(0.02)
         assert seen == [1]
         assert client.post("/v1/predict", files=upload(png())).status_code == 200
+
+
+def test_a_client_that_takes_no_answer_holds_a_place_and_not_for_ever(
+    predictor: Predictor, rng: np.random.Generator
+) -> None:
+    """Answers that nobody takes would else pile up in memory, beyond what the places allow."""
+    large = png(rng.integers(0, 255, (2500, 2500), dtype=np.uint8))
+    fields = {"pictures": "true", "heat_map": "false"}
+    with running(predictor, waiting=0, upload_seconds=1.5) as url, httpx.Client(base_url=url, timeout=30) as client:
+        with client.stream("POST", "v1/predict", files=upload(large), data=fields) as response:
+            assert response.status_code == 200
+            assert client.get("/health").json()["taken"] == 1
+            until = time.monotonic() + 10
+            while client.get("/health").json()["taken"] and time.monotonic() < until:
+                time.sleep(0.05)
+            assert client.get("/ready").status_code == 200
+            with pytest.raises(httpx.RemoteProtocolError):
+                response.read()
+        whole = client.post("v1/predict", files=upload(large), data=fields).json()
+        assert whole["studies"][0]["views"][0]["picture"].startswith("data:image/png")
 
 
 def test_slow_work_and_slow_uploads_are_given_up(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

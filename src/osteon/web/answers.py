@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from osteon.export.model_card import ModelCard
 from osteon.inference.heat_map import OUTLINE_LEVEL, HeatMap
 from osteon.inference.prediction import NOT_A_DEVICE, Verdict, verdict_words
+from osteon.inference.predictor import Predictor
 from osteon.transforms.closer_look import Window
+from osteon.web.certainty import Scale
 from osteon.web.maps import CoarseMap
 from osteon.web.reading import Reading, Study, View
 
@@ -73,10 +74,18 @@ class HeatMapAnswer(BaseModel):
     boxes: list[BoxAnswer]
 
 
+class ScaleAnswer(BaseModel):
+    """Probabilities between which an answer is uncertain; what was noticed about an image may leave it so anywhere."""
+
+    low: float = Field(description="below it the answer is the negative one")
+    high: float = Field(description="at and above it (above it, if higher than the threshold) the positive one")
+
+
 class ViewAnswer(BaseModel):
     """The answer for one file."""
 
     file: int = Field(description="place of the file in the request, from 1")
+    copies: list[int] = Field(description="places of further files with the same bytes: one view, counted once")
     format: Literal["picture", "dicom"]
     region: str = Field(description="body region where known, else empty")
     height: int = Field(description="rows of the original; 0 if it could not be read")
@@ -85,6 +94,7 @@ class ViewAnswer(BaseModel):
     logit: float | None
     threshold: float
     positive: bool | None = Field(description="whether the probability is at least the threshold")
+    scale: ScaleAnswer | None = Field(description="what is uncertain; null where there is no conformal set")
     verdict: Verdict
     words: str = Field(description="the verdict in words")
     error_rate: float | None = Field(description="of the conformal set behind the verdict; null where there is none")
@@ -128,24 +138,25 @@ class Answer(BaseModel):
     studies: list[StudyAnswer]
 
 
-def make_answer(reading: Reading, card: ModelCard, request_id: str, version: str, *, pictures: bool) -> Answer:
+def make_answer(reading: Reading, predictor: Predictor, request_id: str, version: str, *, pictures: bool) -> Answer:
     """Return a reading as plain data.
 
     Args:
         reading: What the request came to.
-        card: Of the model that answered.
+        predictor: Who answered.
         request_id: Names the request.
         version: Of this software.
         pictures: Whether decoded grey values are wanted too.
     """
-    studies = [_study(number, study, card.target, pictures) for number, study in enumerate(reading.studies, start=1)]
+    card = predictor.card
+    studies = [_study(number, study, predictor, pictures) for number, study in enumerate(reading.studies, start=1)]
     model = ModelAnswer(name=card.name, weights_sha256=card.weights_sha256, osteon=version)
     return Answer(
         request_id=request_id, target=card.target, model=model, warnings=list(reading.warnings), studies=studies
     )
 
 
-def _study(number: int, study: Study, target: str, pictures: bool) -> StudyAnswer:
+def _study(number: int, study: Study, predictor: Predictor, pictures: bool) -> StudyAnswer:
     found = study.prediction
     threshold = next((view.threshold for view in found.views if view.probability is not None), None)
     return StudyAnswer(
@@ -154,18 +165,20 @@ def _study(number: int, study: Study, target: str, pictures: bool) -> StudyAnswe
         threshold=threshold,
         positive=found.positive,
         verdict=found.verdict,
-        words=verdict_words(found.verdict, target),
+        words=verdict_words(found.verdict, predictor.card.target),
         pooling=found.pooling,
-        views=[_view(view, target, pictures) for view in study.views],
+        views=[_view(view, predictor, pictures) for view in study.views],
     )
 
 
-def _view(view: View, target: str, pictures: bool) -> ViewAnswer:
+def _view(view: View, predictor: Predictor, pictures: bool) -> ViewAnswer:
     found = view.prediction
+    scale = Scale.of(predictor, found.region) if found.probability is not None else None
     refusal = found.refusal
     grey = view.grey if pictures else None
     return ViewAnswer(
         file=view.file.number,
+        copies=list(view.file.copies),
         format="dicom" if view.file.dicom else "picture",
         region=found.region,
         height=found.height,
@@ -174,8 +187,9 @@ def _view(view: View, target: str, pictures: bool) -> ViewAnswer:
         logit=found.logit,
         threshold=found.threshold,
         positive=found.positive,
+        scale=None if scale is None else ScaleAnswer(low=scale.low, high=scale.high),
         verdict=found.verdict,
-        words=verdict_words(found.verdict, target),
+        words=verdict_words(found.verdict, predictor.card.target),
         error_rate=found.error_rate,
         flags=[FlagAnswer(code=flag.code, severity=flag.severity, detail=flag.detail) for flag in found.flags],
         refusal=None if refusal is None else RefusalAnswer(reason=refusal.reason, detail=refusal.detail),

@@ -83,6 +83,7 @@ class Service:
         except Problem:
             await drain(request)
             raise
+        request.state.sent.append(place.keep())
         with place:
             upload = await read_upload(request, self.limits)
             fields = read_fields(upload.fields, self.regions)
@@ -177,7 +178,7 @@ def _add_predict(router: APIRouter, service: Service) -> None:
 
         def make(reading: Reading, fields: Fields) -> Response:
             pictures = fields.pictures == "true"
-            found = make_answer(reading, service.predictor.card, request_id, __version__, pictures=pictures)
+            found = make_answer(reading, service.predictor, request_id, __version__, pictures=pictures)
             return Response(found.model_dump_json(), media_type="application/json")
 
         return await service.work(request, make)

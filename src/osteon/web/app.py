@@ -51,6 +51,7 @@ def make_app(
         version=__version__,
         description=f"Tells whether a radiograph of a bone is {predictor.card.target}. {NOT_A_DEVICE}",
         license_info={"name": "Apache-2.0"},
+        servers=[{"url": "."}],  # beside this description, whatever path a proxy has put before both
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # behind a proxy that ends TLS it would send a client, its token and images to http
@@ -63,7 +64,7 @@ def make_app(
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_middleware(Envelope, metrics=service.metrics, door=service.door)
+    app.add_middleware(Envelope, metrics=service.metrics, door=service.door, seconds=service.limits.upload_seconds)
     return app
 
 

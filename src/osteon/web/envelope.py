@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import traceback
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,9 +19,14 @@ from osteon.web.security import HEADERS, Doorkeeper
 
 log = logging.getLogger("osteon.web")
 
+PIECE = 1 << 18
+"""Bytes of an answer that are handed to the server at a time."""
+
 
 class Envelope:
     """Outermost layer of the application.
+
+    A HEAD request is answered as GET would be, without the body.
 
     The log gets a request's id, method, route, status and time; never its address, query, file names or contents, and
     of a fault the kind and place but not its message, which may hold what was in a file.
@@ -29,10 +35,12 @@ class Envelope:
         app: The application inside.
         metrics: Where requests are counted.
         door: Knows the names that this service answers to.
+        seconds: That a client may take to receive an answer.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, door: Doorkeeper) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, door: Doorkeeper, seconds: float) -> None:
         self.app = app
+        self.seconds = seconds
         self.door = door
         self.metrics = metrics
 
@@ -41,40 +49,56 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send)
+        exchange = _Exchange(scope, send, self.seconds)
+        inner = {**scope, "method": "GET"} if exchange.bodiless else scope
         try:
             self.door.check_host(Headers(scope=scope).get("host", ""))
-            await self.app(scope, receive, exchange.send)
+            await self.app(inner, receive, exchange.send)
         except Problem as refused:
             await refused.response(exchange.request_id)(scope, receive, exchange.send)
+        except _StalledError:
+            log.info("%s the client does not take its answer", exchange.request_id)
         except Exception as error:
             log.error("%s fault: %s", exchange.request_id, place(error))
             if exchange.status is None:
                 problem = Problem(500, "fault", "a fault of the service", "The log tells where, under this request id")
                 await problem.response(exchange.request_id)(scope, receive, exchange.send)
         finally:
-            self._note(scope, exchange)
+            for done in exchange.sent:
+                done()
+            self._note(scope["method"], inner, exchange)
 
-    def _note(self, scope: Scope, exchange: _Exchange) -> None:
+    def _note(self, asked: str, scope: Scope, exchange: _Exchange) -> None:
         seconds = time.perf_counter() - exchange.began
         route = getattr(scope.get("route"), "path", None) or ("/static" if "static" in scope["path"][:8] else "other")
-        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+        method = asked if asked in ("GET", "HEAD", "POST", "OPTIONS") else "other"
         status = exchange.status or 499
         self.metrics.request(route, method, status, seconds)
         log.info("%s %s %s %d %.3f s", exchange.request_id, method, route, status, seconds)
 
 
-class _Exchange:
-    """One request and its answer."""
+class _StalledError(Exception):
+    """The client does not take its answer, or too slowly."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+
+class _Exchange:
+    """One request and its answer, which is sent piece by piece: so the server waits for a client that takes it slowly.
+
+    Attributes:
+        sent: Called when the answer has been sent, or nobody takes it.
+    """
+
+    def __init__(self, scope: Scope, send: Send, seconds: float) -> None:
+        self.sent: list[Callable[[], None]] = []
+        self._seconds = seconds
         self.request_id = uuid.uuid4().hex
         self.began = time.perf_counter()
         self.status: int | None = None
+        self.bodiless = scope["method"] == "HEAD"
         self._send = send
         self._path = scope["path"]
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = self.request_id
+        state.update(request_id=self.request_id, sent=self.sent)
 
     async def send(self, message: Message) -> None:
         """Pass a message on, the headers added."""
@@ -84,7 +108,23 @@ class _Exchange:
             headers.update(HEADERS)
             headers[REQUEST_ID] = self.request_id
             headers["Cache-Control"] = "no-cache" if self._path.startswith("/static/") else "no-store"
-        await self._send(message)
+        if message["type"] != "http.response.body":
+            await self._send(message)
+        elif self.bodiless:
+            await self._send({**message, "body": b""})
+        else:
+            await self._send_body(message)
+
+    async def _send_body(self, message: Message) -> None:
+        body = message.get("body", b"")
+        try:
+            async with asyncio.timeout(self._seconds):
+                for start in range(0, len(body) - PIECE, PIECE):
+                    await self._send({**message, "body": body[start : start + PIECE], "more_body": True})
+                    await asyncio.sleep(0)  # so that the server learns of a client that has hung up
+                await self._send({**message, "body": body[(len(body) - 1) // PIECE * PIECE :] if body else b""})
+        except TimeoutError:
+            raise _StalledError from None
 
 
 def place(error: BaseException) -> str:

@@ -21,7 +21,7 @@ class Workroom:
     """Places for requests: some at work, some waiting, the rest turned away.
 
     A place is given back when its work has ended, not when its client has given up, so that work whose time is over
-    never piles up behind the scenes.
+    never piles up behind the scenes; and when its answer has been sent, so that answers do not pile up either.
 
     Args:
         workers: Requests worked on at a time.
@@ -89,29 +89,44 @@ class Workroom:
         future.add_done_callback(lambda _: held.clear())  # work that was dropped stays in the queue: not its uploads
         return future
 
-    def _leave(self, _: object = None) -> None:
+    def _let_go(self, ticket: Ticket) -> None:
         with self._lock:
-            self._taken -= 1
+            ticket.holders -= 1
+            if not ticket.holders:
+                self._taken -= 1
 
 
 class Ticket:
-    """A request's place, for one piece of work; a context manager that gives it back."""
+    """A request's place, for one piece of work; a context manager that gives it back.
+
+    Attributes:
+        holders: Who still needs the place: the request or its work, and the answer's sending.
+    """
 
     def __init__(self, room: Workroom) -> None:
         self._room = room
-        self._work: Future[Any] | None = None
+        self.holders = 1
+        self._at_work = False  # not the work itself, which would keep its answer in a ring
         self._abandoned = threading.Event()
 
     def abandoned(self) -> bool:
         """Whether nobody waits for the work any more, so that it may as well end."""
         return self._abandoned.is_set()
 
+    def keep(self) -> Callable[[], None]:
+        """Keep the place beyond the work, too, until what is returned is called."""
+        self.holders += 1
+        return self._let_go
+
+    def _let_go(self, _: object = None) -> None:
+        self._room._let_go(self)
+
     def __enter__(self) -> Ticket:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._work is None:
-            self._room._leave()
+        if not self._at_work:
+            self._let_go()
 
     async def run(self, work: Callable[[], A], seconds: float, gone: Awaitable[None] | None = None) -> A:
         """Do the work in a thread and wait for it.
@@ -124,8 +139,9 @@ class Ticket:
         Raises:
             Problem: The time is over (504), or nobody waits any more (the answer then reaches nobody).
         """
-        self._work = future = self._room._submit(work)
-        future.add_done_callback(self._room._leave)
+        future = self._room._submit(work)
+        self._at_work = True
+        future.add_done_callback(self._let_go)
         waiting = asyncio.wrap_future(future)
         watch = None if gone is None else asyncio.ensure_future(gone)
         try:

@@ -16,6 +16,7 @@ from osteon._version import __version__
 from osteon.export.model_card import Figure
 from osteon.inference.prediction import NOT_A_DEVICE
 from osteon.inference.predictor import Predictor
+from osteon.web.certainty import worth
 from osteon.web.limits import ServiceLimits
 
 HERE = Path(__file__).parent
@@ -48,6 +49,7 @@ def render_page(predictor: Predictor, limits: ServiceLimits) -> str:
         point=predictor.operating_point,
         measured=measured(predictor),
         rate=predictor.error_rate,
+        worth=json.dumps(worth(predictor), ensure_ascii=False),
         limits=json.dumps(limits.public()),
         most_files=limits.files,
         documents=documents_can_be_made(),

@@ -22,7 +22,7 @@ from osteon.inference.prediction import NOT_A_DEVICE, Prediction, verdict_words
 from osteon.inference.predictor import Predictor
 from osteon.web.maps import CoarseMap
 from osteon.web.page import figure_words
-from osteon.web.reading import Reading, Study, View
+from osteon.web.reading import Reading, Study, View, counted_once
 
 A4 = (8.27, 11.69)
 SIDE = 1000
@@ -132,6 +132,8 @@ def _view_lines(view: View, target: str) -> list[str]:
         lines.append(f"Probability {found.probability:.3f}, threshold {found.threshold:.3f}")
     if found.refusal is not None:
         lines.append(f"No answer: {found.refusal.detail}")
+    if view.file.copies:
+        lines.append(counted_once((view.file.number, *view.file.copies)))
     flags = sorted(found.flags, key=lambda flag: list(_GRAVITY).index(flag.severity))
     lines += [
         f"{_GRAVITY[flag.severity]}: {flag.detail}"

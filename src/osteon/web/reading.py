@@ -34,6 +34,7 @@ class File:
         refusal: Why it cannot be read.
         study: Its DICOM study; empty where there is none.
         region: Body region by its header; empty where unknown.
+        copies: Places in the request of further files with the same bytes, which are this view once more.
     """
 
     number: int
@@ -44,6 +45,7 @@ class File:
     refusal: Refusal | None = None
     study: str = ""
     region: str = ""
+    copies: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -114,7 +116,7 @@ def read_request(
     limits: Limits,
     abandoned: Callable[[], bool] = lambda: False,
 ) -> Reading:
-    """Answer for the files of a request.
+    """Answer for the files of a request; files of the same bytes are one view.
 
     Args:
         predictor: Whom to ask.
@@ -133,14 +135,32 @@ def read_request(
                 raise AbandonedError
             yield item
 
-    files = [decode(number, data, limits) for number, data in wanted(enumerate(contents, start=1))]
+    alike = same_files(contents)
+    files = [
+        replace(decode(first, contents[first - 1], limits), copies=tuple(copies)) for first, *copies in wanted(alike)
+    ]
     groups, warnings = group(files, wish.grouping)
     studies = []
     for number, members in enumerate(groups, start=1):
         name = f"study {number}"
         views = tuple(View(file, answer(predictor, file, name, wish)) for file in wanted(members))
         studies.append(Study(views, pool_study(name, [view.prediction for view in views], wish.pooling)))
-    return Reading(tuple(studies), warnings)
+    return Reading(tuple(studies), (*warnings, *map(counted_once, (places for places in alike if len(places) > 1))))
+
+
+def same_files(contents: Sequence[bytes]) -> list[tuple[int, ...]]:
+    """Return the places, from 1, of files with the same bytes together, in the order of their first."""
+    places: dict[bytes, list[int]] = {}
+    for number, data in enumerate(contents, start=1):
+        places.setdefault(data, []).append(number)
+    return [tuple(numbers) for numbers in places.values()]
+
+
+def counted_once(places: Sequence[int]) -> str:
+    """Say that files with the same bytes are one view; their places in the request, at least two."""
+    times = "twice" if len(places) == 2 else f"{len(places)} times"
+    *most, last = map(str, places)
+    return f"The same picture {times} (files {', '.join(most)} and {last}): counted once."
 
 
 def decode(number: int, data: bytes, limits: Limits) -> File:

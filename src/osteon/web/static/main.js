@@ -1,8 +1,9 @@
 // The page: takes files in, asks the service, shows the answers, and hands the display's settings to all viewers.
 
-import { element, save, sentence, studySection, viewFigure } from "./answers.js";
+import { element, save, studySection, viewFigure } from "./answers.js";
 import { keepToken, post, Trouble } from "./client.js";
 import { dropped } from "./drop.js";
+import { sentence } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const limits = JSON.parse(document.body.dataset.limits);
@@ -12,7 +13,11 @@ let files = [];
 let stop = null;
 let asked = null;
 
-const say = (words) => (at("status").textContent = words);
+// What is happening; `shown`: it is seen elsewhere too, so that these words are for who listens.
+function say(words, shown = false) {
+  at("status").textContent = words;
+  at("status").classList.toggle("visually-hidden", shown);
+}
 const complain = (words) => (at("trouble").textContent = words);
 
 // Ask for the token once, for all who wait for it; `again`: the one that was shown does not fit.
@@ -100,7 +105,8 @@ async function read(chosen) {
   await busily(`Sending ${chosen.length === 1 ? "one file" : `${chosen.length} files`}.`, async (options) => {
     const answer = await post("v1/predict", chosen, { ...fields(), pictures: "true" }, options);
     if (options.signal.aborted || !(await show(answer, chosen, options.signal))) throw new Trouble(-1, "Stopped");
-    say(sentence(answer));
+    say(sentence(answer), true);
+    showTop();
   });
 }
 
@@ -128,8 +134,10 @@ async function readDrop(transfer) {
 async function show(answer, sent, signal) {
   const sections = [];
   const mine = [];
+  const names = sent.map((file) => file.name);
   for (const study of answer.studies) {
-    const made = await Promise.all(study.views.map((view) => viewFigure(view, sent[view.file - 1].name, answer, settings)));
+    const alone = study.views.length === 1;
+    const made = await Promise.all(study.views.map((view) => viewFigure(view, names, answer, settings, alone)));
     mine.push(...made.map(({ viewer }) => viewer).filter(Boolean));
     sections.push(studySection(study, answer, made.map(({ figure }) => figure)));
   }
@@ -138,7 +146,7 @@ async function show(answer, sent, signal) {
     return false;
   }
   viewers = mine;
-  const warnings = answer.warnings.map((words) => element("p", { class: "trouble" }, words));
+  const warnings = answer.warnings.map((words) => element("p", { class: "notice" }, words));
   at("answers").replaceChildren(...warnings, ...sections);
   const views = answer.studies.flatMap((study) => study.views);
   at("tools").hidden = false;
@@ -146,6 +154,12 @@ async function show(answer, sent, signal) {
   at("documents").hidden = document.body.dataset.documents !== "yes" || !views.some((view) => view.format === "dicom" && !view.refusal);
   document.body.classList.add("read");
   return true;
+}
+
+// Bring an answer up that begins in the lower half of a small screen.
+function showTop() {
+  const answers = at("answers");
+  if (answers.getBoundingClientRect().top > innerHeight / 3) answers.scrollIntoView();
 }
 
 function clear() {
@@ -182,6 +196,14 @@ function sharedKey(event) {
   else return;
   redraw();
 }
+
+// On small screens what sets the display is folded away, and one finger scrolls the page.
+const roomy = matchMedia("(min-width: 40rem) and (min-height: 30rem)");
+const unfold = () => (at("display").open = roomy.matches);
+roomy.addEventListener("change", unfold);
+unfold();
+if (matchMedia("(pointer: coarse)").matches) document.querySelector("input[name=drag][value=page]").checked = true;
+redraw();
 
 at("files").addEventListener("change", (event) => {
   const chosen = [...event.target.files];

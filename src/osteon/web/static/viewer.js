@@ -9,7 +9,7 @@ const NEAREST = 24;
 const KEY_STEP = 8;
 
 export class Viewer {
-  // settings is shared by all views: { heat, opacity, outline, drag }.
+  // settings is shared by all views: { heat, opacity, outline, drag }; drag: "page" leaves one finger to the page's scrolling.
   constructor(canvas, grey, { map, look, field }, settings, onChange) {
     Object.assign(this, { canvas, grey, map, look, field, settings, onChange });
     this.heat = map ? heatCanvas(map, grey.width, grey.height) : null;
@@ -73,6 +73,7 @@ export class Viewer {
 
   paint() {
     const { canvas, grey } = this;
+    canvas.style.touchAction = this.scrolls() ? "pan-y" : "none";
     const ratio = globalThis.devicePixelRatio || 1;
     const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
     if (!width || !height) return;
@@ -153,11 +154,17 @@ export class Viewer {
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
   }
 
+  // Whether one finger scrolls the page rather than acts on the picture.
+  scrolls() {
+    return this.settings.drag === "page" && this.zoom <= 1;
+  }
+
   press(event) {
     this.canvas.setPointerCapture(event.pointerId);
     this.canvas.focus({ preventScroll: true });
-    const pans = event.button !== 0 || event.shiftKey || this.settings.drag === "pan";
-    this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, pans });
+    const touches = event.pointerType === "touch";
+    const pans = event.button !== 0 || event.shiftKey || this.settings.drag === "pan" || (touches && this.settings.drag === "page");
+    this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, pans, idle: touches && this.scrolls() });
     event.preventDefault();
   }
 
@@ -166,6 +173,7 @@ export class Viewer {
     if (!before) return;
     const now = { ...before, x: event.clientX, y: event.clientY };
     if (this.pointers.size > 1) this.pinch(event.pointerId, before, now);
+    else if (before.idle) return;
     else if (before.pans) this.movePan(now.x - before.x, now.y - before.y);
     else this.changeWindow(now.x - before.x, (now.y - before.y) / 2);
     this.pointers.set(event.pointerId, now);
