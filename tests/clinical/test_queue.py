@@ -111,6 +111,57 @@ def test_other_transfer_syntax_is_a_copy_also_when_the_first_one_has_been_forgot
     assert list(tmp_path.glob("images/*/*")) == []
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_good_copy_takes_the_place_of_one_that_cannot_be_decoded(queue, tmp_path, forgotten):
+    good = dicom_bytes()
+    broken = good[:600]
+    assert queue.add("1.1", "1.1.1", broken)
+    finish(queue, queue.take(0, 0), ("2.1", b"could not be read"))
+    for document in queue.outbox.unsent() if forgotten else ():
+        queue.outbox.sent(document)
+    assert queue.forget(0) == (2 if forgotten else 0)
+    for study, patient in (("1.2", "-"), *([] if forgotten else [("1.1", "another")])):
+        with pytest.raises(DuplicateError):
+            queue.add(study, "1.1.1", good, patient)
+    with pytest.raises(DuplicateError):
+        queue.add("1.1", "1.1.1", good[:500])
+    assert queue.add("1.1", "1.1.1", good)
+    assert not queue.add("1.1", "1.1.1", good)
+    for other in (broken, dicom_bytes(pixels=radiograph(5))):
+        with pytest.raises(DuplicateError):
+            queue.add("1.1", "1.1.1", other)
+    task = queue.take(0, 0)
+    assert [path.read_bytes() for path in task.files] == [good]
+    assert len(list(tmp_path.glob("images/*/*"))) == queue.counts()["instances"] == 1
+
+
+def test_a_good_copy_that_comes_while_the_broken_one_is_answered_for_has_it_answered_again(queue):
+    good = dicom_bytes()
+    queue.add("1.1", "1.1.1", good[:600])
+    task = queue.take(0, 0)
+    assert queue.add("1.1", "1.1.1", good)
+    finish(queue, task)
+    again = queue.take(0, 0)
+    assert [path.read_bytes() for path in again.files] == [good]
+    finish(queue, again)
+    assert queue.take(0, 0) is None
+
+
+def test_two_good_copies_of_a_broken_one_at_once(queue, monkeypatch, tmp_path):
+    assert queue.add("1.1", "1.1.1", dicom_bytes()[:600])
+    both, real = threading.Barrier(2), queue_store.write_durably
+
+    def write(target: Path, data: bytes) -> None:
+        both.wait(20)
+        real(target, data)
+
+    monkeypatch.setattr(queue_store, "write_durably", write)
+    with ThreadPoolExecutor(2) as pool:
+        images = dicom_bytes(), dicom_bytes(syntax=uid.ImplicitVRLittleEndian)
+        assert sorted(pool.map(lambda image: queue.add("1.1", "1.1.1", image), images)) == [False, True]
+    assert list(tmp_path.glob("images/*/*")) == list(queue.take(0, 0).files)
+
+
 def test_two_transfer_syntaxes_at_once(queue, monkeypatch, tmp_path):
     both, real = threading.Barrier(2), queue_store.write_durably
 

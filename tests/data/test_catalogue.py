@@ -116,3 +116,19 @@ def test_boxes_follow_the_images(tmp_path: Path) -> None:
     catalogue = Catalogue(**{**catalogue.__dict__, "boxes": boxes}).select_regions(("hand",))
     assert catalogue.images["image_id"].tolist() == ["a", "c"]
     assert catalogue.boxes["image_id"].tolist() == ["a", "c"]
+
+
+def test_a_catalogue_that_a_german_spreadsheet_saved_again_is_the_same(tmp_path: Path) -> None:
+    images = pd.DataFrame({"image_id": ["a", "b"], "path": [str(tmp_path / "a.png"), str(tmp_path / "b.png")]})
+    images["label"] = pd.array([1, 0], dtype="Int8")
+    images["age"] = [61.5, None]
+    boxes = pd.DataFrame([["a", 1.5, 2.25, 3, 4, "mask"]], columns=list(BOX_COLUMNS))
+    Catalogue(images=images, target="fractured", name="c", root=tmp_path, boxes=boxes).write(tmp_path / "c.csv")
+    written = Catalogue.read(tmp_path / "c.csv")
+    for name in ("c.csv", "c.boxes.csv"):
+        rows = (tmp_path / name).read_text().replace(",", ";").replace(".5", ",5").replace(".25", ",25")
+        (tmp_path / name).write_text(f"sep=;\n{rows}", encoding="utf-8-sig")
+    again = Catalogue.read(tmp_path / "c.csv")
+    pd.testing.assert_frame_equal(again.images, written.images)
+    pd.testing.assert_frame_equal(again.boxes, written.boxes)
+    assert again.images["age"].tolist()[0] == 61.5

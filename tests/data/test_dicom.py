@@ -412,7 +412,8 @@ def test_a_folder_of_dicom_files_is_a_catalogue(tmp_path: Path) -> None:
     save_dicom(root / "normal" / "1.2.840.7")
     save_dicom(root / "abnormal" / "a.DCM")
     (root / "normal" / "LICENSE").write_text("free")
-    (root / "normal" / "DICOMDIR").write_bytes(dicom_bytes())
+    for name in ("DICOMDIR", "dicomdir", "DICOMDIR;1"):
+        (root / "normal" / name).write_bytes(dicom_bytes())
     images = read_catalogue(DataSettings(path=root)).images
     assert sorted(images["image_id"]) == [
         "abnormal/a.DCM",

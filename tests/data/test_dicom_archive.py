@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,33 @@ def test_files_that_end_early_are_not_passed_over(folder: Path) -> None:
     met = {Path(one.name).name for study in found.studies for one in study.instances}
     met |= {Path(refusal.path).name for refusal in found.refusals}
     assert met == {"IM1.dcm", "IM2", "IM3", "p.png", *(f"cut{number}" for number in range(5))}
+
+
+def test_archives_cut_short_are_not_passed_over(folder: Path) -> None:
+    (folder / "none.zip").write_bytes(b"")
+    (folder / "other.ZIP").write_text("no archive")
+    (folder / "cut.zip").write_bytes(b"PK\x03\x04cut")
+    found = find_studies([folder])
+    assert {Path(refusal.path).name: refusal.reason for refusal in found.refusals}["cut.zip"] == "corrupt"
+    unread = {
+        Path(one.name).name: one for study in found.studies for one in study.instances if one.path.suffix != ".dcm"
+    }
+    for name, reason in (("none.zip", "zero_bytes"), ("other.ZIP", "not_an_image")):
+        with pytest.raises(UnreadableImageError) as error:
+            read_image(unread[name].path)
+        assert error.value.refusal.reason == reason
+
+
+def test_a_folder_too_deep_to_be_opened_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(21):
+        Path("d" * 200).mkdir()
+        os.chdir("d" * 200)
+    save(Path("below.png"), picture(0))
+    save(tmp_path / "above.png", picture(1))
+    found = find_studies([tmp_path])
+    assert names(found) == [["above.png"]]
+    assert [(refusal.reason, "too long" in refusal.detail) for refusal in found.refusals] == [("no_access", True)]
 
 
 def test_a_file_named_on_its_own_is_kept_so_that_reading_it_tells(folder: Path) -> None:
@@ -173,6 +202,39 @@ def test_a_dicomdir_by_another_name_is_no_image(tmp_path: Path) -> None:
     for source, images in ((tmp_path / "cd", ["IM000000"]), (place, ["IM000000"]), (packed, ["one"])):
         found = find_studies([source])
         assert (names(found), found.refusals) == ([images], ())
+
+
+@pytest.mark.parametrize("shown", [str.lower, "{};1".format, "{}.".format, lambda name: f"{name.lower()}.;1"])
+def test_names_that_a_disc_shows_otherwise_than_its_dicomdir(tmp_path: Path, shown: Callable[[str], str]) -> None:
+    made = FileSet()
+    for number in range(2):
+        made.add(save_dicom(tmp_path / f"{number}.dcm", pixels=radiograph(number, size=(64, 64)), number=number))
+    made.write(tmp_path / "cd")
+    for path in sorted((tmp_path / "cd").rglob("*"), reverse=True):
+        is_disc_folder = path.is_dir()
+        path.rename(path.with_name(path.name.lower() if is_disc_folder else shown(path.name)))
+    found = find_studies([tmp_path / "cd" / shown("DICOMDIR")])
+    assert found.refusals == ()
+    assert [[Path(one.name).name for one in study.instances] for study in found.studies] == [
+        [shown("IM000000"), shown("IM000001")]
+    ]
+
+
+def test_a_name_of_a_disc_that_fits_two_files_or_leads_away_is_not_guessed(tmp_path: Path) -> None:
+    made = FileSet()
+    made.add(save_dicom(tmp_path / "one.dcm", pixels=SMALL))
+    made.write(tmp_path / "cd")
+    (listed,) = (tmp_path / "cd").rglob("IM*")
+    for name in ("im000000", "Im000000"):
+        (listed.parent / name).write_bytes(dicom_bytes(pixels=SMALL))
+    assert names(find_studies([tmp_path / "cd" / "DICOMDIR"])) == [["IM000000"]]
+    listed.unlink()
+    found = find_studies([tmp_path / "cd" / "DICOMDIR"])
+    assert [(Path(item.path).name, item.reason) for item in found.refusals] == [("IM000000", "missing")]
+    (listed.parent / "Im000000").unlink()
+    (listed.parent / "im000000").unlink()
+    (listed.parent / "im000000").symlink_to(tmp_path / "one.dcm")
+    assert [item.reason for item in find_studies([tmp_path / "cd" / "DICOMDIR"]).refusals] == ["outside"]
 
 
 def test_damaged_headers_and_sizes_are_refusals(tmp_path: Path) -> None:

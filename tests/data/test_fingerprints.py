@@ -96,6 +96,15 @@ def test_a_cache_that_cannot_be_written_stops_nothing(
     assert "not cached" in caplog.text
 
 
+def test_a_cache_that_cannot_even_be_looked_for_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that may not be entered, which nothing keeps the tests' user, root, from."""
+    monkeypatch.setenv("OSTEON_CACHE", str(tmp_path / ("x" * 300)))
+    assert fingerprint_catalogue(catalogue_of(write_pictures(tmp_path / "images", 2))).readable.all()
+    assert "the cache cannot be read" in caplog.text
+
+
 def test_many_batches_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprints, "BATCH", 4)
     catalogue = catalogue_of(write_pictures(tmp_path, 11))

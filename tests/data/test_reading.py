@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,23 @@ def test_other_options_are_another_catalogue(tmp_path: Path) -> None:
     age(tmp_path)
     assert read(tmp_path, reader_options={"positive": "normal"}).images["label"].tolist() == [0, 1]
     assert read(tmp_path, reader_options={"positive": "fractured"}).images["label"].tolist() == [1, 0]
+
+
+def test_a_change_in_a_module_that_readers_call_is_another_catalogue(
+    tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_mura(tmp_path / "m")
+    age(tmp_path)
+    read(root)
+    for name in ("same", "changed"):
+        shutil.copytree(catalogue_cache.SOURCES, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "changed" / "listing.py").write_text("# sorts otherwise\n")
+    monkeypatch.setattr(catalogue_cache, "SOURCES", tmp_path / "same")
+    read(root)
+    assert len(reads) == 1
+    monkeypatch.setattr(catalogue_cache, "SOURCES", tmp_path / "changed")
+    read(root)
+    assert len(reads) == 2
 
 
 def test_what_was_just_modified_is_not_kept(tmp_path: Path) -> None:

@@ -135,6 +135,29 @@ def test_other_separators_and_a_byte_order_mark(folder: Path, separator: str, en
     assert read_table(path).images["label"].tolist() == [1, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("first", "separator", "encoding"),
+    [("sep=;\n", ";", "utf-8"), ("sep=;\n", ";", "utf-8-sig"), ("", ";", "utf-8"), ("", "\t", "utf-16")],
+)
+def test_tables_that_a_german_spreadsheet_writes(folder: Path, first: str, separator: str, encoding: str) -> None:
+    rows = ["file;label;age;note", "a.png;1,0;42,5;x", "b.jpg;0,0;;1,5", "sub/c.tif;1,0;7;1.234,5"]
+    text = first + "\n".join(rows).replace(";", separator)
+    (folder / "t.csv").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    images = read_table(folder / "t.csv").images
+    assert images["image_id"].tolist() == NAMES
+    assert images["label"].tolist() == [1, 0, 1]
+    assert images["note"].tolist() == ["x", "1,5", "1.234,5"]
+    if separator == ";":
+        assert images["age"].tolist()[::2] == [42.5, 7]
+    else:  # with tabs a comma may as well part thousands
+        assert images["age"].tolist() == ["42,5", "", "7"]
+
+
+def test_a_comma_in_a_table_with_commas_is_no_decimal_one(folder: Path) -> None:
+    (folder / "t.csv").write_text('file,label,dose\na.png,1,"1,234"\nb.jpg,0,"2,5"\n')
+    assert read_table(folder / "t.csv").images["dose"].tolist() == ["1,234", "2,5"]
+
+
 def test_the_table_of_a_folder_is_found(folder: Path) -> None:
     write(folder / "t.csv", {"file": NAMES, "label": [1, 0, 1]})
     assert looks_like_table(folder)
@@ -189,6 +212,18 @@ def test_rows_that_end_with_a_comma(folder: Path, header: str) -> None:
     assert catalogue.images["image_id"].tolist() == NAMES
     assert catalogue.images["label"].tolist() == [1, 0, 1]
     assert catalogue.refusals == ()
+
+
+def test_rows_without_anything_are_passed_over(folder: Path) -> None:
+    (folder / "t.csv").write_text("file,label,age\na.png,1,5\n,,\n\nb.jpg,0,6\n NA,, \n,,\n,,7\n")
+    catalogue = read_table(folder / "t.csv")
+    assert catalogue.images["image_id"].tolist() == ["a.png", "b.jpg"]
+    assert catalogue.images["label"].tolist() == [1, 0]
+    assert catalogue.images["age"].tolist() == [5, 6]
+    assert [item.reason for item in catalogue.refusals] == ["no_image"]
+    (folder / "t.csv").write_text("file,label\n,\n,\n")
+    with pytest.raises(InputError, match="the table has no rows"):
+        read_table(folder / "t.csv")
 
 
 def test_short_rows_have_unknown_values(folder: Path) -> None:
@@ -284,6 +319,12 @@ def test_one_class_is_told_when_both_are_needed(folder: Path) -> None:
         ({"file": ["p", "q"], "label": [1, 0]}, {}, InputError, "none of the 2 images of the table", "root=FOLDER"),
         ({"file": NAMES, "split": ["train", "x", ""]}, {}, InputError, "unknown split 'x'", "train, valid and test"),
         ({"file": [], "label": []}, {}, InputError, "the table has no rows", None),
+        ({"a.png": ["b.jpg"], "1": [0]}, {}, InputError, "no column of image paths", "The first line must name"),
+        ({"file": NAMES, "label": ["?", "fx", "a b"]}, {}, InputError, "is not plain", "--option positive=fx"),
+        ({"file": NAMES, "label": ["a b", "c d", ""]}, {}, InputError, "is not plain", "--option 'positive=a b'"),
+        ({"file": ["C:\\x\\a.png"]}, {}, InputError, "none of the 1 images", "Paths of another computer"),
+        ({"file": ["\\\\pacs\\x\\a.png"]}, {}, InputError, "none of the 1 images", "Paths of another computer"),
+        ({"file": ["file:///x/a.png"]}, {}, InputError, "none of the 1 images", "Paths of another computer"),
     ],
 )
 def test_bad_tables(
@@ -313,7 +354,7 @@ def test_files_that_are_no_table(folder: Path) -> None:
         read_table(folder / "t.csv")
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
 def test_a_table_in_another_encoding_says_what_to_do(folder: Path, encoding: str) -> None:
     path = write(folder / "t.csv", {"file": NAMES, "label": [1, 0, 1], "place": ["Köln"] * 3}, encoding=encoding)
     with pytest.raises(InputError, match="not UTF-8") as caught:
@@ -438,6 +479,8 @@ def test_a_link_to_the_other_class_changes_no_label(tmp_path: Path) -> None:
         (["Abnormal", "NORMAL"], [1, 0]),
         (["No Fracture", "fracture"], [0, 1]),
         (["negative", "positive"], [0, 1]),
+        (["Fx", "no fx"], [1, 0]),
+        (["0,0", "1,00"], [0, 1]),
         (["not_fractured"], [0]),
     ],
 )

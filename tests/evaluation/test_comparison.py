@@ -89,8 +89,10 @@ def test_studies_can_be_compared(studies: pd.DataFrame) -> None:
 
 def test_what_cannot_be_compared_is_refused(studies: pd.DataFrame) -> None:
     other = studies.assign(image_id=[f"other{number}" for number in range(600)])
-    with pytest.raises(InputError, match="share no image"):
+    with pytest.raises(InputError, match="share no image") as caught:
         compare({"a": studies, "b": other}, FAST)
+    first = min(studies.loc[studies["split"] == "test", "image_id"])
+    assert str(caught.value.hint).endswith(f"written alike: {first!r} in a, 'other240' in b")
     relabelled = studies.assign(
         label=np.where(studies["image_id"] == "image599", 1 - studies["label"], studies["label"])
     )

@@ -31,3 +31,20 @@ def test_page_holds_the_comparisons_numbers(tmp_path: Path, studies: pd.DataFram
     auc = comparison.scores["one"]["auc"]
     assert f"one {auc.value:.3f} ({auc.low:.2f}–{auc.high:.2f})" in text
     assert "always normal 0.500" in text
+
+
+def test_a_dash_for_a_p_value_carries_its_reason(tmp_path: Path) -> None:
+    """All positives are of one patient, so what needs positives has no p-value; the others have one."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    table = pd.DataFrame({"image_id": [f"i{row}" for row in range(40)], "label": labels, "split": "test"})
+    table["patient_id"] = np.where(labels == 1, "p", table["image_id"])
+    one, two = (table.assign(probability=rng.random(40)) for _ in range(2))
+    comparison = compare({"one": one, "two": two}, EvaluationSettings(resamples=100))
+    page = write_comparison(tmp_path / "comparison.html", comparison)[0].read_text(encoding="utf-8")
+    why = "no p-value: all cases, or all of a class, are of one group"
+    assert page.count(f'<span class="na" title="{why}">–</span>') >= 2
+    (note,) = re.findall(rf"–: {why} \((.*)\)\.</p>", page)
+    assert "Sensitivity" in note
+    assert "Specificity" not in note
+    assert ">–</td>" not in page

@@ -88,3 +88,4 @@ def test_weights_by_name_are_of_no_run_that_lies_here(
     here = train(settings, tmp_path / "first", audit=False).folder
     monkeypatch.chdir(here.path)
     assert parents(settings) == []
+    assert parents(_settings(class_folders, model__weights="fracture")) == []

@@ -46,6 +46,23 @@ def test_a_byte_order_mark_and_spaces_are_no_trouble(tmp_path: Path) -> None:
     assert read_predictions(path)["image_id"].tolist() == ["a"]
 
 
+@pytest.mark.parametrize("first", ["", "sep=;\n", '"sep=;"\n', "SEP=;;;\n"])
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_what_a_german_spreadsheet_writes_is_read(tmp_path: Path, first: str, separator: str, encoding: str) -> None:
+    text = f"{first}image_id; label;probability;note\na;1;0,75;x,y\nb;0;1,2E-3;\nc;1;0.5;\n;;;\n"
+    (tmp_path / "p.csv").write_bytes(text.replace(";", separator).replace("\n", "\r\n").encode(encoding))
+    table = read_predictions(tmp_path / "p.csv")
+    assert table["image_id"].tolist() == ["a", "b", "c"]
+    assert table["label"].tolist() == [1, 0, 1]
+    assert table["probability"].tolist() == [0.75, 0.0012, 0.5]
+
+
+def test_separators_within_quotation_marks_are_no_separators(tmp_path: Path) -> None:
+    table = read_predictions(write(tmp_path, 'image_id,label,probability,"a;b;c;d;e;f"\na,1,0.5,\n'))
+    assert table["probability"].tolist() == [0.5]
+
+
 HEAD = "image_id,study_id,patient_id,split,label,probability\n"
 BROKEN = {
     "missing column": ("image_id,label\na,1\n", "lack the column probability"),
@@ -67,7 +84,11 @@ BROKEN = {
     "after a field of two lines": (HEAD + '"a\nx",,,,1,0.5\nb,,,,2,0.5\n', "the first is line 4"),
     "a column twice": ("image_id,label,label,probability\na,1,0,0.5\n", "several columns label"),
     "twice but for spaces": ("image_id,label ,label,probability\na,1,0,0.5\n", "several columns label"),
-    "semicolons": ("image_id;label;probability\na;1;0,5\n", "separated by ';', not by commas"),
+    "a decimal comma among commas": ("image_id,label,probability\na,1,0,5\n", "line 2 has 4 fields, the header 3"),
+    "the same in quotes": ('image_id,label,probability\na,1,"0,5"\n', "probability is not a number"),
+    "thousands": ("image_id;label;probability\na;1;1.234,5\n", "probability is not a number"),
+    "semicolons, ragged": ("image_id;label;probability\na;1;0,5;8\n", "line 2 has 4 fields, the header 3"),
+    "after a line that names the separator": ("sep=;\nimage_id;label;probability\na;1;2\n", "the first is line 3"),
     "an open quotation mark": ('image_id,label,probability,model\na,1,0.5,"m\nb,0,0.5,m\n', "not a readable CSV"),
 }
 
@@ -80,6 +101,23 @@ def test_broken_predictions_are_refused_by_row(tmp_path: Path, name: str) -> Non
         read_predictions(path)
     assert caught.value.where == str(path)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("image_id,label,probability\na,1,81.5\nb,0,0.5\n", "divide them by 100"),
+        ("image_id,label,probability\na,1,2.5\nb,0,-0.5\n", "1 / (1 + exp(-logit))"),
+        ("image_id,label,probability\na,1,1.2\nb,0,0.5\n", "A CSV with the columns"),
+        ("image_id,label,probability\na,1,85%\n", "Write 0.85 for 85 %"),
+        ("image_id,label,probability\na,True,0.85\n", "Write 1 for the positive class"),
+        ("Image,y_true,y_score\na,1,0.85\n", "its columns: Image, y_true, y_score"),
+    ],
+)
+def test_a_refusal_says_what_to_do_about_common_mistakes(tmp_path: Path, text: str, hint: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_predictions(write(tmp_path, text))
+    assert hint in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\x00\x00", b"\xff\xfe\x00\x00", bytes(range(256)) * 20])

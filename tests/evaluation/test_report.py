@@ -44,6 +44,13 @@ def page_of(table: pd.DataFrame, run: RunFolder | None = None) -> str:
     return report_page(evaluation, RunRecord.of(run), ([], []), {})
 
 
+def test_predictions_of_any_origin_say_how_intervals_were_drawn(studies: pd.DataFrame) -> None:
+    evaluation = evaluate(check_predictions(studies, "test"), EvaluationSettings(resamples=1200, seed=7))
+    page = words(report_page(evaluation, RunRecord.of(None), ([], []), {}))
+    assert page.count("1 200 resamples of whole groups, seed 7") == 1
+    assert (evaluation.as_dict()["resamples"], evaluation.as_dict()["seed"]) == (1200, 7)
+
+
 class Tags(HTMLParser):
     """Collects what a browser would act on."""
 

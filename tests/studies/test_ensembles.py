@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,9 @@ def test_everything_is_written(studied: tuple[EnsemblesStudy, Path]) -> None:
     page = (out / "ensembles.html").read_text(encoding="utf-8")
     assert "3 models, joined in 5 ways" in page
     assert page.count("always normal") == 1
+    (reference,) = re.findall(r'<tr class="total">\s*<td>([^<]*)</td>', page)
+    assert reference == "m1"  # a row of its own, with a rule below: "model" has none, for the rows that follow it
+    assert '<tr class="model">' not in page
     assert sorted(path.name for path in (out / "figures").iterdir()) == ["ensembles-auc.png", "ensembles-kappa.png"]
 
 

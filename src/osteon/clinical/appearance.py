@@ -19,6 +19,8 @@ from pydicom import dcmread
 from osteon.clinical.identity import TYPE_2
 from osteon.data.dicom import DicomHeader, DicomImage, read_dicom
 
+UNDECODED = "-"
+"""Remembered in place of a hash of an image that could not be decoded."""
 _OF_THE_SYNTAX = ("transfer_syntax_uid", "photometric")
 _FLAGS_OF_THE_SYNTAX = ("lossy_compression", "pixel_length")
 _ONE = threading.Lock()

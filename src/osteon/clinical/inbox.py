@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 
-from osteon.clinical.appearance import appearance
+from osteon.clinical.appearance import UNDECODED, appearance
 from osteon.clinical.queue_store import FileContent, Image, QueueStore, file_name
 from osteon.clinical.queue_tables import IMAGES
 from osteon.clinical.waiting import Waiting
@@ -19,6 +20,33 @@ class DuplicateError(OsteonError):
     """An instance has the SOP instance UID of another one that was received before."""
 
     exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An image that came, whose file is called ``name``."""
+
+    study_uid: str
+    instance_uid: str
+    name: str
+    patient: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of an instance: its file and whether that is still there; patient empty where it is forgotten."""
+
+    file: str
+    kept: bool
+    appearance: str
+    study_uid: str
+    patient: str
+
+
+_KNOWN = (
+    "SELECT file, kept, appearance, study.uid, patient FROM instance JOIN study ON study.id = study WHERE "
+    "instance.uid = ?"
+)
 
 
 class Inbox:
@@ -43,7 +71,8 @@ class Inbox:
                 UID.
 
         Returns:
-            Whether it is new; a copy of what has been received before, in whatever transfer syntax, changes nothing.
+            Whether it is new, or takes the place of one that could not be decoded; a copy of what has been received
+            before, in whatever transfer syntax, changes nothing.
 
         Raises:
             DuplicateError: It is not what was received before under its SOP instance UID.
@@ -52,20 +81,35 @@ class Inbox:
         """
         image = FileContent(image) if isinstance(image, bytes) else image
         name = file_name(IMAGES, study_uid, instance_uid, image.content)
-        if self._is_copy(instance_uid, name, image.source):
+        new = _Entry(study_uid, instance_uid, name, patient)
+        known = self._known(instance_uid)
+        if self._is_copy(new, known, image.source):
             return False
         image.keep(self._store.path(name))
-        with self._store.lock:
-            if not self._known(instance_uid):
-                self._enter(study_uid, instance_uid, name, patient)
-                return True
-        return self._is_late_copy(instance_uid, name)
+        while not self._entered(new, known):  # another sender was faster
+            known = self._known(instance_uid)
+            if self._is_late_copy(new, known):
+                return False
+        return True
 
-    def _enter(self, study_uid: str, instance_uid: str, name: str, patient: str) -> None:
+    def _entered(self, new: _Entry, known: _Known | None) -> bool:
+        """Enter an image that is on the disk, unless what is known of its instance has changed."""
+        with self._store.lock:
+            if self._known(new.instance_uid) != known:
+                return False
+            self._enter(new)
+        if known is not None and known.kept:
+            self._store.remove([known.file])
+        return True
+
+    def _enter(self, new: _Entry) -> None:
         with self._store.transaction() as rows:
-            study = _study(rows, study_uid, patient)
-            entry = "INSERT INTO instance (uid, study, file) VALUES (?, ?, ?)"
-            rows.execute(entry, (instance_uid, study, name))
+            study = _study(rows, new.study_uid, new.patient)
+            entry = (
+                "INSERT INTO instance (uid, study, file) VALUES (?, ?, ?) ON CONFLICT (uid) DO UPDATE "
+                "SET study = excluded.study, file = excluded.file, kept = 1, appearance = ''"
+            )
+            rows.execute(entry, (new.instance_uid, study, new.name))
             rows.execute(
                 "UPDATE study SET instances = instances + 1, attempts = 0, reason = '', finished = NULL, "
                 "state = iif(state = 'answering', state, 'receiving') WHERE id = ?",
@@ -73,41 +117,53 @@ class Inbox:
             )
         self._waiting.image(study)
 
-    def _known(self, instance_uid: str) -> tuple[str, bool, str] | None:
-        """Return file, whether it is still there, and appearance of an instance that was received before."""
-        found = self._store.select("SELECT file, kept, appearance FROM instance WHERE uid = ?", instance_uid)
-        return (found[0][0], bool(found[0][1]), found[0][2]) if found else None
+    def _known(self, instance_uid: str) -> _Known | None:
+        """Return what is known of an instance that was received before."""
+        found = self._store.select(_KNOWN, instance_uid)
+        return _Known(found[0][0], bool(found[0][1]), *found[0][2:]) if found else None
 
-    def _is_late_copy(self, instance_uid: str, name: str) -> bool:
-        """Say of an image that is on the disk already that another sender was faster; its own file is removed."""
+    def _is_late_copy(self, new: _Entry, known: _Known | None) -> bool:
+        """Say whether an image that is on the disk already came before; then its own file is removed."""
+        copy = True
         try:
-            return not self._is_copy(instance_uid, name, self._store.path(name))
+            copy = self._is_copy(new, known, self._store.path(new.name))
         finally:
-            known = self._known(instance_uid)
-            if known is None or known[:2] != (name, True):
-                self._store.remove([name])
+            if copy:
+                there = self._known(new.instance_uid)
+                if there is None or (there.file, there.kept) != (new.name, True):
+                    self._store.remove([new.name])
+        return copy
 
-    def _is_copy(self, instance_uid: str, name: str, source: Path | bytes) -> bool:
-        """Whether an instance was received before.
+    def _is_copy(self, new: _Entry, known: _Known | None, source: Path | bytes) -> bool:
+        """Whether an instance was received before; one that could not be decoded then, and can be now, was not.
 
         Raises:
             DuplicateError: It was, with another content or in another study.
         """
-        known = self._known(instance_uid)
         if known is None:
             return False
-        if known[0] in (name, file_name(IMAGES, instance_uid)):  # the latter in older queues: tells no content
+        of_older_queues = file_name(IMAGES, new.instance_uid)  # tells no content
+        if known.file in (new.name, of_older_queues):
             return True
-        shown = appearance(source)
-        if not shown or shown != self._appearance(instance_uid):
+        shown, before = appearance(source), self._appearance(new.instance_uid)
+        if shown and shown == before:
+            log.info("An image that was received before came in another form: it was acknowledged and left out")
+            return True
+        same_study = known.study_uid == new.study_uid and known.patient in (new.patient, "")
+        if not (shown and before == UNDECODED and same_study):
             raise DuplicateError("another object of the same SOP instance UID was received before")
-        log.info("An image that was received before came in another form: it was acknowledged and left out")
-        return True
+        log.info("An image that could not be decoded came again and can be: it takes the place of the first one")
+        return False
 
     def _appearance(self, instance_uid: str) -> str:
-        for _ in range(2):  # the file may be forgotten while it is looked at; then the table knows
-            file, kept, shown = self._known(instance_uid) or ("", False, "")
-            shown = shown or (appearance(self._store.path(file)) if kept else "")
+        for _ in range(2):  # the file may be forgotten or replaced while it is looked at; then the table knows
+            known = self._known(instance_uid)
+            if known is None:
+                break
+            shown = known.appearance
+            if not shown and known.kept:
+                file = self._store.path(known.file)
+                shown = appearance(file) or (UNDECODED if file.is_file() else "")
             if shown:
                 return shown
         return ""

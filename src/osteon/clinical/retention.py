@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from osteon.clinical.appearance import appearance
+from osteon.clinical.appearance import UNDECODED, appearance
 from osteon.clinical.queue_store import QueueStore
 
 _DUE = """
@@ -34,7 +34,7 @@ def forget(store: QueueStore, keep: float, now: float) -> int:
     if not found:
         return 0
     (study,) = found[0]
-    shown = [(appearance(store.path(file)), uid) for uid, file in store.select(_LOOKS, study)]
+    shown = [(appearance(store.path(file)) or UNDECODED, uid) for uid, file in store.select(_LOOKS, study)]
     with store.transaction() as rows:
         due = rows.execute("SELECT 1 FROM study WHERE id = ? AND finished IS NOT NULL", (study,)).fetchone()
         if due is None:  # an image of it came just now

@@ -3,13 +3,14 @@
 A kept catalogue is used only if every folder that its reader listed still has the modification time it had (it
 changes when an entry is added, removed or renamed), and every table its time and size. Images are not looked at:
 readers do not open them, so their content cannot change a catalogue. A catalogue is not kept if anything was
-modified less than two seconds before reading began, since a further change could leave the same time behind.
+modified less than two seconds before reading began, since a further change could leave the same time behind. Nor is
+one used that was read by other code: the key holds a hash of this package's modules (some milliseconds).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import inspect
 import json
 import logging
 import time
@@ -32,6 +33,9 @@ KEPT = 16
 SETTLED = 2_000_000_000
 """Nanoseconds for which a folder must have been left alone; the coarsest file systems count in two seconds."""
 
+SOURCES = Path(__file__).parent
+"""The readers' modules and those that they call."""
+
 _FORM = 2
 
 
@@ -50,9 +54,19 @@ def remembered(reader: Callable[..., Catalogue], path: Path, options: dict[str, 
 
 
 def _file(reader: Callable[..., Catalogue], path: Path, options: dict[str, Any]) -> Path:
-    code = hashlib.sha256(Path(inspect.getfile(reader)).read_bytes()).hexdigest()
-    key = json.dumps([_FORM, __version__, reader.__name__, code, str(path), options], sort_keys=True, default=str)
+    about = [_FORM, __version__, reader.__name__, _code(SOURCES), str(path), options]
+    key = json.dumps(about, sort_keys=True, default=str)
     return cache_folder() / "catalogues" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+@functools.cache
+def _code(folder: Path) -> str:
+    """Return a hash of the modules in a folder: a reader's result depends on those that it calls, too."""
+    code = hashlib.sha256()
+    for file in sorted(folder.glob("*.py")):
+        code.update(f"{file.name} {file.stat().st_size}\n".encode())
+        code.update(file.read_bytes())
+    return code.hexdigest()
 
 
 def _kept(file: Path) -> Catalogue | None:

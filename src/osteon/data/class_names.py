@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 
 from osteon.errors import InputError, SettingsError
 
@@ -13,6 +14,7 @@ TARGET_WORDS = {
     "fracture": "fractured",
     "fractures": "fractured",
     "broken": "fractured",
+    "fx": "fractured",
     "abnormal": "abnormal",
     "abnormality": "abnormal",
 }
@@ -58,9 +60,15 @@ def class_labels(classes: Iterable[str], positives: Sequence[str], *, where: Pat
         raise InputError(
             f"which of the classes {', '.join(map(repr, classes[:10]))} counts as positive is not plain",
             where=where,
-            hint=f"Say which, e.g. --option positive={unclear[0]}",
+            hint=f"Say which, e.g. --option {quote(f'positive={_example(classes, unclear)}')}",
         )
     return {name: int(_plain(name) in POSITIVE) for name in classes}
+
+
+def _example(classes: list[str], unclear: list[str]) -> str:
+    """Return a class that may well be the positive one."""
+    plain = [name for name in classes if _plain(name) in POSITIVE]
+    return (plain or [name for name in unclear if name.isalnum()] or unclear)[0]
 
 
 def is_plain(name: str) -> bool:
@@ -105,6 +113,6 @@ def _negations(word: str) -> set[str]:
 
 
 def _plain(name: str) -> str:
-    """Return ``Non-Fractured `` as ``non_fractured`` and ``1.0`` as ``1``."""
+    """Return ``Non-Fractured `` as ``non_fractured``, and ``1.0`` and ``1,0`` as ``1``."""
     word = re.sub(r"[\s\-_]+", "_", name.strip().lower())
-    return word.removesuffix(".0")
+    return re.sub(r"^(-?\d+)(?:\.0+|,0{1,2})$", r"\1", word)

@@ -19,6 +19,7 @@ from pydicom.uid import UID
 
 from osteon.data.dicom import read_dicom, read_header
 from osteon.data.dicom_dataset import items, parse, texts
+from osteon.data.disc_names import DiscFolder, is_dicomdir
 from osteon.data.files import LIMITS, Limits, Refused, is_dicom, load_bytes
 from osteon.data.formats import OTHER_SUFFIXES
 from osteon.data.images import UnreadableImageError
@@ -172,7 +173,7 @@ class _Search:
                 self._archive(path)
         elif is_dicom(head):
             self._dicom(Instance(str(path), path, limits=self.limits), path, named=named)
-        elif named or _is_picture(path.name):
+        elif named or _is_picture(path.name) or path.suffix.lower() == ".zip":  # an archive cut short: reading says so
             self._add(Instance(str(path), path, limits=self.limits))
 
     def _dicom(self, instance: Instance, source: Path | bytes, *, named: bool) -> None:
@@ -181,7 +182,7 @@ class _Search:
         except UnreadableImageError as error:
             self._refuse(instance.name, error.refusal.reason, error.refusal.detail)
             return
-        if header.sop_class_uid == _DIRECTORY or (instance.path.name == "DICOMDIR" and not header.rows):
+        if header.sop_class_uid == _DIRECTORY or (is_dicomdir(instance.path.name) and not header.rows):
             if named and instance.member is None:
                 self._directory(instance.path)
         elif header.rows or named or not _is_without_picture(header.sop_class_uid):
@@ -297,7 +298,7 @@ def _files(folder: Path, refuse: Callable[[str, str, str], None]) -> Iterator[Pa
             continue
         seen.add(identity)
         try:
-            folders, files = list_folder(place)
+            folders, files = list_folder(place, met=True)
         except InputError as error:
             refuse(str(place), "no_access", error.what)
             continue
@@ -347,11 +348,8 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits, mo
 def _referenced(path: Path, limits: Limits) -> Iterator[Path | None]:
     """Yield the files that a DICOMDIR names; None for one outside of its folder."""
     dataset, _ = parse(load_bytes(path, limits), limits, pixels=False)
-    folder = path.parent.resolve()
+    folder = DiscFolder(path.parent.resolve())
     for record in items(dataset, "DirectoryRecordSequence"):
         parts = texts(record, "ReferencedFileID")
-        if not parts:
-            continue
-        place = folder.joinpath(*parts)
-        plain = all(part and part not in (".", "..") and "/" not in part and "\\" not in part for part in parts)
-        yield place if plain and place.resolve().is_relative_to(folder) else None
+        if parts:
+            yield folder.find(parts)

@@ -211,7 +211,7 @@ def _cache(root: Path) -> Path:
 def _recall(folder: Path, records: NDArray[Any]) -> None:
     """Fill in the records that the cache holds; its files that cannot be read are passed over."""
     rows = {key: row for row, key in enumerate(records["key"].tolist()) if key}
-    for path in sorted(folder.glob("*.npy")):
+    for path in _cached(folder):
         try:
             kept = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError):
@@ -222,6 +222,14 @@ def _recall(folder: Path, records: NDArray[Any]) -> None:
         places = [(rows[key], place) for place, key in enumerate(kept["key"].tolist()) if key in rows]
         for row, place in places:
             records[row] = kept[place]
+
+
+def _cached(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob("*.npy"))
+    except OSError as error:  # a folder that may not be entered
+        log.warning("the cache cannot be read: %s", error)
+        return []
 
 
 def _remember(folder: Path, records: NDArray[Any]) -> None:

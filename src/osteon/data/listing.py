@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from osteon.data.disc_names import is_dicomdir
 from osteon.data.files import is_dicom
 from osteon.data.formats import SUFFIXES
 from osteon.errors import InputError
@@ -55,10 +56,14 @@ def recorded() -> Iterator[Listing]:
         _current.reset(token)
 
 
-def list_folder(path: str | Path) -> tuple[list[str], list[str]]:
+def list_folder(path: str | Path, *, met: bool = False) -> tuple[list[str], list[str]]:
     """Return the names of a folder's sub-folders and files, sorted; both are empty where there is no such folder.
 
     Hidden entries are left out, and with them the ``._`` companions that macOS puts into archives.
+
+    Args:
+        path: The folder.
+        met: Whether it was met in another one, so that it is there even if its whole path is too long to be opened.
 
     Raises:
         InputError: The folder is there and cannot be read.
@@ -74,7 +79,7 @@ def list_folder(path: str | Path) -> tuple[list[str], list[str]]:
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
         return [], []
     except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        if error.errno == errno.ELOOP or (error.errno == errno.ENAMETOOLONG and not met):
             return [], []
         raise InputError(f"the folder cannot be read: {error.strerror}", where=path) from None
     return sorted(folders), sorted(files)
@@ -120,7 +125,7 @@ def walk_files(root: str | Path) -> Iterator[tuple[str, list[str]]]:
         if identity in seen:
             continue
         seen.add(identity)
-        folders, files = list_folder(folder)
+        folders, files = list_folder(folder, met=relative != "")
         yield relative, files
         if not is_output(relative, files):
             inside = [f"{relative}/{name}".lstrip("/") for name in folders]
@@ -164,7 +169,7 @@ def _is_image(folder: str | Path, name: str) -> bool:
 
 def _may_be_dicom(name: str) -> bool:
     suffix = name.rpartition(".")[2]
-    return name != "DICOMDIR" and (suffix == name or suffix.isdecimal())
+    return not is_dicomdir(name) and (suffix == name or suffix.isdecimal())
 
 
 def _holds_dicom(path: Path) -> bool:

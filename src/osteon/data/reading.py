@@ -9,7 +9,7 @@ from typing import Any
 from osteon.config import DataSettings
 from osteon.data import catalogue_cache
 from osteon.data.catalogue import Catalogue
-from osteon.data.formats import SUFFIXES
+from osteon.data.foreign_layouts import no_images, not_a_table
 from osteon.data.fracatlas import looks_like_fracatlas
 from osteon.data.listing import is_printable, list_folder, printable
 from osteon.data.mura import looks_like_mura
@@ -53,7 +53,7 @@ def detect(path: Path) -> tuple[str, Path]:
         if path.name == "dataset.csv" and looks_like_fracatlas(path.parent):
             return "fracatlas", path.parent
         if path.suffix.lower() not in TABLE_SUFFIXES:
-            raise InputError("is neither a folder nor a table", where=path, hint=f"Tables: {', '.join(TABLE_SUFFIXES)}")
+            raise not_a_table(path, TABLE_SUFFIXES)
         return "table", path
     name = _published(path)
     if name:
@@ -69,7 +69,7 @@ def detect(path: Path) -> tuple[str, Path]:
         )
     if looks_like_table(path):
         return "table", path
-    raise InputError("no images in the folder", where=path, hint=f"Looked for {', '.join(SUFFIXES)} at any depth")
+    raise no_images(path)
 
 
 def _published(path: Path) -> str | None:

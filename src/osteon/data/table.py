@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from os.path import normpath
 from pathlib import Path
@@ -11,10 +12,13 @@ import pandas as pd
 
 from osteon.data.catalogue import COLUMNS, Catalogue
 from osteon.data.class_names import SPLIT_WORDS, class_labels, is_plain, taken_as_negative, target_word
+from osteon.data.delimited import with_point
 from osteon.data.file_lookup import FileLookup
-from osteon.data.formats import OTHER_SUFFIXES, SUFFIXES
+from osteon.data.foreign_layouts import boxes_apart, no_images, refuse_boxes
+from osteon.data.formats import OTHER_SUFFIXES
 from osteon.data.listing import (
     find_file,
+    is_image_name,
     is_output,
     is_printable,
     list_folder,
@@ -45,6 +49,12 @@ _COLUMN_OF = {"patient": "patient_id", "study": "study_id", "region": "region", 
 _IDS = ("patient", "study")
 _OTHER_PICTURES = (*OTHER_SUFFIXES, ".jfif", ".jpe", ".jpf")
 _SHOWN = 3
+_OTHER_MACHINE = re.compile(r"[A-Za-z]:/|//|[a-z]+:/")
+"""How paths of Windows, of network shares and addresses begin, with slashes forward."""
+_ROOT = "Say where they lie, e.g. --option root=FOLDER"
+_ELSEWHERE = (
+    "Paths of another computer cannot be found here: write them relative to the table, or to --option root=FOLDER"
+)
 
 
 def read_table(
@@ -164,11 +174,17 @@ class _TableReader:
             raise InputError(
                 "no column of image paths is recognised",
                 where=self.path,
-                hint=f"Name it, e.g. --option image=COLUMN; columns: {self._listed()}",
+                hint=f"{self._no_image_hint()}; columns: {self._listed()}",
             )
         if self.table.empty:
             raise InputError("the table has no rows", where=self.path)
         return self.table[column].str.strip().str.replace("\\", "/")
+
+    def _no_image_hint(self) -> str:
+        headless = any(is_image_name(str(name)) or str(name).startswith("Unnamed: ") for name in self.table)
+        if headless:
+            return "The first line must name the columns, e.g. file,label"
+        return "Name it, e.g. --option image=COLUMN"
 
     def _refuse_twice(self, names: pd.Series[str], keys: pd.Series[str]) -> None:
         """Refuse a table with several rows of one key: of one name, or of one file under several names."""
@@ -202,7 +218,7 @@ class _TableReader:
             raise InputError(
                 f"none of the {len(names)} images of the table is there, e.g. {names.iloc[0]!r}",
                 where=self.root,
-                hint="Say where they lie, e.g. --option root=FOLDER",
+                hint=_ELSEWHERE if _OTHER_MACHINE.match(names.iloc[0]) else _ROOT,
             )
         return paths, refusals
 
@@ -223,7 +239,7 @@ class _TableReader:
         for extra in self.table:
             if extra not in used:
                 kept = f"table_{extra}" if extra in COLUMNS else str(extra)
-                images[kept] = _plain(self.table[extra])
+                images[kept] = _plain(self.table[extra], self.table.attrs["decimal"])
         return images
 
     def _studies(self, patient: pd.Series[str], study: pd.Series[str]) -> pd.Series[str]:
@@ -245,7 +261,7 @@ class _TableReader:
             raise InputError(
                 f"unknown split {unknown[0]!r} in column {self.columns['split']!r}",
                 where=self.path,
-                hint="Splits are train, valid and test",
+                hint="Splits are train, valid and test; a column that holds something else needs another name",
             )
         return words.map(lambda word: SPLIT_WORDS.get(word, ""))
 
@@ -262,9 +278,10 @@ class _TableReader:
         return self.table[column].str.strip().map(labels).astype("Int8")
 
 
-def _plain(column: pd.Series[str]) -> pd.Series[Any]:
+def _plain(column: pd.Series[str], decimal: str) -> pd.Series[Any]:
     """Return numbers where every known value is one, else the text."""
-    numbers = pd.to_numeric(column.where(column != "", None), errors="coerce")
+    values = column.map(with_point) if decimal == "," else column
+    numbers = pd.to_numeric(values.where(values != "", None), errors="coerce")
     return numbers if (numbers.notna() | (column == "")).all() and numbers.notna().any() else column
 
 
@@ -282,15 +299,17 @@ def _read_tree(path: Path, positives: list[str], target: str | None) -> Catalogu
     found = [(f"{folder}/{name}".lstrip("/"), *_place(folder)) for folder, names in walk_images(path) for name in names]
     rows = [row for row in found if is_printable(row[0])]
     if not rows:
-        raise InputError("no images in the folder", where=path, hint=f"Looked for {', '.join(SUFFIXES)}")
+        raise no_images(path)
     images = pd.DataFrame(rows, columns=["image_id", "split", "class"])
     images["path"] = f"{path}/" + images["image_id"]
     classes = sorted(set(images["class"]) - {""})
     if not positives:
         _refuse_deeper(path, classes)
+        refuse_boxes(path, classes)
     labels = class_labels(classes, positives, where=path)
     images["label"] = images["class"].map(labels).astype("Int8")
     loose = int((images["class"] == "").sum())
+    boxes = "" if classes else boxes_apart(path)
     return Catalogue(
         images=images.drop(columns="class"),
         target=target or target_word(classes, positives, None),
@@ -299,6 +318,7 @@ def _read_tree(path: Path, positives: list[str], target: str | None) -> Catalogu
         source={"reader": "table", "classes": classes, "positive": positives},
         warnings=(
             *([f"images in no class folder, so without a label: {loose}"] if loose else []),
+            *([f"boxes are not read: {boxes}"] if boxes else []),
             *taken_as_negative(labels, positives),
             *_left_out(path),
         ),

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from osteon.data.class_names import UNKNOWN
+from osteon.data.delimited import DelimitedText, read_delimited
 from osteon.data.listing import find_file
 from osteon.errors import InputError, require
 
 
 def load_table(path: Path) -> pd.DataFrame:
     """Read a table as text, unknown values empty.
+
+    Returns:
+        The table, its index counting rows from 0, those that are wholly empty left out. Its ``attrs["decimal"]`` is the
+        mark before decimals, a comma where semicolons separate fields.
 
     Raises:
         InputError: It is no table, or a row has more fields than the header.
@@ -23,53 +29,49 @@ def load_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             parquet = require("pyarrow.parquet", extra="parquet", feature="Reading a Parquet table")
-            return _known(_as_text(parquet.read_table(path).to_pandas()))
-        return _known(_read_csv(path))
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"not a readable table: it is not UTF-8 (byte {error.object[error.start]:#04x})",
-            where=path,
-            hint="Save it as CSV in UTF-8; Excel calls that 'CSV UTF-8'",
-        ) from None
+            return _known(_as_text(parquet.read_table(path).to_pandas()), ".")
+        content = read_delimited(path)
+        return _known(_read_csv(content, path), "," if content.separator == ";" else ".")
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"not a readable table: {error}", where=path) from None
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        separator = max(",;\t", key=file.readline().count)
-    width = _width(path, separator)
+def _read_csv(content: DelimitedText, path: Path) -> pd.DataFrame:
+    width = _width(content, path)
     return pd.read_csv(
-        path,
+        StringIO(content.text, newline=""),
         dtype=str,
         keep_default_na=False,
-        sep=separator,
-        encoding="utf-8-sig",
+        sep=content.separator,
+        skiprows=content.skipped,
         index_col=False,
         usecols=range(width) if width else None,
     )
 
 
-def _width(path: Path, separator: str) -> int:
+def _width(content: DelimitedText, path: Path) -> int:
     """Return the number of columns; a row with more, unless they are empty, is refused."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, delimiter=separator)
-        width = len(next((row for row in rows if row), ()))
-        for row in rows:
-            if any(field.strip() for field in row[width:]):
-                raise InputError(
-                    f"line {rows.line_num} has {len(row)} fields, but the header {width}",
-                    where=path,
-                    hint=f"Give every column a name, row names too; a value that holds {separator!r} belongs in quotes",
-                )
+    rows = content.rows()
+    width = len(next((row for _, row in rows if row), ()))
+    for line, row in rows:
+        if any(field.strip() for field in row[width:]):
+            raise InputError(
+                f"line {line} has {len(row)} fields, but the header {width}",
+                where=path,
+                hint="Give every column a name, row names too; a value that holds "
+                f"{content.separator!r} belongs in quotes",
+            )
     return width
 
 
-def _known(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with words for unknown values emptied."""
-    return pd.DataFrame(
+def _known(table: pd.DataFrame, decimal: str) -> pd.DataFrame:
+    """Return the table with words for unknown values emptied, without the rows that are wholly empty."""
+    known = pd.DataFrame(
         {name: column.mask(column.str.strip().str.lower().isin(UNKNOWN), "") for name, column in table.items()}
     )
+    known = known[(known != "").any(axis=1)]
+    known.attrs["decimal"] = decimal
+    return known
 
 
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:

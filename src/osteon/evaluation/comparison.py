@@ -219,10 +219,11 @@ def _shared(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame]
     warnings = _named(remarks, len(tables))
     common = sorted(set.intersection(*(set(rows.index) for rows in tested.values())))
     if not common:
+        written = ", ".join(f"{min(rows.index)!r} in {name}" for name, rows in list(tested.items())[:2])
         raise InputError(
             "the predictions share no image",
             where=", ".join(tables),
-            hint="Only predictions of the same images can be compared; image_id must be written alike",
+            hint=f"Only predictions of the same images can be compared; image_id must be written alike: {written}",
         )
     for name, rows in tested.items():
         if len(rows) > len(common):

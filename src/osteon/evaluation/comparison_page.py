@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from osteon.evaluation.comparison import Comparison, Pair, forest_rows
 from osteon.evaluation.figures import forest, write_figures
-from osteon.evaluation.report_tables import BY_NAME, Cell, Table, add_scores, short_label
+from osteon.evaluation.report_tables import (
+    BY_NAME,
+    SMALL,
+    Cell,
+    Table,
+    add_scores,
+    p_cell,
+    p_notes,
+    p_text,
+    short_label,
+    why_no_p,
+)
 from osteon.evaluation.tables import BASELINES
 from osteon.pages.html import number, render, thousands
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, write_text
 from osteon.statistics.definitions import METRICS
-
-SMALL = 0.001
 
 
 def write_comparison(path: str | Path, comparison: Comparison) -> list[Path]:
@@ -42,7 +50,7 @@ def write_comparison(path: str | Path, comparison: Comparison) -> list[Path]:
         forest=figure_uri(figure),
         scores=_scores(comparison),
         thresholds=_thresholds(comparison),
-        pairs=[(pair, _pair(pair), _mcnemar(pair)) for pair in comparison.pairs],
+        pairs=[(pair, _pair(pair), [*_notes(pair), _mcnemar(pair)]) for pair in comparison.pairs],
     )
     write_text(path, page)
     return [Path(path), *write_figures(RunFolder(Path(path).parent).figures, {"forest": figure})]
@@ -75,25 +83,25 @@ def _thresholds(comparison: Comparison) -> Table:
 def _pair(pair: Pair) -> Table:
     table = Table(["figure", "difference#", "p#", "p, Holm#", "test"])
     for name, test in pair.differences.items():
-        cells: list[Cell] = [METRICS[name].label, test.difference, _p(test.p), _p(pair.adjusted[name]), test.name]
+        why = why_no_p(test)
+        found = [p_cell(test.p, why), p_cell(pair.adjusted[name], why)]
+        cells: list[Cell] = [METRICS[name].label, test.difference, *found, test.name]
         table.add(cells)
     return table
+
+
+def _notes(pair: Pair) -> list[str]:
+    return p_notes((short_label(name), test) for name, test in pair.differences.items())
 
 
 def _mcnemar(pair: Pair) -> str:
     test = pair.mcnemar
     plain, grouped, adjusted = (
-        _p(value) if value < SMALL else f"= {_p(value)}" for value in (test.p, test.p_grouped, pair.mcnemar_adjusted)
+        p_text(value) if value < SMALL else f"= {p_text(value)}"
+        for value in (test.p, test.p_grouped, pair.mcnemar_adjusted)
     )
     return (
         f"Only {pair.first} is right in {thousands(test.only_first)} cases, only {pair.second} in "
         f"{thousands(test.only_second)}. McNemar's exact test: p {plain} if all cases were independent, "
         f"p {grouped} by groups, p {adjusted} after Holm."
     )
-
-
-def _p(value: float) -> str:
-    """Show a p-value with three decimals, very small ones as a bound."""
-    if math.isnan(value):
-        return "–"
-    return f"< {SMALL}" if value < SMALL else f"{value:.3f}"

@@ -20,6 +20,7 @@ def limits(evaluation: Evaluation, record: RunRecord) -> list[str]:
     """Return sentences for the section of that name, the gravest first."""
     return [
         *_synthetic(record),
+        *(f"{text}." for text in record.may_have_seen),
         *_split(evaluation, record),
         *_size(evaluation),
         *_groups(evaluation, record),
@@ -73,6 +74,8 @@ def _groups(evaluation: Evaluation, record: RunRecord) -> list[str]:
     words = f"The {thousands(scores.n)} images come from {thousands(scores.groups)} groups"
     if record.patients_known:
         return [f"{words} (patients, or images too alike to part), which is what the intervals count."]
+    if record.taught_on:
+        return [f"{words}, which the intervals count. The data do not name patients: groups stand in for them."]
     return [
         f"{words}. The data do not name patients: groups stand in for them, and one patient may still have images on "
         "both sides of the split."
@@ -111,9 +114,11 @@ def _elsewhere(evaluation: Evaluation, record: RunRecord) -> list[str]:
     scores = evaluation.overall["image"]
     share = percent(scores.positives / scores.n if scores.n else None, 0)
     name = f" ({record.catalogue.name})" if record.catalogue is not None else ""
+    origin = f"Training and test images come from one data set{name}"
+    if record.taught_on:
+        origin = f"The images come from one data set{name}, the model was taught on {record.taught_on}"
     return [
-        f"Training and test images come from one data set{name}: nothing here shows how the model does with other "
-        "hospitals, machines, exposures or patients.",
+        f"{origin}: nothing here shows how the model does with other hospitals, machines, exposures or patients.",
         f"Precision and NPV hold for a share of {share} positive images; where positives are rarer, more alarms are "
         "false.",
         "No reader was compared with the model, and no decision about a patient was studied.",

@@ -46,7 +46,8 @@ def parents(settings: RunSettings) -> list[RunFolder]:
     """Return the runs that a run of these settings learns from itself: where its weights start, and its teachers."""
     named = initial_weights(settings)
     weights = Path(named)
-    places = () if named in ("default", "none") else (weights, *weights.parents[:_ABOVE])
+    a_name = named in ("default", "none") or (len(weights.parts) == 1 and not weights.exists())
+    places = () if a_name else (weights, *weights.parents[:_ABOVE])
     runs = [run for run in map(RunFolder, places) if run.config.is_file() and run.checkpoints.is_dir()]
     return [*runs[:1], *teacher_folders(settings)]
 

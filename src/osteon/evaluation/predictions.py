@@ -6,7 +6,7 @@ Contract 2 of the design; ``docs/predictions.md`` describes the file form.
 from __future__ import annotations
 
 import csv
-from collections.abc import Container
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,20 @@ import numpy as np
 import pandas as pd
 
 from osteon.data.catalogue import SPLITS
+from osteon.data.delimited import DelimitedText, read_delimited, with_point
 from osteon.errors import InputError
 from osteon.run import atomic_path
 
 COLUMNS = ("image_id", "study_id", "patient_id", "group_id", "region", "split", "label", "probability")
 OPTIONAL = ("view", "model")
 REQUIRED = ("image_id", "label", "probability")
+NUMBERS = ("label", "probability")
 HINT = f"A CSV with the columns {', '.join(REQUIRED)} and, where known, the others of docs/predictions.md"
+_NUMBER_HINTS = {
+    "label": "Write 1 for the positive class (yes, true, fractured …) and 0 for the other",
+    "probability": "Write 0.85 for 85 %, and leave out rows without a probability",
+}
+_MARKS = {",": "A comma", ";": "A semicolon", "\t": "A tab", "|": "A bar"}
 
 
 def write_predictions(path: str | Path, predictions: pd.DataFrame) -> None:
@@ -43,27 +50,28 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        header, rows = _cells(path)
+        content = read_delimited(path)
+        header, rows = _cells(content)
     except FileNotFoundError:
         raise InputError("file not found", where=path) from None
-    except UnicodeDecodeError:
-        raise InputError("not a CSV: it is not UTF-8 text", where=path, hint=HINT) from None
     except (csv.Error, OSError) as error:
         raise InputError(f"not a readable CSV: {str(error).strip()}", where=path, hint=HINT) from None
     _check_header(header, path)
     for line, row in rows.items():
         if any(row[len(header) :]):
             what = f"line {line} has {len(row)} fields, the header {len(header)}"
-            raise InputError(what, where=path, hint="A comma within a field needs quotation marks around the field")
+            hint = f"{_MARKS[content.separator]} within a field needs quotation marks around the field"
+            raise InputError(what, where=path, hint=hint)
     cells = [[*row, *[""] * len(header)][: len(header)] for row in rows.values()]
-    return _checked(pd.DataFrame(cells, columns=header, index=list(rows), dtype=object), path)
+    table = pd.DataFrame(cells, columns=header, index=list(rows), dtype=object)
+    if content.separator != ",":
+        table[list(NUMBERS)] = table[list(NUMBERS)].map(with_point)
+    return _checked(table, path)
 
 
-def _cells(path: Path) -> tuple[list[str], dict[int, list[str]]]:
+def _cells(content: DelimitedText) -> tuple[list[str], dict[int, list[str]]]:
     """Return the header, and the rows that are not empty by the line that each ends in."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, skipinitialspace=True, strict=True)
-        read = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    read = [(line, [cell.strip() for cell in row]) for line, row in content.rows(strict=True)]
     filled = {line: row for line, row in read if any(row)}
     first = next(iter(filled), 0)
     return filled.pop(first, []), filled
@@ -72,8 +80,6 @@ def _cells(path: Path) -> tuple[list[str], dict[int, list[str]]]:
 def _check_header(header: list[str], path: Path) -> None:
     if not header:
         raise InputError("the file is empty", where=path, hint=HINT)
-    if len(header) == 1 and (found := [mark for mark in (";", "\t") if mark in header[0]]):
-        raise InputError(f"columns are separated by {found[0]!r}, not by commas", where=path, hint=HINT)
     if twice := [name for name in (*COLUMNS, *OPTIONAL) if header.count(name) > 1]:
         raise InputError(f"there are several columns {twice[0]}", where=path, hint=HINT)
     _refuse_missing(header, path)
@@ -94,14 +100,26 @@ def _checked(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
     table["label"] = _numbers(table, "label", where)
     table["probability"] = _numbers(table, "probability", where)
     _refuse(table, ~table["label"].isin([0, 1]), "label is not 0 or 1", where)
-    _refuse(table, ~table["probability"].between(0, 1), "probability is not a number in 0-1", where)
+    outside = ~table["probability"].between(0, 1)
+    _refuse(table, outside, "probability is not a number in 0-1", where, _range_hint(table["probability"]))
     table["label"] = table["label"].astype(np.int8)
     return _fill(table, where)
 
 
-def _refuse_missing(names: Container[str], where: str | Path) -> None:
-    if missing := [name for name in REQUIRED if name not in names]:
-        raise InputError(f"the predictions lack the column {', '.join(missing)}", where=where, hint=HINT)
+def _range_hint(values: pd.Series[float]) -> str:
+    """Return what numbers outside of 0-1 may be, and what to make of them."""
+    if not np.isfinite(values).all():
+        return HINT
+    if values.min() < 0:
+        return "If these are logits, write 1 / (1 + exp(-logit))"
+    return "If these are percentages, divide them by 100" if 2 < values.max() <= 100 else HINT
+
+
+def _refuse_missing(names: Iterable[Any], where: str | Path) -> None:
+    there = [str(name) for name in names]
+    if missing := [name for name in REQUIRED if name not in there]:
+        hint = f"{HINT}; its columns: {', '.join(there)}"
+        raise InputError(f"the predictions lack the column {', '.join(missing)}", where=where, hint=hint)
 
 
 def _fill(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
@@ -137,14 +155,14 @@ def _shared_studies(table: pd.DataFrame) -> pd.Series[bool]:
 
 def _numbers(table: pd.DataFrame, name: str, where: str | Path) -> pd.Series[float]:
     numbers = pd.to_numeric(table[name], errors="coerce")
-    _refuse(table, numbers.isna(), f"{name} is not a number", where)
+    _refuse(table, numbers.isna(), f"{name} is not a number", where, _NUMBER_HINTS[name])
     return numbers.astype(float)
 
 
-def _refuse(table: pd.DataFrame, wrong: pd.Series[bool], what: str, where: str | Path) -> None:
+def _refuse(table: pd.DataFrame, wrong: pd.Series[bool], what: str, where: str | Path, hint: str = HINT) -> None:
     if not wrong.any():
         return
     rows = table.index[wrong]
     image = table.loc[rows[0], "image_id"]
     count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-    raise InputError(f"{count}: {what}; the first is line {rows[0]} (image {image!r})", where=where, hint=HINT)
+    raise InputError(f"{count}: {what}; the first is line {rows[0]} (image {image!r})", where=where, hint=hint)

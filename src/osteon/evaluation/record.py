@@ -35,6 +35,7 @@ class RunRecord:
         settings: The settings' YAML; "" if unknown.
         environment: Machine and versions.
         patients_named: Whether the predictions name patients.
+        taught_on: Name of the data that the model was taught on, where the images scored are other data; else "".
     """
 
     name: str = ""
@@ -47,6 +48,7 @@ class RunRecord:
     settings: str = ""
     environment: dict[str, Any] = field(default_factory=dict)
     patients_named: bool = False
+    taught_on: str = ""
 
     @classmethod
     def of(cls, run: RunFolder | None) -> RunRecord:
@@ -99,6 +101,13 @@ class RunRecord:
         """What the audit says of images on two sides of the split."""
         found = [item for item in self.findings or [] if str(item.get("code", "")).startswith("split_shares_")]
         return [str(item.get("sentence", "")) for item in found]
+
+    @property
+    def may_have_seen(self) -> list[str]:
+        """What the network started from that may have been taught on images scored here, in sentences."""
+        starts = self.source.get("started_from")
+        known = [item for item in starts if isinstance(item, dict)] if isinstance(starts, list) else []
+        return [str(item["may_leak"]) for item in known if item.get("may_leak")]
 
     @property
     def patients_known(self) -> bool:

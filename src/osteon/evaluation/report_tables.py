@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from markupsafe import Markup
 
 from osteon.evaluation.record import RunRecord
 from osteon.evaluation.results import Evaluation, Level, Scores
@@ -12,11 +15,14 @@ from osteon.evaluation.tables import BASELINES, levels
 from osteon.pages.html import number, percent, thousands
 from osteon.statistics.definitions import METRICS
 from osteon.statistics.intervals import Estimate
+from osteon.statistics.paired import PairedTest
 
 Cell = str | Estimate
 UNITS = {"image": "images", "study": "studies"}
 MAIN = ("auc", "average_precision", "accuracy", "error", "precision", "sensitivity", "specificity", "f1", "kappa")
 BY_NAME = ("auc", "accuracy", "sensitivity", "specificity", "kappa")
+SMALL = 0.001
+"""The smallest p-value that is shown as a number."""
 
 
 @dataclass
@@ -123,3 +129,36 @@ def _missing(value: Any) -> bool:
 def short_label(metric: str) -> str:
     """Return a figure's label without what stands in brackets."""
     return METRICS[metric].label.partition(" (")[0]
+
+
+def p_text(value: float) -> str:
+    """Show a p-value with three decimals, very small ones as a bound."""
+    if math.isnan(value):
+        return "–"
+    return f"< {SMALL}" if value < SMALL else f"{value:.3f}"
+
+
+def p_cell(value: float, why: str) -> Cell:
+    """Show a p-value; a dash where there is none, with the reason as its tooltip.
+
+    Args:
+        value: Of the test, adjusted or not; NaN where there is none.
+        why: The reason, see :func:`why_no_p`.
+    """
+    return Markup('<span class="na" title="{}">–</span>').format(why) if math.isnan(value) else p_text(value)
+
+
+def why_no_p(test: PairedTest) -> str:
+    """Return why a test has no p-value; empty where it has one."""
+    if not math.isnan(test.p):
+        return ""
+    return f"no p-value: {test.difference.reason.removeprefix('no interval: ') or 'undefined'}"
+
+
+def p_notes(tests: Iterable[tuple[str, PairedTest]]) -> list[str]:
+    """Return a footnote for each reason why tests have no p-value, with the names of those."""
+    names: dict[str, list[str]] = {}
+    for name, test in tests:
+        if why := why_no_p(test):
+            names.setdefault(why, []).append(name)
+    return [f"–: {why} ({', '.join(dict.fromkeys(found))})." for why, found in names.items()]

@@ -11,7 +11,14 @@ from osteon.inference.ensemble import Stacked
 from osteon.pages.html import number, render
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, write_text
-from osteon.studies.paired import TESTED, difference_figure, differences_table, figures_table, verdict
+from osteon.studies.paired import (
+    TESTED,
+    difference_figure,
+    differences_notes,
+    differences_table,
+    figures_table,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from osteon.studies.ensembles import EnsemblesStudy
@@ -33,6 +40,7 @@ def write_ensembles_page(path: str | Path, study: EnsemblesStudy) -> list[Path]:
         sentences=sentences(study),
         systems=_systems(study),
         differences=differences_table(study.comparison),
+        notes=differences_notes(study.comparison),
         weights=_weights(study),
         agreement=_agreement(study),
     )

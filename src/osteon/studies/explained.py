@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from osteon.data.catalogue import SPLITS, Catalogue
 from osteon.data.masks import read_masks_for
-from osteon.data.store import ImageStore
 from osteon.errors import InputError, Refusal, SettingsError
 from osteon.evaluation.heat_maps import overlay, write_picture
 from osteon.evaluation.localisation import NEAR, energy_inside, pointing_game, widened
 from osteon.models.explain import explain, explanations_of
 from osteon.progress import track
 from osteon.run import RunFolder, atomic_path, write_json
+from osteon.studies.run_images import images_of
 from osteon.training.method import Trained, load_run
 
 SIDE = 480
@@ -83,6 +83,7 @@ def explain_images(
     Raises:
         InputError: The run has not finished, none of the images is there, or none can be read.
         SettingsError: The method is unknown or cannot explain the run.
+        OtherDataError: Files have changed since the run was trained.
     """
     folder = RunFolder.open(run)
     trained = load_run(folder)
@@ -92,7 +93,7 @@ def explain_images(
     rows, available, unknown = _chosen(catalogue, images, split, most, seed)
     settings = folder.settings()
     chosen = catalogue.with_images(rows)
-    store = ImageStore.build(chosen, settings.store, damaged=settings.data.damaged)
+    store = images_of(folder, chosen)
     usable = store.usable(chosen).images
     masks = read_masks_for(chosen, settings.store.size, settings.store.fit).masks
     pixels = np.array(store.pixels[store.rows(usable["image_id"])])

@@ -166,6 +166,7 @@ def localisation_study(
     Raises:
         InputError: A run has not finished, has no test image with a mask, or the runs share none.
         SettingsError: A method is unknown, or can explain none of the runs.
+        OtherDataError: Files have changed since a run was trained.
     """
     sampling = sampling or Sampling()
     for name in methods or ():

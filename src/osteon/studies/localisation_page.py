@@ -15,17 +15,16 @@ from osteon.evaluation.figures import forest, write_figures
 from osteon.evaluation.heat_maps import overlay, picture_uri
 from osteon.evaluation.localisation import FIGURES
 from osteon.evaluation.location_scores import MeanScores
-from osteon.evaluation.report_tables import Cell, Table
+from osteon.evaluation.report_tables import Cell, Table, p_cell, p_notes, p_text, why_no_p
 from osteon.models.explain import find_explanation
 from osteon.pages.html import number, render, show_estimate, thousands
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, atomic_path, write_json, write_text
 from osteon.statistics.intervals import Estimate
-from osteon.studies.localisation import Example, LocalisationStudy
+from osteon.studies.localisation import Example, LocalisationStudy, System
 
 SIDE = 360
 SHOWN = ("pointing", "pointing_near", "energy", "iou")
-SMALL = 0.001
 
 
 def write_localisation(folder: str | Path, study: LocalisationStudy) -> list[Path]:
@@ -103,6 +102,7 @@ def _page(study: LocalisationStudy, figures: dict[str, Figure]) -> str:
         sentences=sentences(study),
         scores=_scores(study),
         against=_against(study),
+        notes=_notes(study),
         called=_called(study),
         regions=_regions(study),
         thresholds=_thresholds(study),
@@ -125,7 +125,7 @@ def sentences(study: LocalisationStudy, figure: str = "pointing_near") -> list[s
             verdict = "points better than the centre prior" if gap.value > 0 else "points worse than the centre prior"
         said.append(
             f"{item.name} {verdict}: {FIGURES[figure]} {item.overall.figures[figure].text()}, "
-            f"difference {gap.text().replace('-', '−')}, p after Holm {_p(adjusted)}."
+            f"difference {gap.text().replace('-', '−')}, p after Holm {p_text(adjusted)}."
         )
     return said
 
@@ -151,10 +151,19 @@ def _against(study: LocalisationStudy) -> Table:
     table = Table(["system − centre prior", *(f"{_short(name)}#" for name in SHOWN), "p, Holm (near)#"])
     for item in (*study.systems, *(prior for prior in study.priors if prior.overall.against)):
         cells = [_percent(item.overall.against[name].difference) for name in SHOWN]
-        table.add(
-            [item.name, *cells, _p(item.adjusted.get("pointing_near", math.nan))], "" if item.method else "baseline"
-        )
+        p = p_cell(item.adjusted.get("pointing_near", math.nan), _why_no_p(item))
+        table.add([item.name, *cells, p], "" if item.method else "baseline")
     return table
+
+
+def _why_no_p(item: System) -> str:
+    return why_no_p(item.overall.against["pointing_near"]) if item.method else "no p-value: it looks at no image"
+
+
+def _notes(study: LocalisationStudy) -> list[str]:
+    """Return why systems have no p-value in the table of differences."""
+    of_priors = ["–: no p-value: maps that look at no image are not tested."] if study.priors else []
+    return [*p_notes((item.name, item.overall.against["pointing_near"]) for item in study.systems), *of_priors]
 
 
 def _called(study: LocalisationStudy) -> Table:
@@ -218,9 +227,3 @@ def _captions(example: Example, study: LocalisationStudy) -> list[tuple[str, str
 
 def _short(name: str) -> str:
     return {"iou": "IoU", "iou_oracle": "IoU, upper bound"}.get(name, FIGURES[name])
-
-
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"< {SMALL}" if value < SMALL else f"{value:.3f}"

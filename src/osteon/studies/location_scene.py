@@ -18,6 +18,7 @@ from osteon.data.store import ImageStore
 from osteon.errors import InputError, Refusal
 from osteon.evaluation.location_truth import Truth
 from osteon.run import RunFolder
+from osteon.studies.run_images import refuse_other_contents
 from osteon.transforms.preprocess import placement
 
 Pixels = NDArray[np.uint8]
@@ -60,23 +61,26 @@ class Scenes:
     """Reads scenes; runs of the same split and size share one."""
 
     def __init__(self) -> None:
-        self._read: dict[tuple[StoreSettings, str], Scene] = {}
+        self._read: dict[tuple[StoreSettings, str], tuple[Scene, Catalogue, ImageStore]] = {}
 
     def of(self, run: RunFolder) -> Scene:
         """Return the scene of a run.
 
         Raises:
             InputError: None of the run's test images has a mask or a box, or the images cannot be read.
+            OtherDataError: Their files have changed since the run was trained.
         """
         settings = run.settings()
         key = (settings.store, _digest(run.split))
         if key not in self._read:
-            self._read[key] = read_scene(run, settings)
-        return self._read[key]
+            self._read[key] = _read_scene(run, settings)
+        scene, held_out, stored = self._read[key]
+        refuse_other_contents(run, held_out, stored)
+        return scene
 
 
-def read_scene(run: RunFolder, settings: RunSettings) -> Scene:
-    """Read the positive images with masks of a run (see :class:`Scenes`).
+def _read_scene(run: RunFolder, settings: RunSettings) -> tuple[Scene, Catalogue, ImageStore]:
+    """Read the positive images with masks of a run; return the held-out ones and their store, too.
 
     Raises:
         InputError: None of the run's test images has a mask or a box, or the images cannot be read.
@@ -97,12 +101,13 @@ def read_scene(run: RunFolder, settings: RunSettings) -> Scene:
     rows = {split: usable.in_split(split) for split in HELD_OUT}
     training = [masks.masks[name] for name in images.loc[images["split"] == "train", "image_id"]]
     blank = np.zeros((0, store.size, store.size), dtype=np.uint8)
-    return Scene(
+    scene = Scene(
         pixels={split: np.array(stored.pixels[stored.rows(part["image_id"])]) for split, part in rows.items()},
         truth={split: _truth(part, masks.masks, store) for split, part in rows.items()},
         training=np.stack(training) if training else blank,
         refusals=stored.refusals,
     )
+    return scene, held_out, stored
 
 
 def _truth(rows: pd.DataFrame, masks: Mapping[str, NDArray[np.uint8]], store: StoreSettings) -> Truth:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from osteon.evaluation.comparison import Comparison, Pair
 from osteon.evaluation.figures import forest
-from osteon.evaluation.report_tables import Cell, Table, short_label
+from osteon.evaluation.report_tables import Cell, Table, p_cell, p_notes, p_text, short_label, why_no_p
 from osteon.evaluation.results import Scores
 from osteon.evaluation.tables import BASELINES
 from osteon.pages.html import number, thousands
@@ -23,7 +23,6 @@ ON_PAGE = ("auc", "kappa", "sensitivity", "specificity")
 TESTED = ("auc", "kappa")
 SIGNIFICANT = 0.05
 ALWAYS_NORMAL = BASELINES["always_normal"]
-SMALL = 0.001
 
 
 def pairs_by_name(comparison: Comparison) -> dict[str, Pair]:
@@ -53,7 +52,7 @@ def csv_rows(comparison: Comparison, facts: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def figures_table(comparison: Comparison, facts: Mapping[str, Sequence[Cell]], headings: Sequence[str]) -> Table:
-    """Return the figures of each system, and of calling everything normal.
+    """Return the figures of each system, the reference's in bold, and of calling everything normal.
 
     Args:
         comparison: Systems against one of them.
@@ -64,9 +63,11 @@ def figures_table(comparison: Comparison, facts: Mapping[str, Sequence[Cell]], h
     pairs = pairs_by_name(comparison)
     for name, scores in comparison.scores.items():
         cells: list[Cell] = [name, *facts[name], *(scores[metric] for metric in ON_PAGE)]
-        table.add(cells, "" if name in pairs else "model")
+        table.add(cells, "" if name in pairs else "total")
     blind = _always_normal(comparison)
-    table.add([ALWAYS_NORMAL, *("" for _ in headings), *(number(blind[name].value) for name in ON_PAGE)], "baseline")
+    table.add(
+        [ALWAYS_NORMAL, *("" for _ in headings), *(number(blind[name].value) for name in ON_PAGE)], "baseline apart"
+    )
     return table
 
 
@@ -75,10 +76,21 @@ def differences_table(comparison: Comparison) -> Table:
     headings = [f"{words}#" for metric in TESTED for words in (short_label(metric), "p", "p, Holm")]
     table = Table(["system", *headings])
     for pair in comparison.pairs:
-        tests = [(pair.differences[metric], pair.adjusted[metric]) for metric in TESTED]
-        cells = [cell for test, adjusted in tests for cell in (test.difference, p_text(test.p), p_text(adjusted))]
-        table.add([pair.second, *cells])
+        cells: list[Cell] = [pair.second]
+        for metric in TESTED:
+            test, why = pair.differences[metric], why_no_p(pair.differences[metric])
+            cells += [test.difference, p_cell(test.p, why), p_cell(pair.adjusted[metric], why)]
+        table.add(cells)
     return table
+
+
+def differences_notes(comparison: Comparison) -> list[str]:
+    """Return footnotes of :func:`differences_table`: why tests have no p-value."""
+    return p_notes(
+        (f"{short_label(metric)} of {pair.second}", pair.differences[metric])
+        for metric in TESTED
+        for pair in comparison.pairs
+    )
 
 
 TERMINAL_COLUMNS = ("system", "valid. AUC", "AUC", "kappa", "AUC difference", "p (Holm)")
@@ -133,13 +145,6 @@ def verdict(comparison: Comparison, reference: str, metric: str = "auc") -> str:
         )
     parts = [f"{words} than {reference}: {', '.join(names)}" for words, names in _worded(better, worse)]
     return f"{label}, after Holm's adjustment over {count} tests: {'; '.join(parts)}."
-
-
-def p_text(value: float) -> str:
-    """Show a p-value with three decimals, very small ones as a bound."""
-    if math.isnan(value):
-        return "–"
-    return f"< {SMALL}" if value < SMALL else f"{value:.3f}"
 
 
 def plain(value: float) -> float | None:

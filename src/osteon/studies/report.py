@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from osteon.errors import SettingsError
 from osteon.evaluation.figures import write_figures
-from osteon.evaluation.report_tables import Cell, Table
+from osteon.evaluation.report_tables import Cell, Table, p_cell, p_notes, p_text, why_no_p
 from osteon.evaluation.systems import System
 from osteon.pages.html import number, render, thousands
 from osteon.pages.style import figure_uri
@@ -133,6 +133,7 @@ def _page(study: Study, order: Sequence[str], figures: Mapping[str, Figure]) -> 
         protocol=_protocol(study),
         scores=_scores(study, order),
         differences=_differences(study, order),
+        notes=_notes(study, order),
         costs=_costs(study, order),
         claims=_claims(study),
         systems=_systems(study, order),
@@ -177,8 +178,15 @@ def _differences(study: Study, order: Sequence[str]) -> Table:
         tests = study.comparison.to_reference.get(name)
         if tests:
             figures: list[Cell] = [tests[metric].test.difference for metric in SHOWN]
-            table.add([name, *figures, _p(tests["auc"].test.p), _p(tests["auc"].p_holm)])
+            auc = tests["auc"]
+            why = why_no_p(auc.test)
+            table.add([name, *figures, p_cell(auc.test.p, why), p_cell(auc.p_holm, why)])
     return table
+
+
+def _notes(study: Study, order: Sequence[str]) -> list[str]:
+    tests = study.comparison.to_reference
+    return p_notes((name, tests[name]["auc"].test) for name in order if name in tests)
 
 
 def _costs(study: Study, order: Sequence[str]) -> Table:
@@ -227,7 +235,7 @@ def _difference(study: Study, name: str) -> list[str]:
     tests = study.comparison.to_reference.get(name)
     if tests is None:
         return ["–", "–"]
-    return [_text(tests["auc"].test.difference), _p(tests["auc"].p_holm)]
+    return [_text(tests["auc"].test.difference), p_text(tests["auc"].p_holm)]
 
 
 def _always_normal(study: Study, columns: int) -> list[str]:
@@ -259,7 +267,3 @@ def _plain(value: float, digits: int = 3) -> str:
 
 def _text(item: Estimate) -> str:
     return item.text() if item.defined else "undefined"
-
-
-def _p(value: float) -> str:
-    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

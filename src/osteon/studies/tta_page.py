@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osteon.evaluation.figures import picture_grid, write_figures
-from osteon.evaluation.report_tables import Cell, Table
+from osteon.evaluation.report_tables import Cell, Table, p_cell, p_text, why_no_p
 from osteon.pages.html import number, percent, render
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, write_text
@@ -15,9 +15,9 @@ from osteon.statistics.metrics import roc_auc
 from osteon.studies.paired import (
     TESTED,
     difference_figure,
+    differences_notes,
     differences_table,
     figures_table,
-    p_text,
     pairs_by_name,
     verdict,
 )
@@ -43,6 +43,7 @@ def write_tta_page(path: str | Path, study: TtaStudy) -> list[Path]:
         sentences=sentences(study),
         systems=_systems(study),
         differences=differences_table(study.comparison),
+        notes=differences_notes(study.comparison),
         views=_views(study),
         path=_path(study),
     )
@@ -107,7 +108,8 @@ def _views(study: TtaStudy) -> Table:
         auc = roc_auc(rows.loc[valid, "label"].to_numpy(), rows.loc[valid, view].to_numpy())
         tests: list[Cell] = ["", ""]
         if view in pairs:
-            tests = [pairs[view].differences["auc"].difference, p_text(pairs[view].adjusted["auc"])]
+            test = pairs[view].differences["auc"]
+            tests = [test.difference, p_cell(pairs[view].adjusted["auc"], why_no_p(test))]
         own = scores["no augmentation" if view == "original" else view]["auc"]
         cells: list[Cell] = [view, f"{study.milliseconds[view]:.1f}", own, *tests]
         table.add([*cells, percent(float(changed.mean()) if len(changed) else None), number(auc)])
