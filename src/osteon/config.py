@@ -145,8 +145,9 @@ class ModelSettings(Group):
     options: dict[str, Any] = Field(default_factory=dict, description="options of the model by name")
     weights: str = Field(
         "default",
-        description="to start from: default (pretrained where the network has such), none (random), or the path of a "
-        "run folder, checkpoint, state dict or safetensors file",
+        description="to start from: default (pretrained where the network has such), none (random), fracture or "
+        "fracture-fast (the package's models), or the path of a model file, run folder, checkpoint, state dict or "
+        "safetensors file",
     )
 
 

@@ -116,6 +116,7 @@ TINY_MEASURED = {
 READERS = Registry("reader")
 MODELS = Registry("model")
 METHODS = Registry("method")
+STARTS = Registry("kind of initial weights")
 
 for _entry in (
     Entry(
@@ -249,5 +250,10 @@ METHODS.register(
         "osteon.training.yolo_detector:YoloDetectorMethod",
         "YOLOv8 trained on boxes; the best box's score is the probability (extra yolo, AGPL-3.0)",
         "Jocher, Chaurasia & Qiu 2023, Ultralytics YOLOv8",
+    )
+)
+STARTS.register(
+    Entry(
+        "model_file", "osteon.inference.initial:read_initial", "a model file: one of the package's, or of osteon export"
     )
 )

@@ -61,8 +61,9 @@ def train(
         str | None,
         typer.Option(
             "--weights",
-            metavar="default|none|PATH",
-            help="What the network starts from: its pretrained weights, random ones, or a file or run.",
+            metavar="default|none|MODEL|PATH",
+            help="What the network starts from: its pretrained weights, random ones, the package's model (fracture, "
+            "fracture-fast), a model file, or a run; a model file brings its network and size along.",
             show_default="default",
         ),
     ] = None,
@@ -133,7 +134,15 @@ def _named(
 def _settings(preset: str | None, overrides: dict[str, Any]) -> RunSettings:
     from osteon.config import load_settings
 
-    return load_settings(preset, overrides)
+    chosen = load_settings(preset, overrides)
+    if chosen.model.weights in ("default", "none"):
+        return chosen
+    from osteon.errors import require
+
+    require("lightning", extra="train", feature="Training")
+    from osteon.training.start import settled
+
+    return settled(chosen)
 
 
 def _resumed(context: typer.Context, folder: Path) -> RunSettings:

@@ -10,8 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from osteon.config import MethodSettings, ModelSettings, PreprocessSettings, StoreSettings
 from osteon.errors import SettingsError
+from osteon.models.file_network import FileNetwork, find_file_network
 from osteon.models.network import Network
-from osteon.models.weights import load_file
+from osteon.models.weights import load_file, load_tensors
 from osteon.registry import MODELS
 
 GIVEN = ("in_channels", "input_size")
@@ -59,8 +60,28 @@ def load_initial(network: Network, model: ModelSettings) -> None:
     """
     if model.weights == "default":
         network.load_default_weights()
+    elif (file := find_file_network(model.weights)) is not None:
+        _load_model_file(network, model, file)
     elif model.weights != "none":
         load_file(network, model.weights)
+
+
+def _load_model_file(network: Network, model: ModelSettings, file: FileNetwork) -> None:
+    """Load a model file's network, by way of one of its own size where another is wanted.
+
+    Raises:
+        InputError: The file is of another network, or its weights do not fit images of this size.
+    """
+    from osteon.models.from_file import restore
+
+    if network.input_size == file.size:
+        restore(network, file)
+        return
+    channels = PreprocessSettings.model_validate({"channels": network.in_channels})
+    twin = create(model, channels, StoreSettings(size=file.size))
+    restore(twin, file)
+    load_tensors(network, twin.state_dict(), where=str(file.path))
+    network.refolded = twin.refolded
 
 
 def check_options(

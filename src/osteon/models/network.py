@@ -18,12 +18,15 @@ class Network(nn.Module):
         input_size: Height and width in pixels for which the network is meant.
         mean: Grey value, on 0-255, that its weights expect to be subtracted; the paper's unless pretrained.
         sd: What they expect grey values to be divided by.
+        refolded: Convolutions, each with the batch norm after it, that were one layer in the model file that the
+            network's weights are from; their statistics are still to be measured.
     """
 
     in_channels: int
     input_size: int
     mean: float = PAPER_MEAN
     sd: float = PAPER_SD
+    refolded: tuple[tuple[str, str], ...] = ()
 
     def standardisation(self, settings: PreprocessSettings) -> PreprocessSettings:
         """Return the settings with the network's own mean and standard deviation where they name none."""

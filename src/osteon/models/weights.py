@@ -17,6 +17,7 @@ from osteon.models.network import Network
 PREFIXES = ("network.", "module.", "model.", "_orig_mod.")
 COUNTER = "num_batches_tracked"
 NAMED = 4
+_WAYS = "model.weights: default, none, fracture, fracture-fast, a model file, a run, or a file of weights"
 
 
 @runtime_checkable
@@ -207,5 +208,5 @@ def _file(path: Path) -> Path:
     if (path / "config.yaml").is_file():
         path = path / "checkpoints" / "best.ckpt"
     if not path.is_file():
-        raise InputError("no such file", where=path, hint="model.weights: default, none, or a file of weights")
+        raise InputError("no such file", where=path, hint=_WAYS)
     return path

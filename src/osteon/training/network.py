@@ -24,6 +24,7 @@ from osteon.training.location import check_location, learns_map
 from osteon.training.method import Job, Method
 from osteon.training.predict import predict_logits, predict_maps
 from osteon.training.prepare import Prepared
+from osteon.training.start import measure_start
 from osteon.training.trainer import check_machine, resolve_precision
 
 NEED_BOTH_CLASSES = frozenset({"auc", "average_precision", "kappa"})
@@ -51,9 +52,11 @@ class NetworkMethod(Method):
 
     def fit(self, job: Job) -> dict[str, Any]:
         """Fit the network; its initial weights depend on the seed and on ``model.weights`` alone."""
+        network, sample = make_network(job.settings), job.prepared.sample("train", job.settings)
+        measure_start(network, sample, job.settings)
         result = fit(
-            make_network(job.settings),
-            job.prepared.sample("train", job.settings),
+            network,
+            sample,
             job.prepared.sample("valid", job.settings) if job.prepared.has("valid") else None,
             job.settings,
             job.folder,

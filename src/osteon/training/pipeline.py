@@ -24,6 +24,7 @@ from osteon.training.method import Job, Method, Note, Trained, make_method
 from osteon.training.predict import predictions_table
 from osteon.training.prepare import Prepared, prepare, split_catalogue
 from osteon.training.same_data import is_split, read_contents, refuse_other_data, write_contents
+from osteon.training.start import STARTED, refuse_other_file, settled, started
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 3600
@@ -83,11 +84,11 @@ def train(
         OtherDataError: The data are not those of ``like``, or, of a run that is resumed, not those it began with.
     """
     folder = _existing(out, resume=resume)
-    settings = folder.settings() if folder else settings
+    settings = settled(folder.settings() if folder else settings)
     method = _check(settings)
     if folder is None:
         RunFolder.refuse_taken(out)
-    catalogue = Catalogue.read(folder.split) if folder and is_split(folder) else split_catalogue(settings)
+    catalogue = _catalogue(folder, settings)
     for warning in catalogue.warnings:
         note(f"note: {warning}")
     note(_describe(catalogue))
@@ -110,6 +111,15 @@ def train(
         note("no image is held out, so there are no predictions to evaluate")
     summary = _write_summary(job, facts)
     return TrainingRun(folder, summary, prepared.catalogue, prepared.refusals)
+
+
+def _catalogue(folder: RunFolder | None, settings: RunSettings) -> Catalogue:
+    """Return the images with their split, as a run that is gone on with has kept them."""
+    if folder is None or not is_split(folder):
+        return started(split_catalogue(settings), settings)
+    catalogue = Catalogue.read(folder.split)
+    refuse_other_file(catalogue, settings)
+    return catalogue
 
 
 def _helps() -> bool:
@@ -162,7 +172,8 @@ def system_name(settings: RunSettings) -> str:
 
 def _write_summary(job: Job, facts: dict[str, Any]) -> dict[str, Any]:
     refusals = [item.as_dict() for item in job.prepared.refusals]
-    summary = {"model": system_name(job.settings), **facts, "refusals": refusals}
+    begun = job.prepared.catalogue.source.get(STARTED)
+    summary = {"model": system_name(job.settings), **facts, **({STARTED: begun} if begun else {}), "refusals": refusals}
     write_json(job.folder.summary, summary)
     return summary
 

@@ -1,0 +1,57 @@
+"""A model file as what further training starts from: the package's own by name, or a file."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.errors import InputError
+from osteon.export.graph_layers import file_network
+from osteon.export.model_file import ModelFile, read_model_file
+from osteon.inference.case import in_home
+from osteon.inference.runtime import OnnxRuntime
+from osteon.inference.shipped import SHIPPED, find_model
+from osteon.models.file_network import FileNetwork
+
+SUFFIX = ".onnx"
+
+
+def read_initial(weights: str) -> FileNetwork | None:
+    """Return the network of the model file that ``model.weights`` names; None where it names no model file.
+
+    Raises:
+        InputError: The file cannot be read, was changed, is of whole numbers, or its graph is not understood.
+    """
+    path = in_home(weights)
+    if path.suffix.lower() != SUFFIX and (weights not in SHIPPED or os.path.lexists(path)):
+        return None
+    path = find_model(weights)
+    return _read(path, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, modified: int) -> FileNetwork:
+    """Read a file, which a run asks for several times, once; ``modified`` tells a changed one."""
+    file = read_model_file(path)
+    if file.card.precision == "int8":
+        raise InputError(
+            "holds rounded whole numbers (int8), which cannot be trained on",
+            where=path,
+            hint="Take the fp32 file that it was made from, e.g. --weights fracture",
+        )
+    return file_network(file, _answers(file))
+
+
+def _answers(file: ModelFile) -> Any:
+    """Return what asks the file itself."""
+
+    def ask(squares: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        scores = OnnxRuntime(file).run(squares)
+        return {"logit": scores.logit, **({} if scores.map is None else {"map": scores.map})}
+
+    return ask

@@ -1,0 +1,173 @@
+"""Training on from a model file: what follows from it, what is recorded, and what is said of its earlier images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from makers.model_files import HYBRID, SMALL_CNN
+from makers.tiny import SMALL
+from makers.trained_files import write_trained_file
+from osteon.config import RunSettings, load_settings
+from osteon.data.catalogue import Catalogue
+from osteon.errors import SettingsError
+from osteon.evaluation.evaluate import evaluate_run
+from osteon.evaluation.limits import limits
+from osteon.evaluation.record import RunRecord
+from osteon.evaluation.report import report_page
+from osteon.export.export import export_run
+from osteon.export.model_file import read_model_file
+from osteon.inference.initial import read_initial
+from osteon.models.file_network import FileNetwork
+from osteon.models.hybrid import Hybrid
+from osteon.training.network import load_network, make_network
+from osteon.training.pipeline import train
+from osteon.training.start import settled
+
+WARNED = "validation and test images of this run may be among them"
+FAST = {key: value for key, value in SMALL.items() if key.startswith("training.")} | {"training.epochs": 1}
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    facts = {"name": "made up", "images": 200, "positives": 100, "regions": {}, "licence": "CC BY 4.0"}
+    write_trained_file(tmp_path / "model.onnx", size=32, data=facts)
+    return tmp_path / "model.onnx"
+
+
+def _settings(data: Path | None, weights: Path | str, **changes: Any) -> RunSettings:
+    named = {key.replace("__", "."): value for key, value in changes.items()}
+    start = {"model.weights": str(weights), **({} if data is None else {"data.path": data})}
+    return load_settings(None, {**FAST, **start, **named})
+
+
+def _file(path: Path) -> FileNetwork:
+    found = read_initial(str(path))
+    assert found is not None
+    return found
+
+
+def test_network_size_and_standardisation_follow_from_the_file(model_file: Path) -> None:
+    settings = settled(_settings(None, model_file))
+    assert (settings.model.name, settings.model.options) == ("hybrid", HYBRID.options)
+    assert (settings.store.size, settings.store.fit) == (32, "pad")
+    assert (settings.preprocess.mean, settings.preprocess.sd, settings.preprocess.channels) == (52.47, 68.79, 1)
+    assert settled(settings) == settings
+    network = make_network(settings)
+    assert isinstance(network, Hybrid)
+    assert len(network.refolded) == 3
+
+
+def test_other_weights_change_no_settings() -> None:
+    for named in ("default", "none", "runs/nowhere"):
+        settings = _settings(None, named)
+        assert settled(settings) is settings
+
+
+def test_what_does_not_change_the_network_is_the_users(model_file: Path) -> None:
+    options = {"trunk_options": {"dropout": 0.5}}
+    settings = settled(_settings(None, model_file, model__options=options, store__size=48, preprocess__channels=3))
+    assert settings.model.options == {**HYBRID.options, "trunk_options": {**SMALL_CNN, "dropout": 0.5}}
+    assert (settings.store.size, settings.preprocess.channels) == (48, 3)
+    assert make_network(settings).in_channels == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model__name": "paper_cnn"}, "model.name is paper_cnn, the file's hybrid"),
+        ({"model__options": {"hidden": 16}}, "model.options.hidden is 16, the file's 8"),
+        ({"model__options": {"finer": True}}, "model.options.finer is True, the file's False"),
+        (
+            {"model__options": {"trunk_options": {"kernel": 5}}},
+            "model.options.trunk_options.kernel is 5, the file's 3",
+        ),
+        ({"preprocess__mean": 100}, "preprocess.mean is 100, the file's 52.47"),
+        ({"method__name": "adaboost"}, "adaboost starts from no model file"),
+    ],
+)
+def test_settings_that_contradict_the_file_are_refused_by_name(
+    changes: dict[str, Any], said: str, model_file: Path
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settled(_settings(None, model_file, **changes))
+    assert said in caught.value.what
+
+
+def test_a_run_from_a_file_starts_from_its_answers_and_records_it(
+    class_folders: Path, model_file: Path, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    settings = _settings(class_folders, model_file, training__learning_rate=1e-9, training__weight_decay=0)
+    run = train(settings, tmp_path / "run", audit=False, note=notes.append)
+    file = _file(model_file)
+    about = json.loads(run.folder.summary.read_text())["started_from"][0]
+    assert (about["file"], about["sha256"], about["may_leak"]) == ("model.onnx", file.sha256, "")
+    assert about["taught_on"]["name"] == "made up"
+    assert Catalogue.read(run.folder.split).source["started_from"] == [about]
+    assert any("learnt to tell 'fractured'; label 1 means 'abnormal'" in text for text in notes)
+    assert not any(WARNED in text for text in notes)
+    assert run.folder.settings().model.name == "hybrid"
+    squares = np.random.default_rng(0).integers(0, 256, (4, 32, 32)).astype(np.uint8)
+    before = 1 / (1 + np.exp(-file.answers(squares)["logit"]))
+    after = load_network(run.folder).probabilities(squares)
+    assert after == pytest.approx(before, abs=0.1)  # batch norms have seen other images; nothing else has changed
+    card = export_run(run.folder.path, tmp_path / "next.onnx").card
+    assert card.network_options == settings_of(run.folder.path).model.options
+    assert any("training started from tiny, which was taught on 200 images of made up" in text for text in card.notes)
+    assert card.data.name == f"{class_folders.name}, after 200 of made up"
+    assert card.data.licence == f"{class_folders.name}: not stated; made up: CC BY 4.0"
+    again = settled(_settings(class_folders, tmp_path / "next.onnx"))
+    assert again.model.options == card.network_options
+    assert read_model_file(tmp_path / "next.onnx").card.format >= 5
+
+
+def settings_of(folder: Path) -> RunSettings:
+    return load_settings(folder / "config.yaml")
+
+
+def test_images_of_a_data_set_of_the_same_name_are_warned_of(class_folders: Path, tmp_path: Path) -> None:
+    facts = {
+        "name": f"MURA, with 10 of X, after 1,000 of {class_folders.name}",
+        "images": 84,
+        "positives": 42,
+        "regions": {},
+    }
+    write_trained_file(tmp_path / "model.onnx", size=32, data=facts)
+    notes: list[str] = []
+    first = train(_settings(class_folders, tmp_path / "model.onnx"), tmp_path / "one", audit=False, note=notes.append)
+    assert sum(WARNED in text for text in notes) == 1
+    evaluation, record = evaluate_run(first.folder.path), RunRecord.of(first.folder)
+    assert WARNED in limits(evaluation, record)[0]
+    assert "The network may have seen these images before" in report_page(evaluation, record, ([], []), {})
+    same = {"model.name": "hybrid", "model.options": HYBRID.options, "store.size": 32, "preprocess.channels": 1}
+    second = train(
+        load_settings(None, {**FAST, **same, "data.path": class_folders, "model.weights": str(first.folder.path)}),
+        tmp_path / "two",
+        audit=False,
+        note=notes.append,
+    )
+    assert sum(WARNED in text for text in notes) == 2
+    assert second.summary["started_from"] == first.summary["started_from"]
+
+
+def test_a_run_is_not_gone_on_with_from_another_file(class_folders: Path, model_file: Path, tmp_path: Path) -> None:
+    run = train(_settings(class_folders, model_file), tmp_path / "run", audit=False)
+    train(run.folder.settings(), run.folder.path, resume=True, audit=False)
+    write_trained_file(model_file, size=32, name="another")
+    with pytest.raises(SettingsError, match="not the one that the run began with"):
+        train(run.folder.settings(), run.folder.path, resume=True, audit=False)
+
+
+def test_norms_are_measured_on_training_images(class_folders: Path, model_file: Path, tmp_path: Path) -> None:
+    settings = _settings(class_folders, model_file, training__learning_rate=1e-9, training__freeze=0)
+    run = train(settings, tmp_path / "run", audit=False)
+    trunk = load_network(run.folder).network.get_submodule("trunk.blocks.0.norm")
+    made = make_network(run.folder.settings()).get_submodule("trunk.blocks.0.norm")
+    assert torch.equal(made.running_mean, torch.zeros(8))  # type: ignore[arg-type]
+    assert trunk.running_mean.abs().max() > 0.1  # type: ignore[operator, union-attr]
