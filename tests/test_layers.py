@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TORCHLESS = ["data.audit", "data.explore", "data.reading", "data.store", "data.splits", "evaluation.evaluate",
              "evaluation.report", "evaluation.comparison", "evaluation.systems", "evaluation.localisation",
-             "inference.views", "inference.ensemble", "pages.html", "statistics.intervals", "cli.app"]  # fmt: skip
+             "inference.views", "inference.ensemble", "pages.html", "statistics.intervals", "studies.validation",
+             "export.recalibrate", "cli.app"]  # fmt: skip
 
 
 def test_the_import_layers_hold() -> None:

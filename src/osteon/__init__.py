@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from osteon.evaluation.evaluate import evaluate
     from osteon.evaluation.predictions import read_predictions
     from osteon.inference.predictor import Predictor, load, predict
+    from osteon.studies.validation import validate
     from osteon.training.pipeline import train
 
 _LAZY = {
@@ -44,6 +45,7 @@ _LAZY = {
     "read_predictions": "osteon.evaluation.predictions",
     "run_audit": "osteon.data.audit",
     "train": "osteon.training.pipeline",
+    "validate": "osteon.studies.validation",
 }
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "read_predictions",
     "run_audit",
     "train",
+    "validate",
 ]
 
 

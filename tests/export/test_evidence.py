@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from osteon.errors import InputError
 from osteon.export.evidence import RATES, Evidence, fit_rows, kappa_threshold, measure, subsets
-from osteon.statistics.metrics import confusion
+from osteon.statistics.metrics import confusion, roc_auc
 from osteon.statistics.recalibration import PlattScaling
 
 
@@ -177,3 +178,46 @@ def test_a_subset_with_one_positive_is_measured_with_care() -> None:
     nothing = measured.metrics("kappa", measured.table["image_id"].isin(names.iloc[1:]).to_numpy())
     assert not nothing["auc"].defined
     assert nothing["auc"].reason == "no positive case"
+
+
+def _site(n: int = 400, seed: int = 0) -> pd.DataFrame:
+    """Images of a site, two a patient."""
+    table = _table(n, seed).drop(columns=["group", "part"])
+    patient = [f"p{k // 2:03d}" for k in range(n)]
+    return table.assign(patient_id=patient, study_id=table["image_id"], group_id=patient)
+
+
+def test_a_sites_images_are_fitted_on_all_and_measured_by_folds_of_whole_groups() -> None:
+    evidence = Evidence.of_site(_site(), "clinic")
+    table = evidence.table
+    assert (evidence.kind, evidence.fitted_on, evidence.fitted.all()) == ("site", "images of clinic", True)
+    assert (table.groupby("group_id")["part"].nunique() == 1).all()
+    assert table["part"].nunique() == 5
+    assert (table.groupby("part")["label"].nunique() == 2).all()
+    assert table.groupby("part").size().between(60, 100).all()
+    measured = measure(evidence)
+    assert measured is not None
+    for fit, test in evidence.rounds():
+        rows = table[test]
+        want = fit_rows(table[fit]).scaling.probabilities(rows["logit"])
+        found = measured.table.set_index("image_id").loc[rows["image_id"], "probability"]
+        assert np.allclose(found, want)
+
+
+def test_ranks_of_a_site_are_those_of_its_one_network() -> None:
+    measured = measure(Evidence.of_site(_site(), "clinic"))
+    assert measured is not None
+    table = measured.table
+    figures = measured.metrics("kappa")
+    assert figures["auc"].value == pytest.approx(roc_auc(table["label"], table["logit"]))
+    assert figures["auc"].value != roc_auc(table["label"], table["probability"])
+
+
+@pytest.mark.parametrize(("label", "word"), [(1, "positive"), (0, "negative")])
+def test_too_few_groups_of_a_class_are_refused_with_the_number_needed(label: int, word: str) -> None:
+    table = _site()
+    own = table["label"] == label
+    groups = table.loc[own, "group_id"].unique()[:29]
+    kept = table[~own | table["group_id"].isin(groups)]
+    with pytest.raises(InputError, match=f"its {word} images are of 29 patients or groups, too few .* 30 are needed"):
+        Evidence.of_site(kept, "clinic")

@@ -60,7 +60,10 @@ def test_the_file_answers_as_the_run_predicted(run: RunFolder, tmp_path: Path) -
 
 
 def test_the_card_says_what_was_chosen_and_what_came_of_it(run: RunFolder, tmp_path: Path) -> None:
-    made = export_run(run.path, tmp_path / "model.onnx", name="bars", point="sensitive")
+    said: list[str] = []
+    made = export_run(run.path, tmp_path / "model.onnx", name="bars", point="sensitive", note=said.append)
+    few = next(text for text in said if "rest on few images" in text)
+    assert few in made.card.notes
     card = read_model_file(made.path).card
     assert card == made.card
     assert (card.name, card.target, card.network) == ("bars", "abnormal", "paper_cnn")
@@ -116,8 +119,14 @@ def test_folds_calibrate_a_network_that_was_taught_on_everything(data: Path, tmp
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_smaller_files_say_what_they_lost(run: RunFolder, tmp_path: Path, precision: str) -> None:
     full = export_run(run.path, tmp_path / "fp32.onnx")
+    with pytest.raises(
+        SettingsError, match=f"that {precision} loses little is not shown: the images are of .* 30 of each"
+    ):
+        export_run(run.path, tmp_path / "small.onnx", precision=precision)  # type: ignore[arg-type]
+    assert not (tmp_path / "small.onnx").exists()
     made = export_run(run.path, tmp_path / "small.onnx", precision=precision, force=True)  # type: ignore[arg-type]
     assert made.reduced is not None
+    assert "That little is lost is not shown: the images are of" in made.card.notes[-1]
     assert made.reduced.images == 48
     assert made.reduced.held_out
     assert made.reduced.agreement > 0.9

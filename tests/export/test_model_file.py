@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from makers.model_files import write_tiny_model
 from osteon.errors import InputError, SettingsError
-from osteon.export.model_card import CHECKSUM, KEY
+from osteon.export.model_card import CHECKSUM, FORMAT, KEY
 from osteon.export.model_file import graph_sha256, read_model_file, record_sha256
 from osteon.export.protocol_buffer import MOST_FIELDS, FieldReader, MalformedError
 
@@ -168,8 +168,8 @@ def test_an_older_format_has_no_bias(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_newer_format_says_what_to_do(tiny: Path, tmp_path: Path) -> None:
-    path = _changed(tiny, tmp_path, lambda model: _set_record(model, format=5))
-    with pytest.raises(InputError, match="format 5") as caught:
+    path = _changed(tiny, tmp_path, lambda model: _set_record(model, format=FORMAT + 1))
+    with pytest.raises(InputError, match=f"format {FORMAT + 1}") as caught:
         read_model_file(path)
     assert caught.value.hint == "pip install --upgrade osteon"
 

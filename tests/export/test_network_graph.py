@@ -14,6 +14,7 @@ from makers.model_files import HYBRID, SMALL_CNN, tiny_network, write_tiny_model
 from osteon.config import ModelSettings
 from osteon.data.images import read_image
 from osteon.export.model_file import read_model_file
+from osteon.export.network_graph import Outputs
 from osteon.inference.runtime import OnnxRuntime
 from osteon.models.explain_maps import cam
 from osteon.transforms.augment import standardise
@@ -129,6 +130,43 @@ def test_a_class_activation_map_adds_up_to_the_logit(tmp_path: Path) -> None:
         images = standardise(torch.from_numpy(square).unsqueeze(1), trained.preprocess)
         evidence = cam(trained.network, trained.network.features(images))[0].numpy()
     assert np.corrcoef(evidence.ravel(), places.ravel())[0, 1] > 0.99999
+
+
+def test_a_map_of_places_that_do_not_tile_evenly_is_exact_before_it_is_interpolated() -> None:
+    outputs = Outputs(tiny_network(ModelSettings(name="shallow_cnn", weights="none"))).eval()
+    grey = torch.from_numpy(fit_grey(_pictures(1)[0], 64, "pad")[None, None].astype(np.float32))
+    weights = outputs.network.class_weights()
+    (bias,) = (layer.bias for layer in outputs.network.modules() if isinstance(layer, torch.nn.Linear))
+    assert weights is not None
+    with torch.inference_mode():
+        logit, _, drawn = outputs(grey)
+        features = outputs.network.features((grey - outputs.mean) / outputs.sd)
+        own = (features * weights[:, None, None]).sum(dim=1, keepdim=True) + bias
+        spread = outputs.straighten(own)
+    assert float(own.mean()) == pytest.approx(float(logit), abs=1e-5)
+    assert torch.allclose(torch.logit(drawn), spread[:, 0], atol=1e-4)
+    assert abs(float(spread.mean() - logit)) > 1e-4
+
+
+@pytest.mark.parametrize("model", [HYBRID, FINER], ids=["last", "finer"])
+def test_the_file_declares_what_it_gives_and_a_plain_session_has_nothing_to_warn_of(
+    model: ModelSettings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outputs = write_tiny_model(tmp_path / "model.onnx", model).outputs
+    declared = {
+        item.name: [size.dim_param or size.dim_value for size in item.type.tensor_type.shape.dim]
+        for item in onnx.load(tmp_path / "model.onnx").graph.output
+    }
+    assert outputs.map_cells is not None
+    assert declared == {
+        "probability": ["n"],
+        "logit": ["n"],
+        "embedding": ["n", outputs.embedding],
+        "map": ["n", *outputs.map_cells],
+    }
+    capfd.readouterr()
+    onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ from onnx import helper
 
 from osteon.config import Fit
 from osteon.data.images import read_image, to_uint8
-from osteon.export.preprocess_graph import COLUMNS_FIRST, OPSET, preprocess_graph
+from osteon.export.graph_rules import IR_VERSION, OPSET
+from osteon.export.preprocess_graph import COLUMNS_FIRST, preprocess_graph
 from osteon.transforms.preprocess import fit_grey
 
 SIZE = 48
@@ -19,7 +20,7 @@ SIZE = 48
 
 def _session(fit: Fit, size: int = SIZE, *, columns_first: bool = COLUMNS_FIRST) -> onnxruntime.InferenceSession:
     graph = preprocess_graph(size, fit, columns_first=columns_first)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(model, full_check=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

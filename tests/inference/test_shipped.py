@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 
@@ -78,6 +79,7 @@ def test_its_card_says_what_the_file_says() -> None:
         "region: hand",
         "view: lateral",
         "uncertain",
+        "not recorded by region",
     ):
         assert words in text
 
@@ -140,3 +142,14 @@ def test_its_graph_alone_answers_as_osteon_does_for_wide_and_tall_pictures(fraca
             apart.append(float(np.abs(runtime.run_pixels(pixels).probability - of_square).max()))
     assert len(apart) >= 30
     assert max(apart) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["fracture", "fracture-fast", "fracture-int8"])
+def test_a_plain_session_knows_its_shapes_and_has_nothing_to_warn_of(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    card = read_model_file(shipped_model(name)).card
+    session = onnxruntime.InferenceSession(shipped_model(name), providers=["CPUExecutionProvider"])
+    shapes = {output.name: output.shape[1:] for output in session.get_outputs()}
+    assert shapes == {"probability": [], "logit": [], "embedding": [1280], "map": list(card.outputs.map_cells or ())}
+    assert capfd.readouterr().err == ""

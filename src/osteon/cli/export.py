@@ -21,7 +21,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 (half the size) or int8 (a third).")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 (half the size) or int8 (three tenths).")] = "fp32",
     layout: Annotated[
         str, typer.Option(help="image: one picture of any size; squares: batches of squares of the network's size.")
     ] = "image",
@@ -45,7 +45,9 @@ def export(
         ),
     ] = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Fit the input gate on all images.")] = True,
-    force: Annotated[bool, typer.Option("--force", help="Write even if a smaller precision loses too much.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write even if a smaller precision loses too much, or is not shown not to.")
+    ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Write a trained network as one ONNX file that takes raw grey pixels and gives a calibrated answer and a map.

@@ -9,15 +9,14 @@ import onnx
 from onnx import TensorProto, helper
 
 from osteon._version import __version__
+from osteon.export.graph_rules import IR_VERSION, OPSET, PRODUCER
 from osteon.export.model_card import CHECKSUM, KEY, ModelCard
 from osteon.export.model_file import graph_sha256, record_sha256
 from osteon.export.network_graph import NetworkGraph
-from osteon.export.preprocess_graph import OPSET, SQUARE, GraphBuilder, preprocess_graph
+from osteon.export.preprocess_graph import SQUARE, GraphBuilder, preprocess_graph
 from osteon.run import atomic_path
 from osteon.settings import Fit
 from osteon.statistics.recalibration import PlattScaling
-
-IR_VERSION = 9
 
 
 def assemble(network: NetworkGraph, *, size: int, fit: Fit, layout: str, scaling: PlattScaling) -> onnx.ModelProto:
@@ -37,8 +36,7 @@ def assemble(network: NetworkGraph, *, size: int, fit: Fit, layout: str, scaling
     if layout == "image":
         front = preprocess_graph(size, fit)
         nodes, inputs = [*front.node, *nodes], list(front.input)
-    outputs = [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n"]), *graph.output]
-    whole = helper.make_graph(nodes, "osteon", inputs, outputs, initializer=list(graph.initializer))
+    whole = helper.make_graph(nodes, "osteon", inputs, _outputs(network), initializer=list(graph.initializer))
     model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -52,7 +50,7 @@ def write_model(model: onnx.ModelProto, card: ModelCard, path: str | Path) -> Mo
     """
     kept = onnx.ModelProto()
     kept.CopyFrom(model)
-    kept.producer_name, kept.producer_version = "osteon", __version__
+    kept.producer_name, kept.producer_version = PRODUCER, card.software.get(PRODUCER, __version__)
     del kept.metadata_props[:]
     card = card.model_copy(update={"weights_sha256": graph_sha256(kept.SerializeToString(deterministic=True))})
     record = card.to_json()
@@ -61,6 +59,14 @@ def write_model(model: onnx.ModelProto, card: ModelCard, path: str | Path) -> Mo
     with atomic_path(path) as temporary:
         temporary.write_bytes(kept.SerializeToString(deterministic=True))
     return card
+
+
+def _outputs(network: NetworkGraph) -> list[onnx.ValueInfoProto]:
+    """Return what the model gives, with shapes: the exporter's own are wrong where it cannot follow a network."""
+    shapes: dict[str, list[str | int]] = {"probability": ["n"], "logit": ["n"], "embedding": ["n", network.embedding]}
+    if network.cells is not None:
+        shapes["map"] = ["n", *network.cells]
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
 
 
 def _as_grey(size: int) -> list[onnx.NodeProto]:

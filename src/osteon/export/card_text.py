@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from osteon.export.model_card import Figure, ModelCard
+from osteon.export.model_card import ALL, Figure, ModelCard
 
 MEANINGS = {
     ("fractured", "FracAtlas"): "a break seen in the picture, as two radiologists and an orthopaedic surgeon marked it "
@@ -22,12 +22,18 @@ SETS = {
     "validation": "validation images, which chose it",
     "test": "test images",
     "cross_validation": "cross-validated images, each threshold chosen without its fold",
+    "site": "the images it was recalibrated on, each threshold chosen without its fold",
 }
 POINT_WORDS = {
     "kappa": "highest agreement with the labels (Cohen's kappa), averaged over resamples",
     "youden": "highest sensitivity + specificity",
     "sensitive": "sensitivity of at least 0.95 where chosen",
 }
+INT8 = (
+    "Osteon runs it with exact sums. ONNX Runtime by itself does not on x86 processors without VNNI: there its sums of "
+    "8-bit products overflow and most probabilities are others (by up to 0.12 with the package's int8 file), unless "
+    'the session options have add_session_config_entry("session.x64quantprecision", "1").'
+)
 NOT_FOR = (
     "It is not a medical device. It must not decide about a patient's care, alone or by default, nor be the reason for "
     "not having a radiograph read.",
@@ -68,6 +74,8 @@ def sections(card: ModelCard) -> list[Section]:
         _points(card),
         _calibration(card),
         _conformal(card),
+        _conformal_regions(card),
+        _recalibration(card),
         _file(card),
     ]
     return [section for section in made if section.paragraphs or section.table]
@@ -121,7 +129,8 @@ def _metrics(card: ModelCard) -> Section:
         (group, str(values["auc"].n), _count(values.get("sensitivity")), *(_text(values.get(name)) for name in names))
         for group, values in card.metrics.items()
     )
-    kind = "test" if "test" in card.operating_points[0].measured else "cross_validation"
+    measured_on = card.operating_points[0].measured
+    kind = next((name for name in ("test", "site") if name in measured_on), "cross_validation")
     apart = "images known to be of one patient or group, or found to be nearly identical, never stood on both sides"
     if card.data.leaks:
         apart = "**images of one patient or group stood on both sides, so these figures are too good**"
@@ -252,6 +261,66 @@ def _conformal(card: ModelCard) -> Section:
     return Section("conformal", "When it says that it does not know", lines, Table(columns, rows) if rows else None)
 
 
+def _conformal_regions(card: ModelCard) -> Section:
+    of, heading = card.conformal, "When it does not know, by region"
+    if of is None or not of.measured or len(card.data.regions) < 2:
+        return Section("conformal_regions", "")
+    if not of.regions:
+        own = ", ".join(name for name in of.quantiles if name != ALL)
+        text = "What the sets cover and how often it is uncertain was not recorded by region: the figures are of all."
+        return Section("conformal_regions", heading, (text,) if own else ())
+    names = ("coverage_positive", "coverage_negative", "uncertain", "error_of_answers")
+    rows = tuple(
+        (name, "its own" if name in of.quantiles else "those for any", *(_share(values.get(item)) for item in names))
+        for name, values in of.regions.items()
+    )
+    text = (
+        f"At the default error rate, {of.default:g}, on images that took no part in the fit, of this region alone. "
+        f"Regions with fewer than {FEW} images of a class are left out, unless their quantiles are their own."
+    )
+    columns = (
+        "region",
+        "quantiles",
+        "positives not answered wrong",
+        "negatives not answered wrong",
+        "uncertain",
+        "wrong of all answers",
+    )
+    lines = (text, *_reasons(of.regions, names))
+    return Section("conformal_regions", heading, lines, Table(columns, rows))
+
+
+def _share(figure: Figure | None) -> str:
+    return "–" if figure is None else f"{figure.text()}, n = {figure.n:,}"
+
+
+def _recalibration(card: ModelCard) -> Section:
+    was = card.recalibrated
+    if was is None:
+        return Section("recalibration", "")
+    text = (
+        f"Its calibration, thresholds and quantiles were fitted anew on {was.images:,} images of {was.data} "
+        f"({was.positives:,} of them {card.target}, {was.groups:,} patients or groups); every figure of the tables "
+        "above is of these images, cross-fitted, and holds for data like them. The network is that of "
+        f"{was.model} (SHA-256 of its graph {was.weights_sha256[:16]}…), which said of itself:"
+    )
+    rows = tuple(
+        (
+            point.name,
+            f"{point.threshold:.4f}",
+            SETS.get(kind, kind),
+            _text(of.get("sensitivity")),
+            _text(of.get("specificity")),
+        )
+        for point in was.operating_points
+        for kind, of in point.measured.items()
+    )
+    columns = ("name", "threshold", "measured on", "sensitivity", "specificity")
+    scaling = f"Temperature {was.calibration.temperature:.3f} and bias {was.calibration.bias:+.3f} then."
+    table = Table(columns, rows, scaling) if rows else None
+    return Section("recalibration", "Recalibrated", (text,), table)
+
+
 def _file(card: ModelCard) -> Section:
     maps = {"learnt": "learnt from outlines", "cam": "class-activation map", None: "none"}
     side = card.input.size
@@ -263,7 +332,8 @@ def _file(card: ModelCard) -> Section:
         ("SHA-256 of the graph", card.weights_sha256),
         *((name, version) for name, version in card.software.items()),
     ]
-    return Section("file", "The file", (), Table(("what", "value"), tuple(rows)))
+    lines = (INT8,) if card.precision == "int8" else ()
+    return Section("file", "The file", lines, Table(("what", "value"), tuple(rows)))
 
 
 def _text(figure: Figure | None) -> str:

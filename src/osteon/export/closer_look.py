@@ -16,7 +16,7 @@ from osteon.data.images import read_image
 from osteon.data.store import ImageStore
 from osteon.errors import SettingsError
 from osteon.export.evidence import Evidence
-from osteon.export.model_card import CloserLook
+from osteon.export.model_card import LEAST_SIDE, CloserLook
 from osteon.export.network_graph import network_graph
 from osteon.export.squares import BATCH, SquareScorer
 from osteon.progress import track
@@ -35,12 +35,12 @@ def closer_look(settings: RunSettings, side: float) -> CloserLook:
 
     Args:
         settings: Of its run; a network that was taught on mirror images looks at one.
-        side: Of the window, as a share of the image's longer side, above 0 and below 1.
+        side: Of the window, as a share of the image's longer side, from 0.01 on and below 1.
 
     Raises:
         SettingsError: The side is out of range.
     """
-    if not 0 < side < 1:
+    if not LEAST_SIDE <= side < 1:
         raise SettingsError(f"a window of {side:g} times the image's side", where="--closer-look", hint="e.g. 0.6")
     return CloserLook(side=side, mirrored=settings.augment.horizontal_flip > 0, from_logit=ENOUGH)
 

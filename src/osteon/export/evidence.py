@@ -1,9 +1,11 @@
 """What is known of a model on images it was not taught on: calibration, thresholds, conformal sets, and how they did.
 
-Two kinds of evidence. A *run* fits on its validation images and measures on its test images. A *cross-validation* of
+Three kinds of evidence. A *run* fits on its validation images and measures on its test images. A *cross-validation* of
 the same recipe tests every image once by a network that never saw its group; then the calibration, thresholds and
 quantiles of the model are fitted on all these predictions, and what they are worth is measured by cross-fitting: for
-each fold, they are fitted on the other folds alone.
+each fold, they are fitted on the other folds alone. The images of a *site* that uses a finished model are like it: the
+network saw none of them, and its calibration there is fitted on all and measured by cross-fitting over folds of whole
+groups.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from osteon.data.balance import group_codes, share_out, strata
 from osteon.data.catalogue import Catalogue, has_name, names_in
 from osteon.errors import InputError
 from osteon.evaluation.predictions import read_predictions
@@ -30,7 +33,7 @@ from osteon.statistics.intervals import Estimate
 from osteon.statistics.metrics import descending
 from osteon.statistics.recalibration import PlattScaling, isotonic, to_logits
 
-Kind = Literal["run", "cross_validation"]
+Kind = Literal["run", "cross_validation", "site"]
 Vector = NDArray[np.float64]
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
@@ -42,6 +45,12 @@ RESAMPLES = 500
 ENOUGH = 60
 """Images of each class that a region needs for quantiles of its own: fewer make the rarest error rates unreachable."""
 
+SITE_FOLDS = 5
+SITE_GROUPS = 30
+"""Groups of each class that a site's images must be of. Each fit of the cross-fitting then rests on about 24, of which
+the quantiles of an error rate of 0.05 need 19; on fewer, sets of a low error rate hold every class, and whether the
+calibration is any better than the model's own cannot be told."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -51,10 +60,12 @@ class Evidence:
         kind: Where they come from.
         table: ``image_id, region, view, label, group`` (number), ``logit``, ``part`` (name of what tested it), and what
             the catalogue knows besides (``hardware`` of FracAtlas).
+        data: Name of a site's data.
     """
 
     kind: Kind
     table: pd.DataFrame
+    data: str = ""
 
     @classmethod
     def of_run(cls, folder: RunFolder) -> Evidence:
@@ -100,15 +111,37 @@ class Evidence:
                 raise InputError(what, where=path, hint="osteon train --folds with fewer folds")
         return cls("cross_validation", table)
 
+    @classmethod
+    def of_site(cls, table: pd.DataFrame, data: str) -> Evidence:
+        """Take labelled images on which a finished model was asked, none of which it was taught on.
+
+        Args:
+            table: ``image_id, region, view, label, group_id, patient_id, study_id, logit``, and what is known besides.
+            data: Name of the data set.
+
+        Raises:
+            InputError: A class occurs in fewer than :data:`SITE_GROUPS` groups.
+        """
+        groups = check_enough(table, data)
+        labels = table["label"].to_numpy(dtype=np.int64)
+        classes = np.stack([labels == 0, labels == 1], axis=1)
+        shares = np.full(SITE_FOLDS, 1 / SITE_FOLDS)
+        parts = share_out(groups, strata(table), classes, shares, np.random.default_rng(0))
+        names = [f"fold-{part}" for part in parts]
+        ordered = table.assign(group=groups, part=names).sort_values(["part", "image_id"], ignore_index=True)
+        return cls("site", ordered, data)
+
     @property
     def fitted(self) -> NDArray[np.bool_]:
         """Which rows the model's own calibration, thresholds and quantiles are fitted on."""
         parts = self.table["part"].to_numpy()
-        return np.ones(len(parts), dtype=bool) if self.kind == "cross_validation" else np.asarray(parts == "valid")
+        return np.asarray(parts == "valid") if self.kind == "run" else np.ones(len(parts), dtype=bool)
 
     @property
     def fitted_on(self) -> str:
         """Say which these are."""
+        if self.kind == "site":
+            return f"images of {self.data}"
         return "cross-validated images" if self.kind == "cross_validation" else "validation images"
 
     def rounds(self) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
@@ -117,6 +150,29 @@ class Evidence:
         if self.kind == "run":
             return [(parts == "valid", parts == "test")] if (parts == "test").any() else []
         return [(parts != name, parts == name) for name in sorted(set(parts))]
+
+
+def check_enough(images: pd.DataFrame, data: str) -> NDArray[np.int64]:
+    """Number the groups of a site's images, if they are enough to calibrate a model on, shape ``(n,)``.
+
+    Args:
+        images: With ``label, group_id, patient_id, study_id``.
+        data: Name of the data set.
+
+    Raises:
+        InputError: A class occurs in fewer than :data:`SITE_GROUPS` groups.
+    """
+    groups, labels = group_codes(images), images["label"].to_numpy(dtype=np.int64)
+    for label, word in enumerate(("negative", "positive")):
+        count = len(np.unique(groups[labels == label]))
+        if count < SITE_GROUPS:
+            raise InputError(
+                f"its {word} images are of {count} patients or groups, too few to calibrate a model on: {SITE_GROUPS} "
+                "are needed of each class",
+                where=data,
+                hint="Label more; without --recalibrate the model is measured on what there is",
+            )
+    return groups
 
 
 @dataclass(frozen=True)
@@ -206,16 +262,22 @@ class Measured:
         table: The measured rows, with ``probability`` (calibrated), ``raw`` (not calibrated), ``isotonic`` and ``call``
             of each operating point (``call_kappa`` …).
         sets: Conformal sets by error rate, without regard to the calls.
+        one_network: Whether all logits are of one network: then figures of ranks are of them, since those of several
+            fits' probabilities mix these fits.
     """
 
     table: pd.DataFrame
     sets: Mapping[float, Sets]
+    one_network: bool = False
 
     def metrics(self, point: str, chosen: NDArray[np.bool_] | None = None) -> dict[str, Estimate]:
         """Return every figure: those of ranks and probabilities, and those of the calls at an operating point."""
         rows = self.table if chosen is None else self.table[chosen]
         y, groups = rows["label"].to_numpy(dtype=float), rows["group"].to_numpy()
         ranked, _ = estimate_metrics(Cases.of(y, rows["probability"], groups))
+        if self.one_network:
+            raw, _ = estimate_metrics(Cases.of(y, rows["raw"], groups))
+            ranked |= {name: raw[name] for name in _OF_RANKS}
         called, _ = estimate_metrics(Cases.of(y, rows[f"call_{point}"].astype(float), groups))
         return {name: called[name] if name in _OF_CALLS else value for name, value in ranked.items()}
 
@@ -237,6 +299,8 @@ _OF_CALLS = frozenset(
     {"accuracy", "error", "sensitivity", "specificity", "precision", "npv", "f1", "kappa", "balanced_accuracy", "mcc"}
 )
 
+_OF_RANKS = ("auc", "average_precision")
+
 
 def measure(evidence: Evidence) -> Measured | None:
     """Fit on one part, measure on the other, in turn; None where nothing is left to measure on."""
@@ -252,7 +316,7 @@ def measure(evidence: Evidence) -> Measured | None:
         rate: Sets(*(np.concatenate([getattr(part[rate], side) for part in sets]) for side in ("negative", "positive")))
         for rate in RATES
     }
-    return Measured(pd.concat(parts, ignore_index=True), joined)
+    return Measured(pd.concat(parts, ignore_index=True), joined, one_network=evidence.kind == "site")
 
 
 def subsets(table: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:

@@ -19,18 +19,15 @@ from osteon.data.splits import leaks
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, SettingsError
 from osteon.export.assemble import write_model
+from osteon.export.card_figures import calibration_of, conformal_of, figures_of, metrics_of, point_of
 from osteon.export.closer_look import closer_look, look_closer
-from osteon.export.evidence import POINTS, RATES, Evidence, Fitted, Measured, fit_rows, measure, subsets
+from osteon.export.evidence import POINTS, Evidence, Fitted, Measured, fit_rows, measure
+from osteon.export.fit_doubts import fit_doubts
 from osteon.export.model_card import (
-    Calibration,
     CloserLook,
-    Conformal,
-    ConformalQuantiles,
     DataFacts,
-    Figure,
     InputRules,
     ModelCard,
-    OperatingPoint,
     Outputs,
     Precision,
 )
@@ -38,26 +35,11 @@ from osteon.export.network_graph import NetworkGraph, network_graph
 from osteon.export.smaller import Reduced, Subject, make_smaller, refuse_loss
 from osteon.export.squares import SquareScorer, assembled
 from osteon.run import RunFolder
-from osteon.statistics.intervals import Estimate
 from osteon.statistics.recalibration import PlattScaling
 from osteon.training.method import load_run
 from osteon.training.network import TrainedNetwork
+from osteon.training.start import LEAK, STARTED, taught_on
 
-DEFAULT_RATE = 0.1
-SHOWN_METRICS = (
-    "auc",
-    "average_precision",
-    "kappa",
-    "accuracy",
-    "sensitivity",
-    "specificity",
-    "precision",
-    "npv",
-    "f1",
-    "balanced_accuracy",
-    "ece",
-    "brier",
-)
 PACKAGES = ("osteon", "torch", "timm", "onnx", "onnxruntime", "numpy", "pillow")
 Note = Callable[[str], None]
 FitGate = Callable[[NDArray[np.float32], list[str], list[str]], dict[str, Any]]
@@ -116,13 +98,15 @@ def export_run(
     Raises:
         InputError: The run is not finished, not of a network, or has no held-out images to calibrate on; or the
             cross-validation is of other networks.
-        SettingsError: The precision loses more AUC than 0.005, or a setting is unknown.
+        SettingsError: The precision loses more AUC than 0.005, or is not shown to lose little, or a setting is unknown.
     """
     folder = RunFolder.open(run)
     trained = _network(folder, point)
     settings, catalogue = trained.settings, Catalogue.read(folder.split)
     known = _known(folder, trained, catalogue, calibration, closer_side)
-    note(known.text())
+    doubts = fit_doubts(known.evidence.table[known.evidence.fitted], known.fitted.scaling, known.alone)
+    for text in (known.text(), *doubts):
+        note(text)
     graph = network_graph(trained)
     if graph.map is None:
         note("this network's head gives no exact map, so the model file has none")
@@ -134,7 +118,7 @@ def export_run(
         note(f"{precision}: {reduced.text()}")
         if not force:
             refuse_loss(reduced, precision)
-    notes = (*notes, *_caveats(subject), *([reduced.text()] if reduced else []))
+    notes = (*notes, *_started(subject.catalogue), *_caveats(subject), *doubts, *([reduced.text()] if reduced else []))
     card = _card(name or folder.path.resolve().name, subject, known, point).model_copy(
         update={"precision": precision, "notes": notes, "input": _input(settings, layout)}
     )
@@ -220,6 +204,15 @@ def _check_recipe(settings: RunSettings, target: str, folds: Path) -> None:
 _RECIPE = "--calibration names a cross-validation of the same settings (osteon train --folds 5)"
 
 
+def _started(catalogue: Catalogue) -> tuple[str, ...]:
+    """Say which model files the network started from: what they were taught on is in it too."""
+    return tuple(
+        f"Its training started from {about['model']}, which was {taught_on(about)} (SHA-256 {about['sha256']})."
+        + (f" {about[LEAK]}." if about.get(LEAK) else "")
+        for about in catalogue.source.get(STARTED) or []
+    )
+
+
 def _caveats(subject: Subject) -> tuple[str, ...]:
     """Say what was not kept apart because nobody looked."""
     data, images = subject.settings.data, subject.catalogue.images
@@ -257,93 +250,30 @@ def _card(name: str, subject: Subject, known: _Known, point: str) -> ModelCard:
         name=name,
         target=subject.catalogue.target,
         network=settings.model.name,
+        network_options=settings.model.options,
         input=_input(settings, "image"),
         outputs=Outputs(embedding=graph.embedding, map=graph.map, map_cells=graph.cells),
-        calibration=_calibration(known.fitted.scaling, evidence, measured),
-        operating_points=tuple(_point(item, evidence, known.fitted, measured) for item in order),
-        conformal=_conformal(evidence, known.fitted, measured, point),
+        calibration=calibration_of(known.fitted.scaling, evidence, measured),
+        operating_points=tuple(point_of(item, evidence, known.fitted, measured) for item in order),
+        conformal=conformal_of(evidence, known.fitted, measured, point),
         closer_look=_measured_look(known, point),
         data=_data(subject.catalogue, evidence),
-        metrics={} if measured is None else _metrics(measured, point),
+        metrics={} if measured is None else metrics_of(measured, point),
         software=_software(),
     )
-
-
-def _calibration(scaling: PlattScaling, evidence: Evidence, measured: Measured | None) -> Calibration:
-    return Calibration(
-        temperature=scaling.temperature,
-        bias=scaling.bias,
-        fitted_on=evidence.fitted_on,
-        n=int(evidence.fitted.sum()),
-        measured={} if measured is None else {kind: _figures(of) for kind, of in measured.calibration().items()},
-    )
-
-
-def _point(name: str, evidence: Evidence, fitted: Fitted, measured: Measured | None) -> OperatingPoint:
-    found: dict[str, dict[str, Figure]] = {}
-    if evidence.kind == "run":
-        rows = evidence.table[evidence.fitted]
-        p = fitted.scaling.probabilities(rows["logit"])
-        called = rows.reset_index(drop=True).assign(probability=p, **{f"call_{name}": p >= fitted.thresholds[name]})
-        found["validation"] = _called(Measured(called, {}).metrics(name))
-    if measured is not None:
-        found["test" if evidence.kind == "run" else "cross_validation"] = _called(measured.metrics(name))
-    return OperatingPoint(name=name, threshold=fitted.thresholds[name], chosen_on=evidence.fitted_on, measured=found)
 
 
 def _measured_look(known: _Known, point: str) -> CloserLook | None:
     """Return the rule of the closer look with what one look alone is worth."""
     if known.rule is None:
         return None
-    changes: dict[str, Any] = {"one_look": _calibration(known.alone, known.first, None)}
+    changes: dict[str, Any] = {"one_look": calibration_of(known.alone, known.first, None)}
     once, measured = measure(known.first), known.measured
     if once is not None and measured is not None:
         alone = once.metrics(point)
-        changes["alone"] = _figures({name: alone[name] for name in ("auc", "average_precision", "kappa")})
+        changes["alone"] = figures_of({name: alone[name] for name in ("auc", "average_precision", "kappa")})
         changes["share"] = float(measured.table["second"].notna().mean())
     return known.rule.model_copy(update=changes)
-
-
-def _called(values: Mapping[str, Estimate]) -> dict[str, Figure]:
-    return _figures({name: values[name] for name in ("sensitivity", "specificity", "kappa")})
-
-
-def _conformal(evidence: Evidence, fitted: Fitted, measured: Measured | None, point: str) -> Conformal:
-    quantiles = {
-        region: ConformalQuantiles(
-            negatives=fitted.sizes[region][0],
-            positives=fitted.sizes[region][1],
-            negative=tuple(of[rate][0] for rate in RATES),
-            positive=tuple(of[rate][1] for rate in RATES),
-        )
-        for region, of in fitted.quantiles.items()
-    }
-    found = {}
-    if measured is not None:
-        found = {f"{rate:g}": _figures(_answer_figures(measured, rate, point)) for rate in RATES}
-    return Conformal(
-        error_rates=RATES, default=DEFAULT_RATE, quantiles=quantiles, fitted_on=evidence.fitted_on, measured=found
-    )
-
-
-def _answer_figures(measured: Measured, rate: float, point: str) -> dict[str, Estimate]:
-    answers = measured.answers(rate, point)
-    return answers.figures(measured.table["label"].to_numpy(dtype=float), measured.table["group"].to_numpy())
-
-
-def _metrics(measured: Measured, point: str) -> dict[str, dict[str, Figure]]:
-    found = {"all images": _shown(measured.metrics(point))}
-    for name, chosen in subsets(measured.table).items():
-        found[name] = _shown(measured.metrics(point, chosen))
-    return found
-
-
-def _shown(values: Mapping[str, Estimate]) -> dict[str, Figure]:
-    return _figures({name: values[name] for name in SHOWN_METRICS})
-
-
-def _figures(values: Mapping[str, Estimate]) -> dict[str, Figure]:
-    return {name: Figure.model_validate(value.as_dict()) for name, value in values.items()}
 
 
 def _data(catalogue: Catalogue, evidence: Evidence) -> DataFacts:
@@ -351,9 +281,12 @@ def _data(catalogue: Catalogue, evidence: Evidence) -> DataFacts:
     others = catalogue.source.get("also_train", [])
     name = str(catalogue.source.get("name") or catalogue.name)
     joined = " and ".join(f"{other['images']:,} of {other['name']}" for other in others)
+    before = [about["taught_on"] for about in catalogue.source.get(STARTED) or []]
+    after = " and ".join(f"{taught.get('images', 0):,} of {taught.get('name', 'unknown data')}" for taught in before)
     sources = [(name, catalogue.source), *((str(other["name"]), other.get("source", {})) for other in others)]
+    sources += [(str(item.get("name")), {**item, "citation": item.get("attribution")}) for item in before]
     return DataFacts(
-        name=f"{name}, with {joined}" if joined else name,
+        name=", ".join([name, *([f"with {joined}"] if joined else []), *([f"after {after}"] if after else [])]),
         images=len(train),
         positives=int(train["label"].sum()),
         regions={region: int(has_name(train["region"], region).sum()) for region in names_in(train["region"])},

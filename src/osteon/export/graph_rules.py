@@ -1,5 +1,6 @@
 """What the graph of a model file may hold: nothing from outside of the file, nothing that may never end.
 
+What lies around the graph and the record has no checksum, so it must be what an export writes there, and nothing else.
 Weights can be said to lie in another file not only in the graph's own list, but in sparse ones, in constants and in the
 branches of conditions, and runtimes follow most of these. So every tensor of the graph is looked at, wherever it is.
 """
@@ -9,10 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from osteon.errors import InputError
-from osteon.export.model_card import ModelCard
+from osteon.export.model_card import CHECKSUM, KEY, ModelCard
 from osteon.export.protocol_buffer import Field, FieldReader, MalformedError, number, text
 
-OPSETS = range(17, 24)
+OPSET, IR_VERSION, PRODUCER = 18, 9, "osteon"
+"""What exports write, of every format of the record so far: one that writes another must be of a newer format."""
+
 DOMAINS = ("", "ai.onnx")
 ENDLESS = frozenset({"Loop", "Scan", "SequenceMap"})
 """Operators that repeat a part of the graph as often as they are told to; Osteon's exports need none."""
@@ -20,8 +23,9 @@ ENDLESS = frozenset({"Loop", "Scan", "SequenceMap"})
 DEEPEST = 8
 """Conditions within conditions; an export has one."""
 
-_OPSETS, _TRAINING, _FUNCTIONS = 8, 20, 25
-_NODE, _INITIALISER, _INPUT, _OUTPUT, _SPARSE_INITIALISER = 1, 5, 11, 12, 15
+_IR_VERSION, _PRODUCER, _PRODUCER_VERSION, _GRAPH, _OPERATORS, _METADATA = 1, 2, 3, 7, 8, 14
+_TRAINING, _FUNCTIONS = 20, 25
+_NODE, _INITIALISER, _SPARSE_INITIALISER = 1, 5, 15
 _OPERATOR, _ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _TENSORS, _GRAPHS, _SPARSE = (5, 10), (6, 11), (22, 23)
 _DATA_LOCATION, _EXTERNAL = 14, 1
@@ -42,23 +46,35 @@ def check_demands(fields: list[Field], graph: memoryview, read: FieldReader, pat
     if any(field in (_TRAINING, _FUNCTIONS) for field, _ in fields):
         raise InputError("holds parts that a model file must not", where=path)
     for field, value in fields:
-        if field == _OPSETS:
+        if field == _OPERATORS:
             _check_operators(list(read(value)), path)
     _check_graph(graph, read, path, depth=0)
 
 
-def check_ends(graph: memoryview, card: ModelCard, read: FieldReader, path: Path) -> None:
-    """Refuse a graph that does not take and give what its record says.
+def check_header(fields: list[Field], card: ModelCard, read: FieldReader, path: Path) -> None:
+    """Refuse whatever stands around the graph and the record that an export does not write there.
+
+    Args:
+        fields: Of the model.
+        card: Its record.
+        read: Reads the fields of its messages.
+        path: Named in what is raised.
 
     Raises:
-        InputError: An input or output is missing, or there is one too many.
+        InputError: A version, a name or an entry was changed, added or left out.
     """
-    fields = list(read(graph))
-    inputs = [_name(value, read) for field, value in fields if field == _INPUT]
-    outputs = {_name(value, read) for field, value in fields if field == _OUTPUT}
-    wanted = {"probability", "logit", "embedding", *(["map"] if card.outputs.map else [])}
-    if inputs != ["pixels" if card.input.layout == "image" else "square"] or outputs != wanted:
-        raise InputError("its graph does not take or give what its record says", where=path)
+    around = [(field, value) for field, value in fields if field != _METADATA]
+    of = dict(around)
+    keys = sorted(_name(value, read) for field, value in fields if field == _METADATA)
+    if (
+        sorted(field for field, _ in around) != [_IR_VERSION, _PRODUCER, _PRODUCER_VERSION, _GRAPH, _OPERATORS]
+        or number(of[_IR_VERSION]) != IR_VERSION
+        or text(of[_PRODUCER]) != PRODUCER
+        or text(of[_PRODUCER_VERSION]) != card.software.get(PRODUCER, text(of[_PRODUCER_VERSION]))
+        or keys not in ([KEY], sorted((KEY, CHECKSUM)))
+    ):
+        what = "its header is not as it was written: other versions, names or entries stand there"
+        raise InputError(what, where=path, hint="osteon export RUN -o model.onnx makes one anew")
 
 
 def _name(value_info: memoryview, read: FieldReader) -> str:
@@ -68,7 +84,7 @@ def _name(value_info: memoryview, read: FieldReader) -> str:
 def _check_operators(entry: list[Field], path: Path) -> None:
     domain = "".join(text(value) for field, value in entry if field == 1)
     versions = [number(value) for field, value in entry if field == 2]
-    if domain not in DOMAINS or any(version not in OPSETS for version in versions):
+    if domain not in DOMAINS or versions != [OPSET] or any(field not in (1, 2) for field, _ in entry):
         name, version = domain or "ai.onnx", versions[-1] if versions else 0
         raise InputError(f"needs operators of {name!r} version {version}, which are not known here", where=path)
 

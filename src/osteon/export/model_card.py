@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from osteon.errors import InputError, SettingsError
+from osteon.export.record_text import Word, check_texts
 from osteon.settings import Fit, Settings
 
-FORMAT: Literal[4] = 4
-"""Version of the record: 2 brought the closer look, 3 the bias of the calibration, 4 a checksum of the record itself.
-Older ones are read."""
+FORMAT: Literal[5] = 5
+"""Version of the record: 2 brought the closer look, 3 the bias of the calibration, 4 a checksum of the record itself,
+5 what a file was recalibrated on, and the network's options. Older ones are read."""
 
 KEY = "osteon"
 CHECKSUM = "osteon_sha256"
@@ -21,6 +22,9 @@ CHECKSUM = "osteon_sha256"
 
 ALL = "all"
 """Name under which what holds for images of any region is kept."""
+
+LEAST_SIDE = 0.01
+"""Of a closer look, as a share of the picture's longer side."""
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -80,7 +84,7 @@ class Outputs(Settings):
         map_cells: Its rows and columns.
     """
 
-    embedding: int = Field(ge=1)
+    embedding: int = Field(ge=1, le=65_536)
     map: Literal["learnt", "cam"] | None = None
     map_cells: tuple[Cells, Cells] | None = None
 
@@ -98,10 +102,11 @@ class OperatingPoint(Settings):
         name: ``youden``, ``kappa`` or ``sensitive``.
         threshold: From this probability on an image is called positive.
         chosen_on: Which images it was chosen on.
-        measured: By set of images (``validation``, ``test``, ``cross_validation``), sensitivity and specificity there.
+        measured: By set of images (``validation``, ``test``, ``cross_validation``; ``site``: those that the file was
+            recalibrated on, cross-fitted), sensitivity and specificity there.
     """
 
-    name: str
+    name: Word
     threshold: Probability
     chosen_on: str
     measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
@@ -119,7 +124,7 @@ class Calibration(Settings):
             is given for comparison only).
     """
 
-    temperature: float = Field(gt=0, allow_inf_nan=False)
+    temperature: float = Field(ge=1e-3, le=1e3, allow_inf_nan=False)
     bias: float = Field(0.0, ge=-100.0, le=100.0, allow_inf_nan=False)
     fitted_on: str
     n: Count
@@ -158,6 +163,8 @@ class Conformal(Settings):
         fitted_on: Which images they rest on.
         measured: By error rate (as text), what the answers at the default operating point are worth on images not used
             for them: see :meth:`osteon.statistics.conformal.Sets.figures`, of the sets with the calls added.
+        regions: By region, the same at the default error rate: of each that has quantiles of its own, and of others
+            with images enough. Empty: it was not recorded, or there is one region only.
     """
 
     error_rates: tuple[Probability, ...]
@@ -165,6 +172,7 @@ class Conformal(Settings):
     quantiles: dict[str, ConformalQuantiles]
     fitted_on: str
     measured: dict[str, dict[str, Figure]] = Field(default_factory=dict)
+    regions: dict[str, dict[str, Figure]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _whole(self) -> Conformal:
@@ -191,9 +199,9 @@ class CloserLook(Settings):
             told to take one look. None (in files before version 3): that of both.
     """
 
-    side: float = Field(gt=0, lt=1)
+    side: float = Field(ge=LEAST_SIDE, lt=1)
     mirrored: bool = False
-    from_logit: float = Field(allow_inf_nan=False)
+    from_logit: float = Field(ge=-1e3, le=1e3, allow_inf_nan=False)
     share: Probability | None = None
     alone: dict[str, Figure] = Field(default_factory=dict)
     one_look: Calibration | None = None
@@ -221,6 +229,36 @@ class DataFacts(Settings):
     leaks: bool = False
 
 
+class Recalibration(Settings):
+    """What a file was recalibrated on after it was exported, and what it said of itself before.
+
+    Attributes:
+        data: Name of the data set.
+        images: How many it was recalibrated on.
+        positives: How many of them are positive.
+        groups: Patients or groups that they are of.
+        model: Name of the model as it was exported.
+        weights_sha256: Of the graph as it was exported.
+        calibration: As it was exported, with what was measured of it then.
+        operating_points: Likewise.
+        conformal: Likewise.
+        one_look: Calibration of the first look alone, likewise.
+        metrics: Figures as they were measured at the export, by set of images, at the thresholds of that time.
+    """
+
+    data: str
+    images: Count
+    positives: Count
+    groups: Count
+    model: str
+    weights_sha256: str
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...]
+    conformal: Conformal | None = None
+    one_look: Calibration | None = None
+    metrics: dict[str, dict[str, Figure]] = Field(default_factory=dict)
+
+
 class ModelCard(Settings):
     """Everything that a model file says of itself.
 
@@ -229,6 +267,7 @@ class ModelCard(Settings):
         name: What the model is called.
         target: What a positive image shows, e.g. ``fractured``.
         network: Name in the registry.
+        network_options: Of the network; None (in files before version 5): not known.
         precision: Of its weights.
         input: What it takes.
         outputs: What it gives.
@@ -240,15 +279,18 @@ class ModelCard(Settings):
         gate: Statistics of its embedding over images like those it was taught on, for the input gate.
         data: What it was taught on.
         metrics: By set of images, then by metric.
+        recalibrated: What its calibration, operating points, conformal sets and metrics are of instead, where it was
+            recalibrated after its export; None: it was not.
         software: Versions of what made it.
         weights_sha256: Of the graph with its weights, as it lies in the file.
         notes: What else its user must know.
     """
 
-    format: Literal[1, 2, 3, 4] = FORMAT
-    name: str
-    target: str
-    network: str
+    format: Literal[1, 2, 3, 4, 5] = FORMAT
+    name: Word
+    target: Word
+    network: Word
+    network_options: dict[str, Any] | None = None
     precision: Precision = "fp32"
     input: InputRules
     outputs: Outputs
@@ -259,6 +301,7 @@ class ModelCard(Settings):
     gate: dict[str, Any] | None = None
     data: DataFacts
     metrics: dict[str, dict[str, Figure]] = Field(default_factory=dict)
+    recalibrated: Recalibration | None = None
     software: dict[str, str] = Field(default_factory=dict)
     weights_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
     notes: tuple[str, ...] = ()
@@ -287,8 +330,14 @@ class ModelCard(Settings):
         raise SettingsError(f"the model has no operating point {name!r}", hint=f"It has {known}")
 
     def to_json(self) -> str:
-        """Return the record as it is kept in the file."""
-        return self.model_dump_json()
+        """Return the record as it is kept in the file.
+
+        Raises:
+            InputError: A text of it, e.g. the data's licence, holds control characters.
+        """
+        text = self.model_dump_json()
+        _check_texts(text, json.loads(text), self.name)
+        return text
 
     @classmethod
     def from_json(cls, text: str, where: str) -> ModelCard:
@@ -308,9 +357,19 @@ class ModelCard(Settings):
                 where=where,
                 hint="pip install --upgrade osteon",
             )
+        _check_texts(text, values, where)
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise InputError(f"the model's record is not valid: {place}: {first['msg']}", where=where) from None
+
+
+def _check_texts(text: str, values: Any, where: str) -> None:
+    if text.isprintable() and "\\" not in text:  # then none of its texts can hold anything else
+        return
+    try:
+        check_texts(values)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the model's record is not valid: {error}", where=where) from None

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from osteon.errors import InputError
-from osteon.export.graph_rules import check_demands, check_ends
+from osteon.export.graph_ends import check_ends
+from osteon.export.graph_rules import check_demands, check_header
 from osteon.export.model_card import CHECKSUM, KEY, ModelCard
 from osteon.export.protocol_buffer import Field, FieldReader, MalformedError, text
 
@@ -74,6 +75,7 @@ def _checked(data: bytes, path: Path) -> ModelCard:
     if hashlib.sha256(graphs[0]).hexdigest() != card.weights_sha256:
         raise _changed(path)
     check_demands(fields, graphs[0], read, path)
+    check_header(fields, card, read, path)
     check_ends(graphs[0], card, read, path)
     return card
 

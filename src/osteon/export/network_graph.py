@@ -14,7 +14,7 @@ import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from osteon.export.preprocess_graph import OPSET
+from osteon.export.graph_rules import OPSET
 from osteon.models.explain_grid import cell_grids
 from osteon.models.hybrid import LocalisingNetwork, Straighten, evened
 from osteon.models.network import Network

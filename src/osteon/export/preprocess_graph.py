@@ -23,7 +23,6 @@ from onnx import TensorProto, helper, numpy_helper
 from osteon.settings import Fit
 
 PIXELS, SQUARE = "pixels", "square"
-OPSET = 18
 _COEFFICIENT = float(1 << 22)
 _DEPTHS = (8, 10, 12, 14, 16)
 COLUMNS_FIRST = int(PIL.__version__.split(".")[0]) >= 13
@@ -72,7 +71,7 @@ def preprocess_graph(size: int, fit: Fit, *, columns_first: bool = COLUMNS_FIRST
     apart = build("ReduceSum", build("Abs", build("Sub", build("Shape", PIXELS), wanted)), keepdims=0)
     same = build("Equal", apart, build.constant(0, np.int64))
     ready = build("And", same, build("Less", brightest, build.constant(256.0, np.float32)))
-    resized = _resized(grey, brightest, size, fit, columns_first=columns_first)
+    resized = _resized(brightest, size, fit, columns_first=columns_first)
     square = build("If", ready, then_branch=_untouched(), else_branch=resized)
     build("Reshape", square, build.constant([1, 1, size, size], np.int64), name=SQUARE)
     return helper.make_graph(
@@ -83,14 +82,17 @@ def preprocess_graph(size: int, fit: Fit, *, columns_first: bool = COLUMNS_FIRST
     )
 
 
-def _eight_bits(build: GraphBuilder, grey: str, brightest: str) -> str:
-    """Scale by the smallest depth that holds the brightest pixel; return float grey values (height, width)."""
+def _eight_bits(build: GraphBuilder, brightest: str) -> str:
+    """Scale by the smallest depth that holds the brightest pixel; return float grey values (height, width).
+
+    The pixels are cast here, not outside of the condition: a runtime that joins the two casts warns of it.
+    """
     top = build.constant(float(2 ** _DEPTHS[-1] - 1), np.float32)
     for depth in reversed(_DEPTHS[:-1]):
         smaller = build("Less", brightest, build.constant(float(2**depth), np.float32))
         top = build("Where", smaller, build.constant(float(2**depth - 1), np.float32), top)
     factor = build("Div", build.constant(255.0, np.float64), build.cast(top, TensorProto.DOUBLE))
-    scaled = build("Mul", build.cast(grey, TensorProto.DOUBLE), factor)
+    scaled = build("Mul", build.cast(PIXELS, TensorProto.DOUBLE), factor)
     return build("Round", scaled)
 
 
@@ -99,9 +101,9 @@ def _untouched() -> onnx.GraphProto:
     return _branch(build, "untouched", build.cast(PIXELS, TensorProto.UINT8))
 
 
-def _resized(pixels: str, brightest: str, size: int, fit: Fit, *, columns_first: bool) -> onnx.GraphProto:
+def _resized(brightest: str, size: int, fit: Fit, *, columns_first: bool) -> onnx.GraphProto:
     build = GraphBuilder("resize_")
-    grey = _eight_bits(build, pixels, brightest)
+    grey = _eight_bits(build, brightest)
     shape = build("Shape", grey)
     side = build.constant([size], np.int64)
     fitted = _fitted(build, shape, side, fit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.config import RunSettings
+from osteon.data.balance import group_codes
 from osteon.data.catalogue import Catalogue
 from osteon.data.store import ImageStore
 from osteon.errors import SettingsError
@@ -20,13 +21,29 @@ from osteon.export.network_graph import NetworkGraph, network_graph
 from osteon.export.reduce import to_fp16, to_int8
 from osteon.export.squares import SquareScorer
 from osteon.run import RunFolder
+from osteon.statistics.intervals import Estimate, class_sizes, proportion
 from osteon.statistics.metrics import roc_auc
+from osteon.statistics.paired import auc_difference
+from osteon.statistics.recalibration import PlattScaling
 from osteon.training.method import load_run
 from osteon.training.network import TrainedNetwork
+
+Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 CALIBRATION_IMAGES = 128
 CHECKED_IMAGES = 600
 LOST_AUC = 0.005
+"""AUC that may be lost."""
+
+MOST_LOST = 0.02
+"""Upper bound of the 95 % interval of what is lost."""
+
+LEAST_AGREEMENT = 0.95
+"""Lower bound of the 95 % interval of the share of calls that agree. It takes 73 images even if all do."""
+
+GROUPS = 30
+"""Patients or groups of each class that the comparison must rest on: of fewer, an AUC's paired interval is too narrow,
+since hardly any pair of images changes places."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +52,25 @@ class Reduced:
 
     Attributes:
         images: On how many images it was looked at.
+        positives: How many of them are positive.
+        groups: Patients or groups of the negative and of the positive ones.
         held_out: Whether the network had not been taught on them.
         stand_in: Whether it was looked at with a network of the cross-validation, as the model's own holds nothing out.
         auc_before: Of the fp32 model.
         auc_after: Of the smaller one.
-        agreement: Share of images of which both make the same call.
+        loss: The first minus the second, paired, with an interval that minds the groups.
+        calls: Share of images of which both make the same call, with such an interval.
         largest: Largest difference of the calibrated probability.
     """
 
     images: int
+    positives: int
+    groups: tuple[int, int]
     held_out: bool
     auc_before: float
     auc_after: float
-    agreement: float
+    loss: Estimate
+    calls: Estimate
     largest: float
     stand_in: bool = False
 
@@ -56,14 +79,40 @@ class Reduced:
         """AUC lost."""
         return self.auc_before - self.auc_after
 
+    @property
+    def agreement(self) -> float:
+        """Share of images of which both make the same call."""
+        return self.calls.value
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Say why it is not shown that little is lost; empty where it is."""
+        found = []
+        negative, positive = self.groups
+        if min(self.groups) < GROUPS:
+            found.append(
+                f"the images are of {negative} negative and {positive} positive patients or groups, "
+                f"{GROUPS} of each are needed"
+            )
+        elif self.loss.value != 0 and not self.loss.high <= MOST_LOST:
+            found.append(f"{self.loss.high:.3f} of AUC may be lost, more than {MOST_LOST}")
+        if not self.calls.low >= LEAST_AGREEMENT:
+            least = f"less than {_percent(LEAST_AGREEMENT)} %"
+            found.append(f"of the calls, perhaps only {_percent(self.calls.low)} % agree, {least}")
+        return tuple(found)
+
     def text(self) -> str:
-        """Return the figures in a sentence."""
+        """Return the figures in a sentence, and what they do not show in another."""
         kind = "held-out" if self.held_out else "training"
         whose = "Of a network of the cross-validation, made smaller alike: on" if self.stand_in else "On"
+        reason = f" ({self.loss.reason})" if self.loss.reason else ""
+        doubts = f" That little is lost is not shown: {'; '.join(self.doubts)}." if self.doubts else ""
         return (
-            f"{whose} {self.images} {kind} images its AUC is {self.auc_after:.4f} "
-            f"against {self.auc_before:.4f} in fp32, {100 * self.agreement:.1f} % of the calls agree, "
-            f"and probabilities differ by at most {self.largest:.3f}."
+            f"{whose} {self.images} {kind} images, {self.positives} of them positive, its AUC is "
+            f"{_area(self.auc_after)} against {_area(self.auc_before)} in fp32, a loss of {self.loss.text(4)}{reason}; "
+            f"{_percent(self.calls.value)} % of the calls agree "
+            f"({_percent(self.calls.low)}–{_percent(self.calls.high)}), "
+            f"and probabilities differ by at most {self.largest:.3f}.{doubts}"
         )
 
 
@@ -132,15 +181,23 @@ def make_smaller(
 
 
 def refuse_loss(reduced: Reduced, precision: Precision) -> None:
-    """Refuse a smaller precision that loses too much.
+    """Refuse a smaller precision that loses too much, or of which the images cannot show that it does not.
 
     Raises:
-        SettingsError: It loses more AUC than 0.005.
+        SettingsError: It loses more AUC than 0.005, or there are doubts that it loses little.
     """
     if reduced.lost > LOST_AUC:
         raise SettingsError(
             f"{precision} loses {reduced.lost:.4f} of AUC, more than {LOST_AUC}", hint="--force writes it anyway"
         )
+    if reduced.doubts:
+        raise SettingsError(f"that {precision} loses little is not shown: {'; '.join(reduced.doubts)}", hint=_MORE)
+
+
+_MORE = (
+    "More test images show it, or --calibration with the folder of a cross-validation; --force writes it anyway, "
+    "and its card says so"
+)
 
 
 def _fold_subject(folds: Path) -> Subject:
@@ -156,25 +213,49 @@ def _fold_subject(folds: Path) -> Subject:
 def _compare(subject: Subject, smaller: NetworkGraph, fitted: Fitted, rule: CloserLook | None, point: str) -> Reduced:
     """Score the same images with both networks; held-out ones where there are any."""
     squares, images = subject.images("test" if subject.held_out else "train", CHECKED_IMAGES)
-    paths, labels = images["path"].to_numpy(), images["label"].to_numpy(dtype=float)
-    answers = []
+    paths = images["path"].to_numpy()
+    logits = []
     for graph in (subject.graph, smaller):
         scorer = SquareScorer(graph, subject.settings)
         seen = scorer.run(squares, ["logit"] if rule is None else ["logit", "map"])
-        logits = seen["logit"].astype(np.float64)
+        of = seen["logit"].astype(np.float64)
         if rule is not None:
-            more = logits >= rule.from_logit
+            more = of >= rule.from_logit
             closer = closer_logits(scorer, subject.settings, rule, list(paths[more]), seen["map"][more])
-            logits[more] = (logits[more] + closer) / 2
-        answers.append(fitted.scaling.probabilities(logits))
-    before, after = answers
-    threshold = fitted.thresholds[point]
+            of[more] = (of[more] + closer) / 2
+        logits.append(of)
+    found = compare_logits(images, (logits[0], logits[1]), fitted.scaling, fitted.thresholds[point])
+    return replace(found, held_out=subject.held_out, stand_in=subject.stand_in)
+
+
+def compare_logits(images: pd.DataFrame, logits: Pair, scaling: PlattScaling, threshold: float) -> Reduced:
+    """Say how the answers of a smaller network differ.
+
+    Args:
+        images: Held out: ``label, group_id, patient_id, study_id``.
+        logits: Of the network as it was and of the smaller one, each of shape ``(n,)``.
+        scaling: From logits to calibrated probabilities.
+        threshold: From this probability on an image is called positive.
+    """
+    labels, groups = images["label"].to_numpy(dtype=float), group_codes(images)
+    before, after = (scaling.probabilities(of) for of in logits)
+    positives, negatives = class_sizes(labels, groups)
     return Reduced(
         images=len(labels),
-        held_out=subject.held_out,
-        stand_in=subject.stand_in,
-        auc_before=roc_auc(labels, before),
-        auc_after=roc_auc(labels, after),
-        agreement=float(np.mean((before >= threshold) == (after >= threshold))),
+        positives=int(labels.sum()),
+        groups=(negatives, positives),
+        held_out=True,
+        auc_before=roc_auc(labels, logits[0]),
+        auc_after=roc_auc(labels, logits[1]),
+        loss=auc_difference(labels, logits[1], logits[0], groups).difference,
+        calls=proportion((before >= threshold) == (after >= threshold), groups),
         largest=float(np.abs(before - after).max()),
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _area(value: float) -> str:
+    return "NA" if np.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,100 @@
+"""What a record says of conformal sets, region by region."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from makers.model_files import tiny_card, tiny_network
+from osteon.export.card_figures import conformal_of
+from osteon.export.card_text import markdown
+from osteon.export.evidence import Evidence, fit_rows, measure
+from osteon.export.model_card import Conformal, DataFacts, ModelCard
+from osteon.statistics.intervals import proportion
+from osteon.statistics.recalibration import PlattScaling
+
+SIZES = {"hand": 420, "leg": 420, "toe": 80, "rib": 8, "hand|leg": 30}
+
+
+def _evidence() -> Evidence:
+    """Return images in groups of two and three folds; the network is too sure of hands."""
+    rng = np.random.default_rng(0)
+    region = np.repeat(list(SIZES), list(SIZES.values()))
+    n = len(region)
+    truth = rng.normal(-0.3, 2.0, n)
+    table = pd.DataFrame(
+        {
+            "image_id": [f"i{place}" for place in range(n)],
+            "region": region,
+            "view": "frontal",
+            "label": (rng.random(n) < PlattScaling().probabilities(truth)).astype(int),
+            "group": np.arange(n) // 2,
+            "logit": np.where(region == "hand", 3.0, 1.0) * truth,
+            "part": [f"fold-{place // 2 % 3}" for place in range(n)],
+        }
+    )
+    return Evidence("cross_validation", table)
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[Conformal, Evidence]:
+    evidence = _evidence()
+    fitted = fit_rows(evidence.table)
+    return conformal_of(evidence, fitted, measure(evidence), "kappa"), evidence
+
+
+def _card(conformal: Conformal) -> ModelCard:
+    regions = DataFacts(name="made up", images=958, positives=400, regions=SIZES)
+    return tiny_card(tiny_network(), conformal=conformal, data=regions)
+
+
+def test_sets_are_measured_in_each_region_with_images_enough(made: tuple[Conformal, Evidence]) -> None:
+    conformal, evidence = made
+    assert set(conformal.quantiles) == {"all", "hand", "leg"}
+    assert set(conformal.regions) == {"hand", "leg", "toe"}
+    measured = measure(evidence)
+    assert measured is not None
+    answers = measured.answers(conformal.default, "kappa")
+    labels, groups = measured.table["label"].to_numpy(), measured.table["group"].to_numpy()
+    for name, figures in conformal.regions.items():
+        rows = (measured.table["region"] == name).to_numpy()
+        sure = proportion(answers.uncertain[rows], groups[rows])
+        assert (figures["uncertain"].value, figures["uncertain"].low) == pytest.approx((sure.value, sure.low))
+        assert figures["uncertain"].n == SIZES[name]
+        for label, word in enumerate(("negative", "positive")):
+            of = rows & (labels == label)
+            share = proportion(answers.covers(labels)[of], groups[of])
+            got = figures[f"coverage_{word}"]
+            assert (got.value, got.high, got.n) == pytest.approx((share.value, share.high, int(of.sum())))
+            assert share.value > 0.8
+    assert sum(of["uncertain"].n for of in conformal.regions.values()) < conformal.measured["0.1"]["uncertain"].n
+
+
+def test_the_card_shows_them_and_whose_quantiles_they_are_of(made: tuple[Conformal, Evidence]) -> None:
+    conformal, _ = made
+    text = markdown(_card(conformal)).split("## When it does not know, by region")[1].split("##")[0]
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in text.splitlines() if line.startswith("| ")}
+    assert [rows[f"| {name}"][0] for name in ("hand", "leg", "toe")] == ["its own", "its own", "those for any"]
+    figure = conformal.regions["hand"]["coverage_positive"]
+    assert rows["| hand"][1] == f"{figure.text()}, n = {figure.n}"
+    assert "rib" not in text
+
+
+def test_an_older_record_has_none_and_the_card_says_so(made: tuple[Conformal, Evidence]) -> None:
+    record = json.loads(_card(made[0]).to_json())
+    del record["conformal"]["regions"]
+    older = ModelCard.from_json(json.dumps({**record, "format": 4}), "older.onnx")
+    assert older.conformal is not None
+    assert older.conformal.regions == {}
+    assert "was not recorded by region" in markdown(older)
+    one = older.model_copy(update={"data": DataFacts(name="a", images=9, positives=4, regions={"hand": 9})})
+    assert "by region" not in markdown(one)
+
+
+def test_the_card_of_an_int8_file_says_what_a_plain_session_needs(made: tuple[Conformal, Evidence]) -> None:
+    card = _card(made[0])
+    assert "session.x64quantprecision" in markdown(card.model_copy(update={"precision": "int8"}))
+    assert "session.x64quantprecision" not in markdown(card)
