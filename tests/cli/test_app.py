@@ -94,3 +94,14 @@ def test_an_interrupt_is_said_without_a_traceback(
     monkeypatch.setattr("osteon.cli.doctor.examine", interrupt)
     assert main(["doctor"]) == 3
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["explain"], ["export"], ["data", "audit"]])
+def test_a_path_that_cannot_be_looked_at_is_an_error_with_what_to_do(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one in a folder that may not be entered, which nothing keeps the tests' user, root, from."""
+    name = "x" * 300
+    assert main([*command, name]) == 2
+    assert f"{name}" in (said := capsys.readouterr().err)
+    assert "cannot be opened: File name too long" in said

@@ -21,6 +21,14 @@ def test_json_tells_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["extras"]["train"]["installed"] is True
 
 
+def test_a_cache_folder_that_cannot_be_looked_at_is_no_trouble(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OSTEON_CACHE", "/tmp/" + "x" * 300)
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["machine"]["cache_free_gib"] > 0
+
+
 @pytest.mark.parametrize(
     ("features", "expected"), [(["amx_bf16"], "bf16 training: yes (amx_bf16)"), (["avx2"], "bf16 training: no")]
 )

@@ -139,7 +139,7 @@ BAD = {
     "label": (b"image_id,label,probability\na,positive,0.2\n", "label is not a number"),
     "empty": (b"", "the file is empty"),
     "no rows": (b"image_id,label,probability\n", "no rows"),
-    "binary": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff", "not a CSV"),
+    "binary": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff", "it is not UTF-8"),
 }
 
 

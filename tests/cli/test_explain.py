@@ -15,6 +15,7 @@ from osteon.cli.app import main
 from osteon.cli.explain import localisation
 from osteon.errors import InputError, SettingsError
 from osteon.studies.localisation import localisation_study
+from osteon.training.same_data import OtherDataError
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +154,31 @@ def test_without_masks_maps_are_drawn_and_not_scored(
     assert "no scores: no positive test image has a mask" in capsys.readouterr().out
     with pytest.raises(InputError, match="no positive test image has a mask"):
         localisation_study([bare])
+
+
+def test_files_that_changed_since_the_training_are_refused(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the record of what they held; one that is gone is listed, and the others are shown."""
+    positive = pd.read_csv(run / "split.csv").query("split == 'test' and label == 1")["image_id"].tolist()
+    before, gone = tmp_path / "before", tmp_path / "gone"
+    for copy, digest in ((before, "0" * 64), (gone, None)):
+        shutil.copytree(run, copy)
+        table = pd.read_csv(copy / "contents.csv", dtype=str)
+        if digest:
+            table.loc[table["image_id"] == positive[0], "sha256"] = digest
+        table.to_csv(copy / "contents.csv", index=False)
+    said = f"1 file has another content ({positive[0]})"
+    assert main(["explain", str(before), "--out", str(tmp_path / "o"), "--images", ",".join(positive)]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "o").exists()
+    for runs in ([before], [run, before]):
+        with pytest.raises(OtherDataError, match="1 file has another content"):
+            localisation_study(runs, ["cam"])
+    split = pd.read_csv(gone / "split.csv", dtype=str)
+    split.loc[split["image_id"] == positive[0], "path"] = "images/gone.png"
+    split.to_csv(gone / "split.csv", index=False)
+    study = localisation_study([gone], ["cam"], examples=0)
+    assert len(study.images) == len(positive) - 1
+    assert main(["explain", str(gone), "--out", str(tmp_path / "o"), "--images", ",".join(positive[:2])]) == 3
+    assert len(pd.read_csv(tmp_path / "o" / "explained.csv")) == 1

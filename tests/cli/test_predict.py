@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import osteon.run
 from makers.dicom import save_dicom
 from makers.model_files import write_tiny_model
+from osteon.cli.answers import Answers
 from osteon.cli.app import main
 from osteon.inference.predictor import Predictor
 from osteon.run import unwritable
@@ -219,6 +221,64 @@ def test_ctrl_c_keeps_what_was_finished(
     assert len(values["images"]) == 3
 
 
+def test_a_second_ctrl_c_breaks_off_neither_what_is_written_nor_what_is_shown(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original, write = Predictor.predict_each, osteon.run.write_text
+
+    def interrupted(self: Predictor, *args: object, **options: object) -> Iterator[object]:
+        try:
+            for number, answer in enumerate(original(self, *args, **options)):
+                if number == 3:
+                    signal.raise_signal(signal.SIGINT)
+                yield answer
+        finally:
+            signal.raise_signal(signal.SIGINT)
+
+    def pressed(path: Path, text: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+        write(path, text)
+
+    monkeypatch.setattr(Predictor, "predict_each", interrupted)
+    monkeypatch.setattr("osteon.run.write_text", pressed)
+    before = signal.getsignal(signal.SIGINT)
+    assert _predict(model, folder, "--csv", tmp_path / "t.csv", "--json") == 3
+    captured = capsys.readouterr()
+    values = json.loads(captured.out)
+    assert (values["complete"], values["error"], len(values["images"])) == (False, "Interrupted", 3)
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 4
+    assert captured.err.count("stopped after 3 images") == 1
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_workers_have_ended_before_answers_are_shown(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a second Ctrl-C would meet the end of the pool of processes wherever it comes about."""
+    original, add = Predictor.predict_each, Answers.add
+    ended: list[int] = []
+    shown: list[int] = []
+
+    def each(self: Predictor, *args: object, **options: object) -> Iterator[object]:
+        try:
+            yield from original(self, *args, **options)
+        finally:
+            ended.append(1)
+
+    def stop(self: Answers, *given: object) -> None:
+        add(self, *given)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    def show(*_: object) -> None:
+        shown.append(len(ended))
+
+    monkeypatch.setattr(Predictor, "predict_each", each)
+    monkeypatch.setattr(Answers, "add", stop)
+    monkeypatch.setattr(Answers, "_finish", show)
+    assert _predict(model, folder) == 3
+    assert shown == [1]
+
+
 def test_a_full_disk_while_heat_maps_are_written(
     model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,6 +297,12 @@ def test_a_full_disk_while_heat_maps_are_written(
     assert "No space left" in capsys.readouterr().err
     assert len(list(maps.iterdir())) == 2
     assert len(table.read_text().splitlines()) == 4  # the third answer was there, only its map was not
+    saved.clear()
+    assert _predict(model, folder, "--heatmaps", maps, "--json") == 2
+    values = _json(capsys)
+    assert (values["complete"], values["error"], len(values["images"])) == (False, "SettingsError", 3)
+    assert "No space left" in values["what"]
+    assert values["where"].startswith(str(maps))
 
 
 def test_no_output_takes_the_place_of_an_input(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,6 +347,34 @@ def test_outputs_that_cannot_be_are_refused_before_the_work(
     assert _json(capsys)["error"] == "SettingsError"
 
 
+@pytest.mark.parametrize("option", ["--csv", "--heatmaps", "--dicom-out"])
+def test_outputs_below_a_file_or_where_nothing_may_be_written_are_refused_before_the_work(
+    model: Path,
+    folder: Path,
+    tmp_path: Path,
+    option: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Predictor, "predict_each", lambda *_, **__: pytest.fail("worked for nothing"))
+    (tmp_path / "file").write_text("x")
+    assert _predict(model, folder, option, tmp_path / "file" / "in" / "x") == 2
+    assert f"{tmp_path / 'file'}: is not a folder" in capsys.readouterr().err
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr("os.access", lambda path, _: Path(path).name != "closed")  # nothing is closed to root
+    for place in ("closed/x", *([] if option == "--csv" else ["closed"])):
+        assert _predict(model, folder, option, tmp_path / place) == 2
+        assert f"{tmp_path / 'closed'}: nothing may be written there" in capsys.readouterr().err
+    assert not list((tmp_path / "closed").iterdir())
+    assert _predict(model, folder, f"{option}=") == 2
+    assert f"'{option}': names no file or folder" in capsys.readouterr().err
+
+
+def test_an_empty_model_is_not_this_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(folder), "--model", ""]) == 2
+    assert "--model: names no model" in capsys.readouterr().err
+
+
 def test_answers_are_shown_although_the_table_cannot_be_written(
     model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,7 +384,11 @@ def test_answers_are_shown_although_the_table_cannot_be_written(
     monkeypatch.setattr("osteon.run.write_text", fail)
     assert _predict(model, folder, "--csv", tmp_path / "t.csv", "--json") == 2
     captured = capsys.readouterr()
-    assert len(json.loads(captured.out)["images"]) == 6  # one document, not two
+    values = json.loads(captured.out)  # one document, not two
+    assert len(values["images"]) == 6
+    assert (values["complete"], values["error"]) == (True, "SettingsError")
+    assert (values["where"], "No space left" in values["what"]) == (str(tmp_path / "t.csv"), True)
+    assert "Free some space" in values["hint"]
     assert "No space left" in captured.err
 
 
@@ -454,6 +552,17 @@ def test_names_cannot_steer_the_terminal(model: Path, folder: Path, capsys: pyte
     assert r"a\x1b[31m\nb.png" in captured.out
     assert r"no\x1b.png: file not found" in captured.err
     assert "a\x1b[31m\nb.png" in (folder / "t.csv").read_text()  # where names are kept, they are whole
+
+
+def test_names_that_a_spreadsheet_takes_for_formulas_are_kept_for_programs(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "study0")
+    Path("case_0.png").rename("=1+1.png")
+    assert _predict(model, "=1+1.png", "--csv", tmp_path / "t.csv") == 0
+    with (tmp_path / "t.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert Path(row["name"]).is_file()
 
 
 def test_an_empty_name_is_not_this_folder(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from makers.dicom import save_dicom
 from osteon.errors import InputError, SettingsError
-from osteon.inference.case import decode
+from osteon.inference.case import Unreadable, decode
 from osteon.inference.inputs import gather
 
 
@@ -78,3 +78,22 @@ def test_tables_of_other_systems(pictures: Path) -> None:
     with pytest.raises(SettingsError, match="lacks the column path") as caught:
         gather([table])
     assert caught.value.hint == "It has file, study"
+
+
+def test_what_is_not_there_is_not_called_empty(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="file or folder not found") as caught:
+        gather([tmp_path / "nowhere"])
+    assert caught.value.where == str(tmp_path / "nowhere")
+    first, *_ = gather([tmp_path / "nowhere", pictures])
+    assert isinstance(first.source, Unreadable)
+    assert first.source.refusal.reason == "missing"
+
+
+@pytest.mark.parametrize("how", ["none", "folder", "name"])
+def test_a_file_by_several_paths_is_of_one_study(pictures: Path, how: str) -> None:
+    folder, name = pictures / "a", "wrist_1.png"
+    paths = [folder / name, f"{folder}/./{name}", f"{folder}/../a/{name}", pictures / "link.png"]
+    (pictures / "link.png").symlink_to(folder / name)
+    cases = gather(paths[: 4 if how == "none" else 3], study_by=how)
+    assert [case.name for case in cases] == [str(Path(path)) for path in paths[: len(cases)]]
+    assert len({case.study or case.name for case in cases}) == 1

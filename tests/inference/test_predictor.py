@@ -24,6 +24,7 @@ from osteon.data.flags import Flag
 from osteon.errors import InputError, SettingsError
 from osteon.inference import predictor as module
 from osteon.inference.case import Case
+from osteon.inference.gate import EmbeddingGate
 from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import Prediction
 from osteon.inference.predictor import Predictor
@@ -571,3 +572,25 @@ def test_ctrl_c_does_not_reach_the_processes(predictor: Predictor, monkeypatch: 
     assert [answer.verdict != "refused" for answer in answers] == [True] * 3
     assert seen == [True] * 3
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [({"a": 1}, "statistics lack 'format'"), ({"format": "another/1"}, "statistics cannot be used: their format is")],
+)
+def test_statistics_of_the_gate_that_cannot_be_used_are_refused_with_their_file(
+    tmp_path: Path, gate: dict[str, object], words: str
+) -> None:
+    path = tmp_path / "model.onnx"
+    write_tiny_model(path, gate=gate)
+    with pytest.raises(InputError, match=words) as caught:
+        Predictor(path)
+    assert caught.value.where == str(path)
+
+
+def test_statistics_of_another_embedding_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    embeddings = np.random.default_rng(0).normal(size=(40, 7))
+    write_tiny_model(path, gate=EmbeddingGate.fit(embeddings).as_dict())
+    with pytest.raises(InputError, match="gate is of 7 values, the embedding of"):
+        Predictor(path)

@@ -6,14 +6,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from makers.model_files import SIZE, write_tiny_model
 from osteon.data.images import read_image_uint8
 from osteon.errors import InputError, SettingsError
-from osteon.export.model_file import read_model_file
-from osteon.inference.runtime import make_runtime
+from osteon.export.assemble import write_model
+from osteon.export.model_file import ModelFile, read_model_file
+from osteon.inference.predictor import Predictor
+from osteon.inference.runtime import ModelError, make_runtime
 from osteon.inference.shipped import shipped_model
 from osteon.transforms.preprocess import fit_grey
 
@@ -72,6 +76,61 @@ def test_unknown_runtimes_and_broken_graphs_are_errors(model: Path) -> None:
     broken = type(file)(file.path, b"rubbish", file.card)
     with pytest.raises(InputError, match="onnxruntime cannot run the model"):
         make_runtime(broken, "onnxruntime")
+
+
+def _of_other_shapes(model: Path, path: Path, *nodes: onnx.NodeProto) -> ModelFile:
+    """Return a file whose graph gives the same names by other nodes, and tells no shapes."""
+    changed, card = onnx.load(model), read_model_file(model).card
+    outputs = [helper.make_tensor_value_info(each.name, TensorProto.FLOAT, None) for each in changed.graph.output]
+    changed.graph.CopyFrom(helper.make_graph(nodes, "g", list(changed.graph.input), outputs))
+    write_model(changed, card, path)
+    return read_model_file(path)
+
+
+def _constants(*names: str) -> list[onnx.NodeProto]:
+    return [helper.make_node("Constant", [], [name], value_floats=[0.5]) for name in names]
+
+
+def test_a_graph_that_gives_other_shapes_than_its_record_says_is_refused_with_its_file(
+    model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "shapes.onnx"
+    file = _of_other_shapes(model, path, *_constants("probability", "logit", "embedding", "map"))
+    runtime = make_runtime(file, "onnxruntime")
+    with pytest.raises(ModelError, match=r"'embedding' of shape \(1\), its record says \(1, \d+\)") as caught:
+        runtime.run(np.zeros((1, SIZE, SIZE), np.uint8))
+    assert caught.value.where == str(path)
+
+
+def test_a_graph_that_cannot_run_is_the_files_fault_and_no_images(model: Path, tmp_path: Path) -> None:
+    path, size = tmp_path / "huge.onnx", helper.make_tensor("value", TensorProto.INT64, [1], [10**15])
+    nodes = [
+        helper.make_node("Constant", [], ["size"], value=size),
+        helper.make_node("ConstantOfShape", ["size"], ["huge"]),
+        helper.make_node("ReduceMean", ["huge"], ["probability"]),
+    ]
+    file = _of_other_shapes(model, path, *nodes, *_constants("logit", "embedding", "map"))
+    predictor = Predictor(file, gate=False, runtime="onnxruntime")
+    pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE)).astype(np.uint8)
+    for ask in (predictor.predict, lambda each: list(predictor.predict_each([each] * 3, workers=2))):
+        with pytest.raises(ModelError, match="onnxruntime cannot run the model: its graph") as caught:
+            ask(pixels)
+        assert caught.value.where == str(path)
+        assert "onnxruntime_src" not in caught.value.what
+
+
+def test_a_failure_after_the_graph_has_run_costs_one_answer(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(model, gate=False, runtime="onnxruntime")
+    pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE)).astype(np.uint8)
+    assert predictor.predict(pixels).refusal is None
+
+    def fail(_: np.ndarray) -> dict[str, np.ndarray]:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(predictor.runtime, "_values", fail)
+    (answer,) = predictor.predict_each([pixels], workers=1)
+    assert answer.refusal is not None
+    assert answer.refusal.reason == "fault"
 
 
 def test_int8_is_as_exact_as_its_arithmetic_on_any_processor(fracatlas: Path) -> None:

@@ -26,42 +26,42 @@ def _size(rng: Random) -> tuple[int, int]:
     return width, height
 
 
-def _font(rng: Random, low: int = 10, high: int = 28) -> ImageFont.FreeTypeFont:
+def some_font(rng: Random, low: int = 10, high: int = 28) -> ImageFont.FreeTypeFont:
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
     return ImageFont.truetype(str(folder / rng.choice(_FONTS)), int(rng.integers(low, high)))
 
 
-def _text(rng: Random, words: int) -> str:
+def some_text(rng: Random, words: int) -> str:
     return " ".join(rng.choice(_WORDS, words))
 
 
-def _fill_text(rng: Random, draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], ink: object) -> None:
-    font, (left, top, right, bottom) = _font(rng), box
+def fill_text(rng: Random, draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], ink: object) -> None:
+    font, (left, top, right, bottom) = some_font(rng), box
     height = int(font.size * rng.uniform(1.2, 2.0))
     for y in range(top, bottom - height, height):
         if rng.random() < 0.9:
             words = max(1, int((right - left) / (font.size * 3.2) * rng.uniform(0.3, 1)))
-            draw.text((left, y), _text(rng, words), font=font, fill=ink)
+            draw.text((left, y), some_text(rng, words), font=font, fill=ink)
 
 
 def _document(rng: Random) -> Image.Image:
     width, height = _size(rng)
     page = Image.new("L", (width, height), int(rng.integers(215, 256)))
     margin = int(rng.integers(10, 70))
-    _fill_text(rng, ImageDraw.Draw(page), (margin, margin, width - margin, height - margin), int(rng.integers(0, 70)))
+    fill_text(rng, ImageDraw.Draw(page), (margin, margin, width - margin, height - margin), int(rng.integers(0, 70)))
     return page.rotate(rng.uniform(-3, 3), fillcolor=255, resample=Image.Resampling.BILINEAR)
 
 
 def _photographed_page(rng: Random) -> Image.Image:
     page = np.asarray(_document(rng).resize(_size(rng)), dtype=float)
     light = np.linspace(rng.uniform(0.5, 0.8), 1, page.shape[0])[:, None] * np.linspace(1, 0.8, page.shape[1])
-    return _image(page * light + rng.normal(0, 4, page.shape))
+    return image_of(page * light + rng.normal(0, 4, page.shape))
 
 
 def _form(rng: Random) -> Image.Image:
     width, height = _size(rng)
     page = Image.new("L", (width, height), 250)
-    draw, font = ImageDraw.Draw(page), _font(rng, 9, 16)
+    draw, font = ImageDraw.Draw(page), some_font(rng, 9, 16)
     row, column = int(rng.integers(18, 45)), int(rng.integers(50, 140))
     for y in range(20, height - 20, row):
         draw.line((15, y, width - 15, y), fill=60)
@@ -91,7 +91,7 @@ def _windows(rng: Random, back: int, panel: int, ink: int) -> Image.Image:
         right, bottom = left + int(rng.integers(150, width)), top + int(rng.integers(100, height))
         draw.rectangle((left, top, right, bottom), fill=(panel, panel, panel), outline=(128, 128, 128))
         draw.rectangle((left, top, right, top + 24), fill=tuple(int(v) for v in rng.integers(20, 220, 3)))
-        _fill_text(rng, draw, (left + 8, top + 30, min(right, width), min(bottom, height)), (ink, ink, ink))
+        fill_text(rng, draw, (left + 8, top + 30, min(right, width), min(bottom, height)), (ink, ink, ink))
     return screen
 
 
@@ -119,7 +119,7 @@ def _chart(rng: Random) -> Image.Image:
         else:
             draw.line(list(zip(xs, ys, strict=True)), fill=colour, width=int(rng.integers(1, 4)))
     for y in range(40, height - 40, 60):
-        draw.text((5, y), str(rng.integers(0, 100)), fill="black", font=_font(rng, 10, 14))
+        draw.text((5, y), str(rng.integers(0, 100)), fill="black", font=some_font(rng, 10, 14))
     return chart
 
 
@@ -162,25 +162,25 @@ def _code(rng: Random) -> Image.Image:
     if cells is None:
         cells = np.repeat(rng.random((1, int(rng.integers(60, 140)))) < 0.5, 60, axis=0)
     scale = 500 // max(cells.shape) + 1
-    return _image(np.pad(np.kron(cells, np.ones((scale, scale))) * 255, 30, constant_values=255))
+    return image_of(np.pad(np.kron(cells, np.ones((scale, scale))) * 255, 30, constant_values=255))
 
 
 def _white_noise(rng: Random) -> Image.Image:
     width, height = _size(rng)
     noise = rng.normal(rng.uniform(60, 190), rng.uniform(15, 70), (height, width))
-    return _image(noise if rng.random() < 0.6 else rng.integers(0, 256, (height, width)))
+    return image_of(noise if rng.random() < 0.6 else rng.integers(0, 256, (height, width)))
 
 
 def _salt_and_pepper(rng: Random) -> Image.Image:
     width, height = _size(rng)
-    return _image((rng.random((height, width)) < rng.uniform(0.05, 0.6)) * 255.0)
+    return image_of((rng.random((height, width)) < rng.uniform(0.05, 0.6)) * 255.0)
 
 
 def _coloured_noise(rng: Random) -> Image.Image:
-    return _image(_cloud(rng, _size(rng), rng.uniform(0.4, 1.4)) * rng.uniform(30, 60) + 128)
+    return image_of(cloud(rng, _size(rng), rng.uniform(0.4, 1.4)) * rng.uniform(30, 60) + 128)
 
 
-def _cloud(rng: Random, size: tuple[int, int], power: float) -> np.ndarray:
+def cloud(rng: Random, size: tuple[int, int], power: float) -> np.ndarray:
     """Return noise of unit variance whose amplitude falls with frequency to that power."""
     width, height = size
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
@@ -192,12 +192,12 @@ def _cloud(rng: Random, size: tuple[int, int], power: float) -> np.ndarray:
 def _blank(rng: Random) -> Image.Image:
     width, height = _size(rng)
     level = rng.choice([0, 255, int(rng.integers(1, 255))])
-    return _image(np.full((height, width), float(level)) + rng.normal(0, rng.choice([0, 0.7]), (height, width)))
+    return image_of(np.full((height, width), float(level)) + rng.normal(0, rng.choice([0, 0.7]), (height, width)))
 
 
 def _saturated(rng: Random) -> Image.Image:
-    bright = _cloud(rng, _size(rng), 1.8) * 40 + rng.uniform(330, 400)
-    return _image(bright if rng.random() < 0.5 else 255 - bright)
+    bright = cloud(rng, _size(rng), 1.8) * 40 + rng.uniform(330, 400)
+    return image_of(bright if rng.random() < 0.5 else 255 - bright)
 
 
 def _gradient(rng: Random) -> Image.Image:
@@ -207,7 +207,7 @@ def _gradient(rng: Random) -> Image.Image:
     ramp = x * np.cos(angle) + y * np.sin(angle)
     if rng.random() < 0.4:
         ramp = np.hypot(x - rng.random(), y - rng.random())
-    return _image((ramp - ramp.min()) / np.ptp(ramp) * rng.uniform(80, 255))
+    return image_of((ramp - ramp.min()) / np.ptp(ramp) * rng.uniform(80, 255))
 
 
 def _test_pattern(rng: Random) -> Image.Image:
@@ -216,7 +216,7 @@ def _test_pattern(rng: Random) -> Image.Image:
     period = rng.uniform(15, 90)
     board = (x // period + (y // period if rng.random() < 0.5 else 0)) % 2
     waves = 0.5 + 0.5 * np.sin(2 * np.pi * np.hypot(x - width / 2, y - height / 2) / period)
-    return _image(255 * (board if rng.random() < 0.6 else waves))
+    return image_of(255 * (board if rng.random() < 0.6 else waves))
 
 
 def _leaves(rng: Random, colours: int) -> np.ndarray:
@@ -229,28 +229,28 @@ def _leaves(rng: Random, colours: int) -> np.ndarray:
         level = tuple(int(v) for v in rng.integers(5, 250, colours))
         box = (x - radius, y - radius * rng.uniform(0.4, 1), x + radius, y + radius * 0.7)
         draw.ellipse(box, fill=level if colours == 3 else level[0])
-    texture = _cloud(rng, (width, height), 1.0) * rng.uniform(6, 18)
+    texture = cloud(rng, (width, height), 1.0) * rng.uniform(6, 18)
     return np.asarray(scene, dtype=float) + (texture[..., None] if colours == 3 else texture)
 
 
 def _colour_scene(rng: Random) -> Image.Image:
-    return _image(_leaves(rng, 3))
+    return image_of(_leaves(rng, 3))
 
 
 def _grey_scene(rng: Random) -> Image.Image:
-    return _image(_leaves(rng, 1)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.5)))
+    return image_of(_leaves(rng, 1)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.5)))
 
 
 def _landscape(rng: Random) -> Image.Image:
     width, height = int(rng.integers(400, 900)), int(rng.integers(300, 600))
     y = np.arange(height)[:, None]
-    scene = rng.uniform(150, 230) - 60 * y / height + _cloud(rng, (width, height), 1.6) * 12
+    scene = rng.uniform(150, 230) - 60 * y / height + cloud(rng, (width, height), 1.6) * 12
     for layer in range(int(rng.integers(2, 5))):
         steps = np.cumsum(rng.normal(0, 3, width))
         ridge = height * (0.35 + 0.15 * layer) + steps - np.linspace(0, steps[-1], width)
-        ground = rng.uniform(20, 150) + _cloud(rng, (width, height), 0.9) * rng.uniform(10, 30)
+        ground = rng.uniform(20, 150) + cloud(rng, (width, height), 0.9) * rng.uniform(10, 30)
         scene = np.where(y > ridge[None], ground, scene)
-    return _image(scene)
+    return image_of(scene)
 
 
 def _room(rng: Random) -> Image.Image:
@@ -263,22 +263,22 @@ def _room(rng: Random) -> Image.Image:
         w, h, skew = rng.uniform(20, width / 3), rng.uniform(20, height / 3), rng.uniform(-30, 30)
         corners = [(x, y), (x + w, y + skew), (x + w, y + h + skew), (x, y + h)]
         draw.polygon(corners, fill=int(rng.integers(5, 250)), outline=20)
-    return _image(np.asarray(scene) + _cloud(rng, (width, height), 1.0) * 8)
+    return image_of(np.asarray(scene) + cloud(rng, (width, height), 1.0) * 8)
 
 
 def _texture(rng: Random) -> Image.Image:
     width, height = _size(rng)
     y, x = np.mgrid[:height, :width]
-    grain = _cloud(rng, (width, height), 0.8) * 20
+    grain = cloud(rng, (width, height), 0.8) * 20
     brick = ((y % 24 < 3) | ((x + 20 * (y // 24 % 2)) % 48 < 3)) * -70.0 + 150
-    wood = 130 + 40 * np.sin(x / rng.uniform(3, 9) + _cloud(rng, (width, height), 1.8) * 3)
+    wood = 130 + 40 * np.sin(x / rng.uniform(3, 9) + cloud(rng, (width, height), 1.8) * 3)
     weave = 128 + 50 * np.sin(x / 4) * np.sin(y / 4)
-    return _image((brick, wood, weave)[int(rng.integers(3))] + grain)
+    return image_of((brick, wood, weave)[int(rng.integers(3))] + grain)
 
 
 def _map(rng: Random) -> Image.Image:
     size = _size(rng)
-    ground = _cloud(rng, size, 2.0)
+    ground = cloud(rng, size, 2.0)
     lines = np.abs((ground * rng.uniform(3, 9)) % 1 - 0.5) < 0.06
     sheet = Image.fromarray(np.where(lines, 90, 235).astype(np.uint8))
     draw = ImageDraw.Draw(sheet)
@@ -293,7 +293,7 @@ def _stars(rng: Random) -> Image.Image:
     sky = np.zeros((height, width))
     count = int(rng.integers(150, 900))
     sky[rng.integers(0, height, count), rng.integers(0, width, count)] = rng.pareto(1.2, count) * 900
-    return _image(sky).filter(ImageFilter.GaussianBlur(1)).point(lambda value: min(255, value * 5))
+    return image_of(sky).filter(ImageFilter.GaussianBlur(1)).point(lambda value: min(255, value * 5))
 
 
 def _cells(rng: Random) -> Image.Image:
@@ -303,30 +303,30 @@ def _cells(rng: Random) -> Image.Image:
     for _ in range(int(rng.integers(40, 200))):
         x, y, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(6, 20)
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=int(rng.integers(60, 180)), outline=60)
-    return _image(np.asarray(slide.filter(ImageFilter.GaussianBlur(1.5))) + rng.normal(0, 4, (height, width)))
+    return image_of(np.asarray(slide.filter(ImageFilter.GaussianBlur(1.5))) + rng.normal(0, 4, (height, width)))
 
 
 def _slide(rng: Random) -> Image.Image:
     width, height = 960, 540
     back = np.linspace(rng.uniform(10, 60), rng.uniform(40, 120), height)[:, None].repeat(width, axis=1)
-    slide = _image(back)
+    slide = image_of(back)
     draw = ImageDraw.Draw(slide)
-    draw.text((60, 40), _text(rng, 4), font=_font(rng, 36, 60), fill=250)
+    draw.text((60, 40), some_text(rng, 4), font=some_font(rng, 36, 60), fill=250)
     for row in range(int(rng.integers(3, 7))):
-        draw.text((90, 140 + 60 * row), "• " + _text(rng, 7), font=_font(rng, 20, 30), fill=230)
+        draw.text((90, 140 + 60 * row), "• " + some_text(rng, 7), font=some_font(rng, 20, 30), fill=230)
     return slide
 
 
 def _tiny(rng: Random) -> Image.Image:
-    return _image(rng.integers(0, 256, (int(rng.integers(1, 40)), int(rng.integers(1, 200)))))
+    return image_of(rng.integers(0, 256, (int(rng.integers(1, 40)), int(rng.integers(1, 200)))))
 
 
 def _elongated(rng: Random) -> Image.Image:
-    strip = _cloud(rng, (int(rng.integers(1200, 3000)), int(rng.integers(80, 150))), 1.8) * 40 + 100
-    return _image(strip if rng.random() < 0.5 else strip.T)
+    strip = cloud(rng, (int(rng.integers(1200, 3000)), int(rng.integers(80, 150))), 1.8) * 40 + 100
+    return image_of(strip if rng.random() < 0.5 else strip.T)
 
 
-def _image(values: np.ndarray) -> Image.Image:
+def image_of(values: np.ndarray) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 

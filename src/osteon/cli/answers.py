@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from osteon.cli.console import Console, visible
+from osteon.cli.stopping import MESSAGE
 
 if TYPE_CHECKING:
     from osteon.errors import Refusal
@@ -63,16 +64,16 @@ class Answers:
     def __enter__(self) -> Answers:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         from osteon.errors import OsteonError
 
-        if kind is None:
-            self._finish(complete=True)
+        if error is None:
+            self._finish()
         elif self._kept:
             try:
-                self._finish(complete=False)
-            except OsteonError as error:
-                self._console.warn(str(error))
+                self._finish(error)
+            except OsteonError as another:
+                self._console.warn(str(another))
             many = f"{len(self._kept)} image{'' if len(self._kept) == 1 else 's'}"
             self._console.warn(f"stopped after {many}; what was finished is kept")
 
@@ -89,15 +90,20 @@ class Answers:
             self._maps[-1], failure = self._heatmaps.write(answer, case)
             self.refusals += [failure] if failure else []
 
-    def _finish(self, *, complete: bool) -> None:
+    def _finish(self, stopped_by: BaseException | None = None) -> None:
+        """Write and show what there is, and what stopped the work or its writing."""
         studies = self._studies()
-        if complete and self._documents is not None:
-            self._write_documents(studies, self._documents)
+        failure = stopped_by
         try:
+            if stopped_by is None and self._documents is not None:
+                self._write_documents(studies, self._documents)
             if self._table is not None:
                 self._write_table(self._table)
+        except BaseException as error:
+            failure = failure or error
+            raise
         finally:  # last, since a reader of what is shown may go away
-            self._show(studies, complete=complete)
+            self._show(studies, _words_of(failure), complete=stopped_by is None)
 
     def _studies(self) -> list[StudyPrediction]:
         from osteon.inference.prediction import pool_study
@@ -108,7 +114,7 @@ class Answers:
         pooling = cast("StudyPooling", self._pooling)
         return [pool_study(study, list(of.values()), pooling) for study, of in views.items()]
 
-    def _show(self, studies: Sequence[StudyPrediction], *, complete: bool) -> None:
+    def _show(self, studies: Sequence[StudyPrediction], failure: dict[str, Any], *, complete: bool) -> None:
         from osteon.inference.prediction import NOT_A_DEVICE, verdict_words
 
         target = self._predictor.card.target
@@ -145,6 +151,7 @@ class Answers:
                 "runtime": self._predictor.runtime.name,
                 "operating_point": self._predictor.operating_point.name,
                 "complete": complete,
+                **failure,
                 "images": [
                     item.as_dict() | {"heat_map": drawn or None}
                     for item, drawn in zip(self._kept, self._maps, strict=True)
@@ -185,6 +192,19 @@ class Answers:
                 self.refusals.append(Refusal(study.study, "no_documents", error.what))
         if not documented:
             self._console.warn("no DICOM document was written: they are made of DICOM images only")
+
+
+def _words_of(failure: BaseException | None) -> dict[str, Any]:
+    """Return what went wrong, as the JSON of a command that could not begin says it."""
+    from osteon.errors import OsteonError
+
+    if failure is None:
+        return {}
+    if isinstance(failure, KeyboardInterrupt):
+        return dict(MESSAGE)
+    if isinstance(failure, OsteonError):
+        return {key: value for key, value in failure.as_dict().items() if value is not None}
+    return {"error": type(failure).__name__, "what": "a fault of ours"}
 
 
 def _short_names(names: Sequence[str]) -> list[str]:

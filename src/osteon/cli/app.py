@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import typer
 
 from osteon._version import __version__
-from osteon.cli.console import Console, visible
-from osteon.errors import OsteonError
+from osteon.cli.console import Console, visible, write_plainly
+from osteon.cli.stopping import MESSAGE, REFUSED
+from osteon.errors import OsteonError, SettingsError
 
 COMMANDS = {
     "demo": "demo.demo",
@@ -25,6 +28,7 @@ COMMANDS = {
     "slim": "slim.slim",
     "export": "export.export",
     "predict": "predict.predict",
+    "validate": "validate.validate",
     "explain": "explain.explain",
     "study": "study.app",
     "serve": "serve.serve",
@@ -35,6 +39,9 @@ COMMANDS = {
 """Each command, in the order of the help, with its module in this package and what is there: a function or a group."""
 
 INTERRUPTED = 130
+
+_CLOSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+"""Why a path that a user gave, or a folder above it, cannot even be looked at."""
 
 
 def _version(value: bool) -> None:
@@ -85,8 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
     as_json = "--json" in arguments
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a picture, its refusal or a finding says
     Console.documents = 0
-    if hasattr(sys.stdout, "reconfigure"):  # a terminal that cannot show a letter of a name stops nothing
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter of a name stops nothing
+        write_plainly(stream)
     try:
         app = command_line(arguments[0] if arguments else None)
         code = app(args=arguments, prog_name="osteon", standalone_mode=False)
@@ -95,12 +102,19 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _CLOSED and error.filename is not None:
+            return _fail(_cannot_open(error).as_dict(), 2, as_json=as_json)
         if not hasattr(error, "format_message"):
             raise
         return _wrong_usage(error, as_json=as_json)
     if code == INTERRUPTED:
-        return _fail({"error": "Interrupted", "what": "interrupted; what was finished is kept"}, 3, as_json=as_json)
+        return _fail(MESSAGE, REFUSED, as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _cannot_open(error: OSError) -> SettingsError:
+    hint = "Check its name, and the rights to it and to the folders above"
+    return SettingsError(f"cannot be opened: {error.strerror}", where=str(error.filename), hint=hint)
 
 
 def _wrong_usage(error: Any, *, as_json: bool) -> int:
@@ -111,7 +125,7 @@ def _wrong_usage(error: Any, *, as_json: bool) -> int:
     return _fail({"error": "UsageError", "what": error.format_message()}, int(error.exit_code), as_json=True)
 
 
-def _fail(error: dict[str, str | None], code: int, *, as_json: bool) -> int:
+def _fail(error: Mapping[str, str | None], code: int, *, as_json: bool) -> int:
     """Print what, where and what to do."""
     if as_json and not Console.documents:
         print(json.dumps({key: value for key, value in error.items() if value is not None}))

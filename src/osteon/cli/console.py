@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import math
@@ -9,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any, ClassVar
 from unicodedata import category
 
@@ -16,6 +18,9 @@ import typer
 
 from osteon.errors import OsteonError, Refusal
 from osteon.progress import reporting
+
+PLAINLY = "osteon.plainly"
+"""Name of the way in which signs that a stream cannot encode are written: see :func:`_plainly`."""
 
 JSON_OPTION = typer.Option("--json", help="Print only JSON on standard output; notes go to standard error.")
 
@@ -49,13 +54,18 @@ class Console:
         from rich.table import Table
 
         rows = [list(row) for row in rows]
-        table = Table(title=_escape(title), title_justify="left", title_style="bold")
+        table = Table(title=self._encodable(title), title_justify="left", title_style="bold")
         for index, name in enumerate(columns):
             numeric = bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
-            table.add_column(_escape(name), justify="right" if numeric else "left", overflow="fold")
+            table.add_column(self._encodable(name), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(_escape(_cell(value)) for value in row))
+            table.add_row(*(self._encodable(_cell(value)) for value in row))
         self._print(table)
+
+    def _encodable(self, text: str) -> str:
+        """Return a text of a table as the stream will show it, whose length sets the width of its column."""
+        encoding = self.out.encoding
+        return _escape(text.encode(encoding, PLAINLY).decode(encoding))
 
     def refusals(self, refusals: Sequence[Refusal], shown: int = 20) -> None:
         """List the input that was refused on standard error."""
@@ -135,6 +145,25 @@ def _no_room(error: OSError) -> OsteonError:
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return unwritable(error, "standard output")
+
+
+def write_plainly(stream: object) -> None:
+    """Have a stream of text write what it cannot encode as other letters or escapes: it stops nothing."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors=PLAINLY)
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Write signs that cannot be encoded as those of a typewriter, letters as escapes; a handler of :mod:`codecs`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(_TYPEWRITTEN.get(sign) or _escape_of(sign) for sign in signs), error.end
+
+
+codecs.register_error(PLAINLY, _plainly)
+
+_TYPEWRITTEN = {"–": "-", "—": "-", "−": "-", "×": "x", "…": "...", "’": "'", "“": '"', "”": '"', "·": "-", "≥": ">="}
 
 
 def visible(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 from importlib import metadata
 from typing import Annotated, Any
@@ -69,7 +70,7 @@ def _machine() -> dict[str, Any]:
     from osteon.run import cache_folder
 
     memory = psutil.virtual_memory()
-    folder = next(item for item in (cache_folder(), *cache_folder().parents) if item.exists())
+    folder = next(item for item in (cache_folder(), *cache_folder().parents) if os.access(item, os.X_OK))
     return {
         "system": platform.platform(),
         "processor": processor_name(),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ import typer
 
 from osteon.cli.answers import Answers
 from osteon.cli.console import JSON_OPTION, Console
+from osteon.cli.stopping import stopped_once
 
 if TYPE_CHECKING:
     from osteon.inference.case import Case
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 MANY = 200
 """So many images are worth starting processes for."""
+
+
+def _named(text: str) -> Path:
+    """Return the path of an output; an empty name, of a variable of the shell that is not set, is not this folder."""
+    if not str(text).strip():
+        raise typer.BadParameter("names no file or folder")
+    return Path(text)
 
 
 def predict(
@@ -62,13 +69,23 @@ def predict(
         list[str] | None,
         typer.Option("--tta", metavar="VIEW", help="Average over further views, e.g. horizontal_flip or rotate:5."),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write a table too.", show_default=False)] = None,
+    csv: Annotated[
+        Path | None, typer.Option(parser=_named, metavar="PATH", help="Write a table too.", show_default=False)
+    ] = None,
     heatmaps: Annotated[
-        Path | None, typer.Option(help="Folder for pictures with the map laid over.", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=_named, metavar="PATH", help="Folder for pictures with the map laid over.", show_default=False
+        ),
     ] = None,
     dicom_out: Annotated[
         Path | None,
-        typer.Option(help="Folder for a DICOM report, overlay and outline of each DICOM study.", show_default=False),
+        typer.Option(
+            parser=_named,
+            metavar="PATH",
+            help="Folder for a DICOM report, overlay and outline of each DICOM study.",
+            show_default=False,
+        ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Images at a time.", show_default="one a core", min=1)] = None,
@@ -98,6 +115,8 @@ def predict(
     console = Console(as_json=as_json)
     csv, heatmaps, dicom_out = (path and in_home(path) for path in (csv, heatmaps, dicom_out))
     _check_settings(pooling, csv, dicom_out)
+    for folder in (csv and csv.parent, heatmaps, dicom_out):
+        _check_folder(folder)
     predictor = Predictor(
         model,
         target=target,
@@ -129,30 +148,12 @@ def _answer(
     from osteon.progress import track
 
     console.note(f"{predictor.card.name} on {predictor.runtime.name}: {predictor.card.target} or not")
-    with answers, console.progress(), _ended_like_ctrl_c():
-        each = predictor.predict_each(
-            cases, heat_map=answers.needs_maps, views=views, workers=workers, processes=len(cases) >= MANY
-        )
+    each = predictor.predict_each(
+        cases, heat_map=answers.needs_maps, views=views, workers=workers, processes=len(cases) >= MANY
+    )
+    with stopped_once(), answers, console.progress(), closing(each):
         for case, answer in zip(cases, track(each, "Reading", total=len(cases)), strict=True):
             answers.add(answer, case)
-
-
-@contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
-    """Take SIGTERM, by which a batch system or a container ends a command, for Ctrl-C."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _check_settings(pooling: str, csv: Path | None, dicom_out: Path | None) -> None:
@@ -165,12 +166,21 @@ def _check_settings(pooling: str, csv: Path | None, dicom_out: Path | None) -> N
         raise SettingsError("is no file to write", where="--csv -", hint="--json prints the answers")
     if csv is not None and csv.is_dir():
         raise SettingsError("is a folder, not a file to write", where=csv)
-    if csv is not None and csv.parent.is_dir() and not os.access(csv.parent, os.W_OK):
-        raise SettingsError("nothing may be written there", where=csv.parent)
-    if dicom_out is not None and dicom_out.exists() and not dicom_out.is_dir():
-        raise SettingsError("is not a folder", where=dicom_out)
     if dicom_out is not None:
         require("highdicom", extra="dicom", feature="Writing DICOM documents")
+
+
+def _check_folder(folder: Path | None) -> None:
+    """Refuse an output's folder, before any work, that can be neither written into nor made."""
+    from osteon.errors import SettingsError
+
+    if folder is None:
+        return
+    there = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), Path())
+    if not os.path.isdir(there):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
+        raise SettingsError("is not a folder", where=there, hint="Name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SettingsError("nothing may be written there", where=there, hint="Name another folder")
 
 
 def _spare_inputs(csv: Path | None, inputs: Sequence[str], cases: Sequence[Case]) -> None:

@@ -16,6 +16,8 @@ from osteon.data.flags import Flag, Gravity
 from osteon.data.images import Pixels
 from osteon.inference.gate_embedding import EmbeddingGate as EmbeddingGate
 from osteon.inference.gate_field import Frame, brightest_crossing, enlarged, find_frame
+from osteon.inference.gate_layout import layout_statistics
+from osteon.inference.gate_layout_numbers import LAYOUT
 from osteon.inference.gate_pixels import (
     Grey,
     Picture,
@@ -72,10 +74,11 @@ class GateResult:
 class PixelGate:
     """Judges the grey values of a picture; no model is needed.
 
-    Four questions are asked in turn: can there be anything to see (size, shape, range, colour); what does a frame leave
-    of it; which way round are the greys; does it look like a radiograph. The last two are answered by scores and a
-    regularised Mahalanobis distance over statistics of a copy of about 128 pixels, without its frame, fitted by
-    ``benchmarks/gate.py``.
+    Five questions are asked in turn: can there be anything to see (size, shape, range, colour); what does a frame leave
+    of it; which way round are the greys; does it look like a radiograph; is it composed of panels and text. The third
+    and the fourth are answered by scores and a regularised Mahalanobis distance over statistics of a copy of about 128
+    pixels, without its frame, fitted by ``benchmarks/gate.py``; the last by a score of straight edges and text in the
+    picture itself, fitted by ``benchmarks/gate_composed.py``.
     """
 
     def check(self, pixels: Pixels, *, colourfulness: float | None = None, declared: bool = False) -> GateResult:
@@ -86,7 +89,7 @@ class PixelGate:
             colourfulness: Of its source, if that had colour (``DecodedImage.colourfulness``).
             declared: Whether its source says that it is a radiograph and which way round its greys are, as DICOM files
                 do, and ``pixels`` has bone bright by that. It is not turned then, but doubted where it looks inverted;
-                and it may lie within its borders, as slices do.
+                it may lie within its borders, as slices do, and have text and straight edges in it.
         """
         if shape := _shape_flags(pixels.shape):
             return GateResult(shape)
@@ -114,6 +117,7 @@ class PixelGate:
         flags += _look_flags(np.concatenate([inverted if dark else upright, texture]))
         if not declared:
             flags += _crossing_flags(1 - whole.grey if dark else whole.grey)
+            flags += _layout_flags(pixels, dark)
         flags = tuple(sorted(flags, key=lambda flag: flag.severity != "reject")) + _polarity_flags(score, declared)
         if any(flag.severity == "reject" for flag in flags):
             return GateResult(flags)
@@ -175,6 +179,14 @@ def _crossing_flags(grey: Grey) -> tuple[Flag, ...]:
         return ()
     words = "nothing runs out of it as a limb does: perhaps a slice (CT, MR), or cut out of its surroundings"
     return (Flag("nothing_crosses", "abstain", words),)
+
+
+def _layout_flags(pixels: Pixels, dark: bool) -> tuple[Flag, ...]:
+    statistics = layout_statistics(pixels, _top(pixels), dark=dark)
+    if LAYOUT.score(statistics) <= LAYOUT.highest:
+        return ()
+    words = f"looks like a screen, a page or a slide: it has {LAYOUT.seen(statistics)}; export the radiograph itself"
+    return (Flag("composed", "abstain", words),)
 
 
 def _polarity_flags(score: float, declared: bool) -> tuple[Flag, ...]:

@@ -14,7 +14,7 @@ from osteon.inference.case import Case, Unreadable, in_home
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 COLUMN = "column:"
-NOTHING = "nothing_found"
+NOTHING, MISSING = "nothing_found", "missing"
 _LAST_PART = re.compile(r"[ _\-][^ _\-]*$")
 
 
@@ -51,15 +51,31 @@ def gather(inputs: Sequence[str | Path], *, study_by: str = "none", region: str 
             tables += 1
         elif path.suffix.lower() in PICTURES and not os.path.isdir(path):  # noqa: PTH112 - as above
             cases.append(Case(path, str(path)))
+        elif not os.path.lexists(path):
+            cases.append(Case(Unreadable(Refusal(str(given), MISSING, "file not found")), str(given)))
         else:
             cases += _of_folder(path)
     if column and not tables:
         raise SettingsError("no table is among the images", where="--study-by", hint=f"path,{column} as a CSV file")
-    if all(isinstance(case.source, Unreadable) and case.source.refusal.reason == NOTHING for case in cases):
-        raise InputError("there is no image in it", where=", ".join(map(str, inputs)), hint="PNG, JPEG, TIFF or DICOM")
+    _check_any(cases, inputs)
+    known: dict[str, str] = {}
     return tuple(
-        replace(_placed(case, study_by), name=_printable(case.name), region=case.region or region) for case in cases
+        replace(_placed(case, study_by, known), name=_printable(case.name), region=case.region or region)
+        for case in cases
     )
+
+
+def _check_any(cases: Sequence[Case], inputs: Sequence[str | Path]) -> None:
+    """Refuse inputs of which none is there or holds anything.
+
+    Raises:
+        InputError: None does.
+    """
+    reasons = {case.source.refusal.reason if isinstance(case.source, Unreadable) else "" for case in cases}
+    if reasons <= {NOTHING, MISSING}:
+        what = "file or folder not found" if reasons == {MISSING} else "there is no image in it"
+        hint = "Check the name" if reasons == {MISSING} else "PNG, JPEG, TIFF or DICOM"
+        raise InputError(what, where=", ".join(map(str, inputs)), hint=hint)
 
 
 def _printable(name: str) -> str:
@@ -67,13 +83,28 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _placed(case: Case, study_by: str) -> Case:
-    """Name the study of a case that has none."""
-    if case.study or study_by == "none" or study_by.startswith(COLUMN):
+def _placed(case: Case, study_by: str, known: dict[str, str]) -> Case:
+    """Name the study of a case that has none.
+
+    Args:
+        case: The case.
+        study_by: See :func:`gather`.
+        known: Studies named so far, by where they are: by another path, a file or folder is the same study.
+    """
+    if case.study or study_by.startswith(COLUMN):
         return case
     path = Path(case.name)
-    study = str(path.parent) if study_by == "folder" else str(path.parent / _LAST_PART.sub("", path.stem))
-    return replace(case, study=_printable(study))
+    named = {"none": path, "folder": path.parent, "name": path.parent / _LAST_PART.sub("", path.stem)}[study_by]
+    study = known.setdefault(_place(named), _printable(case.name if study_by == "none" else str(named)))
+    return case if study_by == "none" and study == _printable(case.name) else replace(case, study=study)
+
+
+def _place(path: Path) -> str:
+    """Return the path by which a file or folder is one, whatever links or dots it was named by."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):  # a NUL in its name
+        return str(path)
 
 
 def _of_folder(path: Path) -> list[Case]:

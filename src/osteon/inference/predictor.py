@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 
 from osteon.data.flags import Flag
 from osteon.data.images import DecodedImage, UnreadableImageError
-from osteon.errors import InputError, Refusal, SettingsError
+from osteon.errors import InputError, Refusal
 from osteon.export.model_card import ALL, ModelCard
 from osteon.export.model_file import ModelFile, read_model_file
 from osteon.inference.case import Case as Case
 from osteon.inference.case import Decoded, Source, decode
 from osteon.inference.gate_region import unseen_region
 from osteon.inference.heat_map import HeatMap
+from osteon.inference.options import check_target, embedding_gate, error_rate_of
 from osteon.inference.prediction import Prediction, Verdict
-from osteon.inference.runtime import Runtime, RuntimeName, Scores, make_runtime
+from osteon.inference.runtime import ModelError, Runtime, RuntimeName, Scores, make_runtime
 from osteon.inference.shipped import find_model
 from osteon.inference.spread import available_cores, in_processes, in_turn
 from osteon.inference.views import View, Views, read_views
@@ -104,10 +105,10 @@ class Predictor:
         file = model if isinstance(model, ModelFile) else read_model_file(find_model(model))
         self.file = file
         self.card: ModelCard = file.card
-        _check_target(file, target)
+        check_target(file, target)
         points = self.card.operating_points
         self.operating_point = self.card.operating_point(operating_point) if operating_point else points[0]
-        self.error_rate = _error_rate(self.card, error_rate)
+        self.error_rate = error_rate_of(self.card, error_rate)
         self.runtime: Runtime = make_runtime(file, runtime, threads)
         self._recipe: dict[str, Any] = {
             "model": file,
@@ -123,10 +124,10 @@ class Predictor:
         self._pixel_gate: PixelGate | None = None
         self._embedding_gate: EmbeddingGate | None = None
         if gate:
-            from osteon.inference.gate import EmbeddingGate, PixelGate
+            from osteon.inference.gate import PixelGate
 
             self._pixel_gate = PixelGate()
-            self._embedding_gate = EmbeddingGate.from_dict(self.card.gate) if self.card.gate else None
+            self._embedding_gate = embedding_gate(file)
 
     @overload
     def predict(self, source: Source | Case, *, heat_map: bool = ..., views: Views = ...) -> Prediction: ...
@@ -157,6 +158,7 @@ class Predictor:
 
         Raises:
             InputError: An array is not grey pixels; in a list, it is refused like a file that cannot be read.
+            ModelError: The model file cannot be run, or does not give what its record says.
             SettingsError: There is no such view.
         """
         if isinstance(source, list | tuple):
@@ -178,7 +180,7 @@ class Predictor:
         views: Views = (),
         workers: int | None = None,
         processes: bool = False,
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction, None, None]:
         """Answer for many images, in their order, spread over the cores; a bad one never stops the rest.
 
         Args:
@@ -204,9 +206,15 @@ class Predictor:
         return partial(Predictor, **self._recipe), ()
 
     def answer_surely(self, case: Case, *, heat_map: bool = False, views: Views = ()) -> Prediction:
-        """Answer as :meth:`predict` does; a fault of ours, too, becomes a refusal, and its kind is logged."""
+        """Answer as :meth:`predict` does; a fault of ours, too, becomes a refusal, and its kind is logged.
+
+        Raises:
+            ModelError: The model file cannot be run.
+        """
         try:
             return self.predict(case, heat_map=heat_map, views=views)
+        except ModelError:  # no image is to blame
+            raise
         except Exception as error:
             if isinstance(error, InputError) and isinstance(case.source, np.ndarray):
                 return self._refused(case, Refusal(case.name, "unsupported_pixels", error.what))
@@ -370,25 +378,3 @@ def _corrections(judged: GateResult, pixels: int) -> tuple[Flag, ...]:
         words = f"{share:.0f} % of it is a collimator's bright surround; the field within was looked at"
         flags += (Flag("surround", "warn", words),)
     return flags
-
-
-def _check_target(file: ModelFile, target: str | None) -> None:
-    if target is not None and target != file.card.target:
-        raise SettingsError(
-            f"the model tells whether an image is {file.card.target}, not {target}",
-            where=file.path,
-            hint="--model names a model for another target",
-        )
-
-
-def _error_rate(card: ModelCard, wanted: float | None) -> float | None:
-    if card.conformal is None:
-        if wanted is not None:
-            raise SettingsError("the model has no conformal sets", where="error_rate")
-        return None
-    if wanted is None:
-        return card.conformal.default
-    if wanted not in card.conformal.error_rates:
-        known = ", ".join(f"{rate:g}" for rate in card.conformal.error_rates)
-        raise SettingsError(f"the model has no sets for an error rate of {wanted:g}", where="error_rate", hint=known)
-    return wanted

@@ -6,12 +6,14 @@ import importlib.util
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from osteon.errors import InputError, SettingsError, require
+from osteon.export.graph_ends import check_shape, output_shapes
 from osteon.export.model_file import ModelFile
 from osteon.machine import EXACT_SUMS, openvino_is_faster, sums_of_8_bits_overflow
 
@@ -40,17 +42,52 @@ class Scores:
 
 
 class Runtime(ABC):
-    """A model file made ready to run; several threads may ask it at once."""
+    """A model file made ready to run; several threads may ask it at once.
+
+    Args:
+        file: The model.
+    """
 
     name: str
 
-    @abstractmethod
+    def __init__(self, file: ModelFile) -> None:
+        self._path, self._shapes = file.path, output_shapes(file.card)
+        self._has_run = False
+
     def run(self, squares: NDArray[np.uint8]) -> Scores:
         """Score squares.
 
         Args:
             squares: Grey values as :func:`osteon.transforms.preprocess.fit_grey` gives them, ``(n, size, size)``.
+
+        Raises:
+            ModelError: The graph cannot be run at all, or gives other shapes than its record says. Once it has run,
+                a failure is another's, e.g. of memory, and is raised as it came.
         """
+        try:
+            values = self._values(squares)
+        except Exception as error:  # the runtimes' errors share no base
+            if self._has_run:
+                raise
+            raise _cannot_run(self.name, error, self._path) from None
+        return self._checked(values, len(squares))
+
+    @abstractmethod
+    def _values(self, squares: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Return what the graph gives, by name."""
+
+    def _checked(self, values: dict[str, NDArray[Any]], count: int) -> Scores:
+        for name, (_, *shape) in self._shapes.items():
+            try:
+                check_shape(name, values[name].shape, (count, *shape), self._path)
+            except InputError as error:
+                raise ModelError(error.what, where=error.where, hint=error.hint) from None
+        self._has_run = True
+        return _scores(values)
+
+
+class ModelError(InputError):
+    """A model file was whole, but its graph cannot be run or does not give what its record says."""
 
 
 def make_runtime(file: ModelFile, name: RuntimeName = "auto", threads: int = 1) -> Runtime:
@@ -78,8 +115,14 @@ def make_runtime(file: ModelFile, name: RuntimeName = "auto", threads: int = 1) 
     try:
         return make(file, threads)
     except (RuntimeError, ValueError) as error:
-        words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{make.name} cannot run the model: {words}", where=file.path) from None
+        raise _cannot_run(make.name, error, file.path) from None
+
+
+def _cannot_run(runtime: str, error: Exception, path: Path) -> ModelError:
+    """Say so in words of our own: a runtime's quote its source code."""
+    log.debug("%s on %s", runtime, path, exc_info=error)
+    what = f"{runtime} cannot run the model: its graph is damaged, not valid, or asks for more memory than there is"
+    return ModelError(what, where=path, hint="Export the model again; --model names another")
 
 
 class OnnxRuntime(Runtime):
@@ -88,6 +131,7 @@ class OnnxRuntime(Runtime):
     name = "onnxruntime"
 
     def __init__(self, file: ModelFile, threads: int = 1) -> None:
+        super().__init__(file)
         import onnxruntime
 
         onnxruntime.disable_telemetry_events()  # where it was imported before Osteon, which switches them off
@@ -105,12 +149,11 @@ class OnnxRuntime(Runtime):
         self._names = [output.name for output in self._session.get_outputs()]
         self._one_by_one = self._layout == "image"
 
-    def run(self, squares: NDArray[np.uint8]) -> Scores:
-        """Score squares, ``(n, size, size)``."""
+    def _values(self, squares: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         if not self._one_by_one:
-            return _scores(dict(zip(self._names, self._session.run(None, {SQUARE: squares}), strict=True)))
+            return dict(zip(self._names, self._session.run(None, {SQUARE: squares}), strict=True))
         parts = [self._session.run(None, {"pixels": square.astype(np.uint16)}) for square in squares]
-        return _scores({name: np.concatenate(part) for name, *part in zip(self._names, *parts, strict=True)})
+        return {name: np.concatenate(part) for name, *part in zip(self._names, *parts, strict=True)}
 
     def run_pixels(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Scores:
         """Score one picture of any size, (height, width), with the preprocessing of the graph itself."""
@@ -128,6 +171,7 @@ class OpenVino(Runtime):
     name = "openvino"
 
     def __init__(self, file: ModelFile, threads: int = 1) -> None:
+        super().__init__(file)
         openvino = require("openvino", extra="openvino", feature="Running on OpenVINO")
         core = openvino.Core()
         model = core.read_model(file.data)
@@ -144,8 +188,7 @@ class OpenVino(Runtime):
         _ = request.get_input_tensor().data  # its first use sets up NumPy, and two threads doing that wait for ever
         self._free: list[Any] = [request]
 
-    def run(self, squares: NDArray[np.uint8]) -> Scores:
-        """Score squares, ``(n, size, size)``."""
+    def _values(self, squares: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         try:
             request = self._free.pop()
         except IndexError:
@@ -156,7 +199,7 @@ class OpenVino(Runtime):
             request.infer()
             parts.append([np.array(request.get_output_tensor(index).data) for index in range(len(self._names))])
         self._free.append(request)
-        return _scores({name: np.concatenate(part) for name, *part in zip(self._names, *parts, strict=True)})
+        return {name: np.concatenate(part) for name, *part in zip(self._names, *parts, strict=True)}
 
 
 def _cut(openvino: Any, model: Any, size: int) -> Any:

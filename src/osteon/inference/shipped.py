@@ -7,7 +7,7 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from osteon.errors import InputError
+from osteon.errors import InputError, SettingsError
 from osteon.inference.case import in_home
 
 SHIPPED = {
@@ -35,9 +35,12 @@ def find_model(model: str | Path | None) -> Path:
 
     Raises:
         InputError: This installation holds none, or the name is neither a file's nor one of the package's.
+        SettingsError: The name is empty, as a variable of the shell that is not set.
     """
     if model is None:
         return shipped_model()
+    if model == "":  # as a path it would be this folder
+        raise SettingsError("names no model", where="--model", hint=f"A file, or {', '.join(SHIPPED)}")
     path, name = in_home(model), str(model)
     if os.path.lexists(path):
         return path

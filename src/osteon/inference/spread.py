@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
 from multiprocessing import resource_tracker
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from osteon.errors import Refusal
@@ -88,7 +89,7 @@ def in_processes(
                     return
                 found = _result(*waiting[0], answer)
             except BrokenProcessPool:
-                pool.shutdown(wait=True, cancel_futures=True)
+                _end(pool)
                 left = [case for case, _ in waiting]
                 waiting.clear()
                 if not _can_start(make):  # e.g. from a script without a guarded main part
@@ -100,7 +101,7 @@ def in_processes(
                 waiting.popleft()
                 yield found
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _end(pool)
 
 
 def available_cores() -> int:
@@ -110,7 +111,7 @@ def available_cores() -> int:
 
 def _submitted(pool: Executor, case: Case) -> Future[Prediction]:
     try:
-        with _ctrl_c_held_back():
+        with _ctrl_c_held_back(), _blocked():
             return pool.submit(_work, case)
     except BrokenProcessPool as error:  # known only now; the case is asked for with the others that were under way
         broken: Future[Prediction] = Future()
@@ -118,18 +119,38 @@ def _submitted(pool: Executor, case: Case) -> Future[Prediction]:
         return broken
 
 
-@contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back while a process is started, which would be lost if that were broken off.
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End a pool once its processes have done what they are at; at Ctrl-C or SIGTERM, at once.
 
-    The process inherits that Ctrl-C is blocked: it is this one's to handle.
+    Were this broken off, its processes would wait for work, and the interpreter at its end for them, for ever.
+    """
+    processes = list((getattr(pool, "_processes", None) or {}).values())  # public from Python 3.14 on: kill_workers
+
+    def kill() -> None:
+        for process in processes:
+            process.kill()
+
+    with _ctrl_c_held_back(kill):
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _ctrl_c_held_back(meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back from what must not be broken off, e.g. while a process is started.
+
+    Args:
+        meanwhile: What is done when one comes.
     """
     held: list[int] = []
+
+    def hold(number: int, _: FrameType | None) -> None:
+        held.append(number)
+        meanwhile()
+
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, lambda given, _: held.append(given)) for number in _ENDS if main}
+    before = {number: signal.signal(number, hold) for number in _ENDS if main}
     try:
-        with _blocked():
-            yield
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -142,7 +163,7 @@ _ENDS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def _blocked() -> Iterator[None]:
-    """Block Ctrl-C in this thread and in the processes that it starts meanwhile."""
+    """Block Ctrl-C in this thread and in the processes that it starts meanwhile: it is this process's to handle."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -163,19 +184,19 @@ def _result(case: Case, future: Future[Prediction], answer: Answer) -> Predictio
         return answer(case)
 
 
-def _can_start(make: Callable[[int], Executor]) -> bool:
+def _can_start(make: Callable[[int], ProcessPoolExecutor]) -> bool:
     pool = make(1)
     try:
-        with _ctrl_c_held_back():
+        with _ctrl_c_held_back(), _blocked():
             started = pool.submit(os.getpid)
         return started.result() > 0
     except BrokenProcessPool:
         return False
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _end(pool)
 
 
-def _alone(make: Callable[[int], Executor], case: Case, answer: Answer) -> Prediction:
+def _alone(make: Callable[[int], ProcessPoolExecutor], case: Case, answer: Answer) -> Prediction:
     """Answer for one case in a process of its own; refuse it if the process dies of it."""
     pool = make(1)
     try:
@@ -184,7 +205,7 @@ def _alone(make: Callable[[int], Executor], case: Case, answer: Answer) -> Predi
         refusal = Refusal(case.name, "fault", "the process that looked at it died")
         return Prediction(case.name, case.study or case.name, case.region, refusal=refusal)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _end(pool)
 
 
 def silence_pillow() -> None:

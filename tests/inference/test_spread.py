@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from osteon.inference.spread import _end
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX")
+def test_ctrl_c_while_processes_are_waited_for_ends_them_at_once() -> None:
+    """Left alive, the interpreter would wait at its end, for ever, for processes that nobody tells to end."""
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    pool.submit(os.getpid).result()
+    work = pool.submit(time.sleep, 120)
+    while not work.running():
+        time.sleep(0.01)
+    (process,) = multiprocessing.active_children()
+    press = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    began = time.monotonic()
+    press.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _end(pool)
+        assert not process.is_alive()
+        assert time.monotonic() - began < 60
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        process.kill()
