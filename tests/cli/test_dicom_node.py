@@ -93,6 +93,18 @@ def test_missing_model(tmp_path, capsys):
     assert "none.onnx" in capsys.readouterr().err
 
 
+def test_a_model_that_cannot_run_ends_it_before_anything_is_received(tmp_path, capsys, model, monkeypatch):
+    from osteon.inference.predictor import Predictor
+    from osteon.inference.runtime import ModelError
+
+    def fails(predictor):
+        raise ModelError("onnxruntime cannot run the model: its graph fails", where=model)
+
+    monkeypatch.setattr(Predictor, "warm_up", fails)
+    assert main(["dicom-node", "--queue", str(tmp_path / "q"), "--model", model, "--port", "0"]) == 3
+    assert "cannot run the model" in capsys.readouterr().err
+
+
 def test_port_taken(tmp_path, capsys, model):
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))

@@ -143,7 +143,9 @@ def _pooling(name: str) -> Any:
 def _predictor(model: Path | None, operating_point: str | None, *, gate: bool) -> Predictor:
     from osteon.inference.predictor import Predictor
 
-    return Predictor(model, operating_point=operating_point, gate=gate)
+    predictor = Predictor(model, operating_point=operating_point, gate=gate)
+    predictor.warm_up()
+    return predictor
 
 
 def _say_ready(

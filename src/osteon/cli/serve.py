@@ -123,11 +123,8 @@ def _limits(**given: Any) -> ServiceLimits:
 
 def _predictor(model: Path | None, operating_point: str | None) -> Any:
     """Load the model and let it answer once, so that the first request does not wait."""
-    import numpy as np
-
     from osteon.inference.predictor import Predictor
 
     predictor = Predictor(model, operating_point=operating_point)
-    size = predictor.card.input.size
-    predictor.runtime.run(np.zeros((1, size, size), np.uint8))
+    predictor.warm_up()
     return predictor

@@ -129,6 +129,14 @@ class Predictor:
             self._pixel_gate = PixelGate()
             self._embedding_gate = embedding_gate(file)
 
+    def warm_up(self) -> None:
+        """Let the network answer once: a service's first image does not wait then, and a model that cannot run ends it.
+
+        Raises:
+            InputError: The model's graph cannot run, or answers otherwise than its record says.
+        """
+        self.runtime.run(np.zeros((1, self.card.input.size, self.card.input.size), np.uint8))
+
     @overload
     def predict(self, source: Source | Case, *, heat_map: bool = ..., views: Views = ...) -> Prediction: ...
 
