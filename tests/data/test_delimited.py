@@ -16,11 +16,12 @@ from osteon.errors import InputError
     [
         (b"PK\x03\x04\x14\x00", "Excel workbook or a ZIP archive", "CSV UTF-8"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "Excel workbook", "CSV UTF-8"),
-        (gzip.compress(b"file,label\n"), "compressed with gzip", "gunzip t.csv"),
+        (gzip.compress(b"file,label\n", mtime=0), "compressed with gzip", "gunzip t.csv"),
         (b"PAR1", "Parquet", r".parquet"),
         (b"f\x00i\x00l\x00e\x00", "not UTF-8", "CSV UTF-8"),
         ("file,größe\n".encode("cp1252"), r"not UTF-8 \(byte 0xf6\)", "CSV UTF-8"),
     ],
+    ids=["workbook", "old workbook", "gzip", "Parquet", "UTF-16", "Windows-1252"],
 )
 def test_what_is_no_text_is_named(tmp_path: Path, data: bytes, what: str, hint: str) -> None:
     (tmp_path / "t.csv").write_bytes(data)
