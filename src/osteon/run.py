@@ -77,6 +77,20 @@ def unwritable(error: OSError, target: str | Path) -> SettingsError:
     )
 
 
+def check_output_folder(folder: str | Path) -> None:
+    """Refuse a folder, before any work, that can be neither written into nor made.
+
+    Raises:
+        SettingsError: It, or what is there of its path, is no folder, or nothing may be written there.
+    """
+    folder = Path(folder)
+    there = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), Path())
+    if not os.path.isdir(there):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
+        raise SettingsError("is not a folder", where=there, hint="Name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SettingsError("nothing may be written there", where=there, hint="Name another folder")
+
+
 def write_text(target: str | Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with atomic_path(target) as temporary:

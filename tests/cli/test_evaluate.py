@@ -42,6 +42,21 @@ def read(path: Path) -> dict[str, Any]:
     return values
 
 
+def test_the_figures_of_a_validation_are_not_written_over(
+    tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "validation"
+    folder.mkdir()
+    (folder / "predictions.csv").write_bytes(csv.read_bytes())
+    for name in ("validation.json", "metrics.json"):
+        (folder / name).write_text("{}")
+    assert main(["evaluate", str(folder), *FAST]) == 2
+    assert main(["evaluate", str(csv), "--out", str(folder), *FAST]) == 2
+    assert "the folder holds a validation" in capsys.readouterr().err
+    assert read(folder / "metrics.json") == {}
+    assert main(["evaluate", str(folder), "--out", str(tmp_path / "other"), "--no-report", *FAST]) == 0
+
+
 def test_table_2_to_all_its_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [(1, 0.9)] * 23 + [(0, 0.9)] * 2 + [(1, 0.1)] * 6 + [(0, 0.1)] * 33
     table = pd.DataFrame(rows, columns=["label", "probability"])

@@ -90,3 +90,12 @@ def test_handlers_are_as_before_afterwards_and_ignored_signals_stay_ignored() ->
     with stopped_once():
         assert isinstance(signal.getsignal(signal.SIGINT), Stop)
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_handler_that_is_not_pythons_is_given_back_as_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(signal, "signal", lambda number, handler: given.append(handler))  # None: it was set in C
+    with stopped_once():
+        pass
+    assert len(given) == 4
+    assert given[2:] == [signal.SIG_DFL, signal.SIG_DFL]

@@ -13,6 +13,7 @@ from makers.site import option_arguments, write_site
 from osteon.cli.app import main
 from osteon.data.fracatlas import read_fracatlas
 from osteon.export.model_file import read_model_file
+from osteon.studies import site_data
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,24 @@ def test_one_look_cannot_be_recalibrated(
     assert main([*arguments, "--recalibrate", str(tmp_path / "local.onnx")]) == 2
     assert "which --one-look leaves out" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--out", "--recalibrate"])
+def test_what_cannot_be_written_is_said_before_the_data_are_read(
+    site: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+) -> None:
+    monkeypatch.setattr(site_data, "read_catalogue", lambda *_: pytest.fail("read the data"))
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("no folder")
+    assert main(_arguments(site[0], site[1], option, "file/x/local.onnx")) == 2
+    assert "file: is not a folder" in capsys.readouterr().err
+    assert main(_arguments(site[0], site[1], option, "")) == 2
+    assert "names no file or folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 BLOCK = """

@@ -20,8 +20,9 @@ from osteon.errors import InputError
         (b"PAR1", "Parquet", r".parquet"),
         (b"f\x00i\x00l\x00e\x00", "not UTF-8", "CSV UTF-8"),
         ("file,größe\n".encode("cp1252"), r"not UTF-8 \(byte 0xf6\)", "CSV UTF-8"),
+        (b"\xef\xbb\xbffile,gr\xf6\xdfe\n", r"not UTF-8 \(byte 0xf6\)", "CSV UTF-8"),
     ],
-    ids=["workbook", "old workbook", "gzip", "Parquet", "UTF-16", "Windows-1252"],
+    ids=["workbook", "old workbook", "gzip", "Parquet", "UTF-16", "Windows-1252", "mark and Windows-1252"],
 )
 def test_what_is_no_text_is_named(tmp_path: Path, data: bytes, what: str, hint: str) -> None:
     (tmp_path / "t.csv").write_bytes(data)
@@ -41,6 +42,9 @@ def test_what_is_no_text_is_named(tmp_path: Path, data: bytes, what: str, hint: 
         ("separator=;;\n", ";", 0),
         ('"a;b;c",d\n', ",", 0),
         ("alone\n", ",", 0),
+        ("\r\n\na;b,c;d\n", ";", 0),
+        ("\nsep=|\na|b\n", "|", 2),
+        ("a;b\r1,5;2,5\r3,5;4,5\r", ";", 0),
         ("", ",", 0),
     ],
 )

@@ -1,5 +1,6 @@
 import json
 import os
+import runpy
 import shutil
 import time
 from pathlib import Path
@@ -286,6 +287,15 @@ def test_a_change_in_a_module_that_readers_call_is_another_catalogue(
     monkeypatch.setattr(catalogue_cache, "SOURCES", tmp_path / "changed")
     read(root)
     assert len(reads) == 2
+
+
+def test_a_change_in_a_reader_that_lies_elsewhere_is_another_catalogue(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        module = tmp_path / f"{name}.py"
+        module.write_text(f"def read_own(path):\n    return '{name}'\n")
+        files.append(catalogue_cache._file(runpy.run_path(str(module))["read_own"], tmp_path, {}))
+    assert files[0] != files[1]
 
 
 def test_what_was_just_modified_is_not_kept(tmp_path: Path) -> None:

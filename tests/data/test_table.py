@@ -153,6 +153,13 @@ def test_tables_that_a_german_spreadsheet_writes(folder: Path, first: str, separ
         assert images["age"].tolist() == ["42,5", "", "7"]
 
 
+@pytest.mark.parametrize("first", ["\n\n", "\nsep=;\n"])
+def test_empty_lines_before_the_header_are_passed_over(folder: Path, first: str) -> None:
+    (folder / "t.csv").write_text(f'{first}file;label;note\na.png;1;"one; and\ntwo"\nb.jpg;0;\n')
+    images = read_table(folder / "t.csv").images
+    assert (images["label"].tolist(), images["note"].tolist()) == ([1, 0], ["one; and\ntwo", ""])
+
+
 def test_a_comma_in_a_table_with_commas_is_no_decimal_one(folder: Path) -> None:
     (folder / "t.csv").write_text('file,label,dose\na.png,1,"1,234"\nb.jpg,0,"2,5"\n')
     assert read_table(folder / "t.csv").images["dose"].tolist() == ["1,234", "2,5"]

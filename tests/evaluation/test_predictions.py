@@ -63,6 +63,11 @@ def test_separators_within_quotation_marks_are_no_separators(tmp_path: Path) -> 
     assert table["probability"].tolist() == [0.5]
 
 
+def test_empty_lines_before_the_header_are_passed_over(tmp_path: Path) -> None:
+    for text in ("\n\nimage_id;label;probability\na;1;0,5\n", "\nsep=;\nimage_id;label;probability\na;1;0,5\n"):
+        assert read_predictions(write(tmp_path, text))["probability"].tolist() == [0.5]
+
+
 HEAD = "image_id,study_id,patient_id,split,label,probability\n"
 BROKEN = {
     "missing column": ("image_id,label\na,1\n", "lack the column probability"),

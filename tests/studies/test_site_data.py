@@ -91,6 +91,15 @@ def test_a_folder_of_the_name_of_the_data_tells_too(card: ModelCard) -> None:
     assert not taught_on(Catalogue(images.assign(path="/data/a.png"), "fractured", "mine", Path("/")), known)
 
 
+@pytest.mark.parametrize("name", ["Images", "train", "Hand"])
+def test_a_folder_that_may_be_anyones_tells_nothing(card: ModelCard, name: str) -> None:
+    images = pd.DataFrame({"image_id": ["a"], "path": [f"/clinic/{name.lower()}/a.png"], "label": [0]})
+    facts = DataFacts(name=name, images=9, positives=3, regions={"hand": 9})
+    known = card.model_copy(update={"data": facts})
+    assert not taught_on(Catalogue(images, "fractured", "mine", Path("/")), known)
+    assert taught_on(Catalogue(images, "fractured", name.lower(), Path("/")), known)
+
+
 def test_regions_that_the_model_does_not_know_are_counted(card: ModelCard) -> None:
     images = pd.DataFrame({"image_id": list("abc"), "path": list("abc"), "label": [0, 1, 0]})
     images["region"] = ["hand", "elbow", "hand|elbow"]

@@ -34,7 +34,10 @@ def _data(table: Path) -> DataSettings:
 def found(site: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Validation:
     folder = tmp_path_factory.mktemp("out")
     local = folder / "local.onnx"
-    return validate(_data(site[0]), site[1], out=folder / "validation", recalibrate_to=local, **HERE)  # type: ignore[arg-type]
+    every = validation_page.evaluation_figures
+    with pytest.MonkeyPatch.context() as changed:  # one figure of the report's stands for all: each is drawn twice
+        changed.setattr(validation_page, "evaluation_figures", lambda *of: {"reliability": every(*of)["reliability"]})
+        return validate(_data(site[0]), site[1], out=folder / "validation", recalibrate_to=local, **HERE)  # type: ignore[arg-type]
 
 
 def _out(found: Validation) -> Path:
@@ -87,7 +90,7 @@ def test_the_folder_holds_all_and_says_that_it_is_whole(found: Validation) -> No
     assert {item["name"] for item in kept["promises"]} >= {"auc", "sensitivity", "specificity", "coverage_positive"}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["overall"]["image"]["metrics"] == kept["overall"]["image"]["metrics"]
-    assert (folder / "figures" / "promised.png").is_file()
+    assert all((folder / "figures" / f"{name}.png").is_file() for name in ("promised", "reliability"))
 
 
 def test_the_pages_show_what_matters(found: Validation) -> None:
@@ -131,6 +134,10 @@ def test_a_recalibrated_model_on_the_same_images_is_told_apart(found: Validation
     assert again.files is None
 
 
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
 def test_broken_off_it_keeps_the_answers_under_a_name_that_says_so(
     site: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +156,13 @@ def test_broken_off_it_keeps_the_answers_under_a_name_that_says_so(
     assert len(pd.read_csv(tmp_path / "v" / "answers.partial.csv")) == 7
     assert json.loads((tmp_path / "v" / "validation.json").read_text())["complete"] is False
     assert notes[-1].startswith("stopped after 7 of 160 images")
+    with monkeypatch.context() as changed:
+        changed.setattr(validation, "one_look_logits", lambda *_, **__: stop())
+        to = {"out": tmp_path / "w", "recalibrate_to": tmp_path / "l.onnx"}
+        with pytest.raises(KeyboardInterrupt):
+            validate(_data(site[0]), site[1], note=notes.append, **to, **HERE)  # type: ignore[arg-type]
+    assert len(pd.read_csv(tmp_path / "w" / "answers.partial.csv")) == 160
+    assert not (tmp_path / "l.onnx").exists()
     monkeypatch.setattr(validation_page, "write_pages", lambda *_: {})
     validate(_data(site[0]), site[1], out=tmp_path / "v", **HERE)  # type: ignore[arg-type]
     assert not (tmp_path / "v" / "answers.partial.csv").exists()

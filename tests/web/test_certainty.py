@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from makers.model_files import write_tiny_model
-from osteon.export.model_card import Conformal, ConformalQuantiles, Figure
+from osteon.export.model_card import Conformal, ConformalQuantiles, Figure, Recalibration
 from osteon.inference.predictor import Predictor
 from osteon.web.certainty import Scale, in_hundred, worth
+from osteon.web.limits import ServiceLimits
+from osteon.web.page import render_page
 
 
 def quantiles(negative: float, positive: float) -> ConformalQuantiles:
     return ConformalQuantiles(negatives=9, positives=9, negative=(negative,), positive=(positive,))
 
 
-def sure(path: Path, **measured: Figure) -> Predictor:
+def sure(path: Path, recalibrated: Recalibration | None = None, **measured: Figure) -> Predictor:
     conformal = Conformal(
         error_rates=(0.1,),
         default=0.1,
@@ -25,7 +27,7 @@ def sure(path: Path, **measured: Figure) -> Predictor:
         fitted_on="validation",
         measured={"0.1": measured},
     )
-    write_tiny_model(path, conformal=conformal)
+    write_tiny_model(path, conformal=conformal, recalibrated=recalibrated)
     return Predictor(path, gate=False, runtime="onnxruntime")
 
 
@@ -65,6 +67,32 @@ def test_how_often_an_answer_was_right_is_told_with_what_it_rests_on(tmp_path: P
         "negative": f"When tested, it was right for 97 in 100 (96 to 98, {gap}1,862) pictures answered “likely not "
         f"fractured”. But 9 in 100 (6 to 12, {gap}554) fractured ones were answered “likely not fractured” too.",
     }
+
+
+def test_the_share_of_positives_is_that_of_the_images_it_was_tested_on(tmp_path: Path) -> None:
+    right = Figure(value=0.9, low=0.8, high=0.95, n=60)
+    counts = {f"coverage_{name}": Figure(value=0.9, n=n) for name, n in (("positive", 30), ("negative", 70))}
+    before = sure(tmp_path / "sure.onnx").card
+    site = Recalibration(
+        data="clinic",
+        images=100,
+        positives=40,
+        groups=80,
+        model=before.name,
+        weights_sha256=before.weights_sha256,
+        calibration=before.calibration,
+        operating_points=before.operating_points,
+    )
+    assert "There 30 in 100" in worth(sure(tmp_path / "a.onnx", precision=right, **counts))["positive"]
+    assert "There 40 in 100" in worth(sure(tmp_path / "b.onnx", site, precision=right))["positive"]
+
+
+def test_the_page_says_that_figures_of_known_images_are_too_good(tmp_path: Path) -> None:
+    facts = sure(tmp_path / "a.onnx").card.data
+    for leaks in (False, True):
+        write_tiny_model(tmp_path / "b.onnx", data=facts.model_copy(update={"leaks": leaks}))
+        page = render_page(Predictor(tmp_path / "b.onnx", gate=False, runtime="onnxruntime"), ServiceLimits())
+        assert ("These figures are too good" in page) is leaks
 
 
 def test_a_share_is_never_all_or_none_where_it_is_not() -> None:

@@ -95,6 +95,14 @@ def test_an_answer_says_what_was_asked_how_sure_where_and_what_not_for(open_page
     assert "must not decide about a patient" in text
     assert "utlined: where it sees it" in text
     assert page.locator("article h3").count() == 0  # the study of one view says its answer once
+    said = "([low, high]) => import('./static/words.js').then((it) => it.scaleWords({ scale: { low, high } }, 'x'))"
+    bounds = ((0.2, 0.6), (0, 0.6), (0.2, 1), (0, 1))
+    assert [page.evaluate(said, pair).replace("\xa0", " ") for pair in bounds] == [
+        "Likely x from 60 % on, likely not x below 20 %, uncertain between.",
+        "Likely x from 60 % on, uncertain below.",
+        "Likely not x below 20 %, uncertain from there on.",
+        "Uncertain at any probability.",
+    ]
 
 
 def test_why_an_answer_is_held_back_stands_with_the_answer(open_page: Callable[..., Any]) -> None:

@@ -139,6 +139,7 @@ def evaluate_and_report(
 
     found = Source.open(source)
     _refuse_other_run(found, out)
+    _refuse_validation(out or found.out)
     predictions = found.read(model)
     settings = _settings(console, found, predictions, overrides or {})
     with console.progress():
@@ -200,6 +201,13 @@ def _refuse_other_run(source: Source, out: Path | None) -> None:
         return
     if source.run is None or source.run.path.resolve() != out.resolve():
         raise SettingsError("the folder holds another run", where=out, hint="Choose another --out")
+
+
+def _refuse_validation(out: Path) -> None:
+    """Refuse to write over the figures of ``osteon validate``, which its page shows at the model's own threshold."""
+    if (out / "validation.json").is_file():
+        hint = "--out NAME; the threshold in its validation.json with --pooling max gives the same figures again"
+        raise SettingsError("the folder holds a validation, whose figures would be overwritten", where=out, hint=hint)
 
 
 def _chooses_threshold(overrides: dict[str, Any]) -> bool:

@@ -48,6 +48,13 @@ DamagedOption = Annotated[
 ]
 
 
+def output_path(text: str | Path) -> Path:
+    """Return the path of an output; an empty name, of a variable of the shell that is not set, is not this folder."""
+    if not str(text).strip():
+        raise typer.BadParameter("names no file or folder")
+    return Path(text)
+
+
 def data_overrides(
     path: Path | None = None,
     *,

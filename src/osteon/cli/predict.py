@@ -12,6 +12,7 @@ import typer
 
 from osteon.cli.answers import Answers
 from osteon.cli.console import JSON_OPTION, Console
+from osteon.cli.options import output_path
 from osteon.cli.stopping import stopped_once
 
 if TYPE_CHECKING:
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 
 MANY = 200
 """So many images are worth starting processes for."""
-
-
-def _named(text: str) -> Path:
-    """Return the path of an output; an empty name, of a variable of the shell that is not set, is not this folder."""
-    if not str(text).strip():
-        raise typer.BadParameter("names no file or folder")
-    return Path(text)
 
 
 def predict(
@@ -70,18 +64,18 @@ def predict(
         typer.Option("--tta", metavar="VIEW", help="Average over further views, e.g. horizontal_flip or rotate:5."),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(parser=_named, metavar="PATH", help="Write a table too.", show_default=False)
+        Path | None, typer.Option(parser=output_path, metavar="PATH", help="Write a table too.", show_default=False)
     ] = None,
     heatmaps: Annotated[
         Path | None,
         typer.Option(
-            parser=_named, metavar="PATH", help="Folder for pictures with the map laid over.", show_default=False
+            parser=output_path, metavar="PATH", help="Folder for pictures with the map laid over.", show_default=False
         ),
     ] = None,
     dicom_out: Annotated[
         Path | None,
         typer.Option(
-            parser=_named,
+            parser=output_path,
             metavar="PATH",
             help="Folder for a DICOM report, overlay and outline of each DICOM study.",
             show_default=False,
@@ -110,13 +104,15 @@ def predict(
     from osteon.inference.inputs import gather
     from osteon.inference.predictor import Predictor
     from osteon.inference.views import parse_views
+    from osteon.run import check_output_folder
 
     silence_quotations()
     console = Console(as_json=as_json)
     csv, heatmaps, dicom_out = (path and in_home(path) for path in (csv, heatmaps, dicom_out))
     _check_settings(pooling, csv, dicom_out)
     for folder in (csv and csv.parent, heatmaps, dicom_out):
-        _check_folder(folder)
+        if folder is not None:
+            check_output_folder(folder)
     predictor = Predictor(
         model,
         target=target,
@@ -168,19 +164,6 @@ def _check_settings(pooling: str, csv: Path | None, dicom_out: Path | None) -> N
         raise SettingsError("is a folder, not a file to write", where=csv)
     if dicom_out is not None:
         require("highdicom", extra="dicom", feature="Writing DICOM documents")
-
-
-def _check_folder(folder: Path | None) -> None:
-    """Refuse an output's folder, before any work, that can be neither written into nor made."""
-    from osteon.errors import SettingsError
-
-    if folder is None:
-        return
-    there = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), Path())
-    if not os.path.isdir(there):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
-        raise SettingsError("is not a folder", where=there, hint="Name another")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise SettingsError("nothing may be written there", where=there, hint="Name another folder")
 
 
 def _spare_inputs(csv: Path | None, inputs: Sequence[str], cases: Sequence[Case]) -> None:

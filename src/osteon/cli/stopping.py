@@ -62,7 +62,7 @@ def stopped_once() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not one of Python's
 
 
 def run_process(command: Callable[[], int]) -> int:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from osteon.cli.console import JSON_OPTION, Console
-from osteon.cli.options import DataArgument, NeighboursOption, OptionOption, ReaderOption, RegionOption, data_settings
+from osteon.cli.options import (
+    DataArgument,
+    NeighboursOption,
+    OptionOption,
+    ReaderOption,
+    RegionOption,
+    data_settings,
+    output_path,
+)
 from osteon.cli.predict import MANY
 from osteon.cli.stopping import stopped_once
 
@@ -33,7 +41,14 @@ SHOWN = {
 def validate(
     data: DataArgument,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the pages and tables; new, or of this command.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            parser=output_path,
+            metavar="PATH",
+            help="Folder for the pages and tables; new, or of this command.",
+        ),
     ] = Path("validation"),
     model: Annotated[
         str | None,
@@ -45,6 +60,7 @@ def validate(
         Path | None,
         typer.Option(
             "--recalibrate",
+            parser=output_path,
             metavar="LOCAL.onnx",
             help="Write the model with probabilities, thresholds and conformal quantiles fitted on these images.",
             show_default=False,
@@ -78,18 +94,22 @@ def validate(
     """
     from osteon.clinical.quiet_logs import silence_quotations
     from osteon.inference.case import in_home
+    from osteon.run import check_output_folder
     from osteon.studies.validation import validate as run
 
     silence_quotations()
     console = Console(as_json=as_json)
     settings = data_settings(in_home(data), reader=reader, region=region, option=option, neighbours=neighbours)
     settings = settings.model_copy(update={"duplicates": duplicates})
+    out, local = in_home(out), None if local is None else in_home(local)
+    for folder in (out, *([] if local is None else [local.parent])):
+        check_output_folder(folder)
     with stopped_once(), console.progress():
         found = run(
             settings,
             model,
-            out=in_home(out),
-            recalibrate_to=None if local is None else in_home(local),
+            out=out,
+            recalibrate_to=local,
             operating_point=point,
             error_rate=error_rate,
             runtime=runtime,  # type: ignore[arg-type]

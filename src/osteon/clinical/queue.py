@@ -2,10 +2,9 @@
 
 Rows are in SQLite, every commit flushed; images and documents are files beside it, whose names are hashes, never a
 sender's text. An instance is known by its SOP instance UID and counted once, however often it is sent; another object
-of that UID is refused, and cannot replace it, unless it can be decoded and the first one cannot: the name of an
-image's file is the hash of its content too. What is
-answered for as one is of one study *and* one patient. Waiting is measured by a clock that never jumps; the time of day
-is kept for one thing: since when a study is finished.
+of that UID is refused, and cannot replace it, unless it can be decoded and the first one cannot: the name of an image's
+file is the hash of its content too. What is answered for as one is of one study *and* one patient. Waiting is measured
+by a clock that never jumps; the time of day is kept for one thing: since when a study is finished.
 """
 
 from __future__ import annotations

@@ -4,13 +4,15 @@ A kept catalogue is used only if every folder that its reader listed still has t
 changes when an entry is added, removed or renamed), and every table its time and size. Images are not looked at:
 readers do not open them, so their content cannot change a catalogue. A catalogue is not kept if anything was
 modified less than two seconds before reading began, since a further change could leave the same time behind. Nor is
-one used that was read by other code: the key holds a hash of this package's modules (some milliseconds).
+one used that was read by other code: the key holds a hash of the reader's module and of this package's (some
+milliseconds).
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import json
 import logging
 import time
@@ -54,7 +56,8 @@ def remembered(reader: Callable[..., Catalogue], path: Path, options: dict[str, 
 
 
 def _file(reader: Callable[..., Catalogue], path: Path, options: dict[str, Any]) -> Path:
-    about = [_FORM, __version__, reader.__name__, _code(SOURCES), str(path), options]
+    own = hashlib.sha256(Path(inspect.getfile(reader)).read_bytes()).hexdigest()  # a reader may lie elsewhere
+    about = [_FORM, __version__, reader.__name__, own, _code(SOURCES), str(path), options]
     key = json.dumps(about, sort_keys=True, default=str)
     return cache_folder() / "catalogues" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 

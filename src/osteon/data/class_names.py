@@ -115,4 +115,4 @@ def _negations(word: str) -> set[str]:
 def _plain(name: str) -> str:
     """Return ``Non-Fractured `` as ``non_fractured``, and ``1.0`` and ``1,0`` as ``1``."""
     word = re.sub(r"[\s\-_]+", "_", name.strip().lower())
-    return re.sub(r"^(-?\d+)(?:\.0+|,0{1,2})$", r"\1", word)
+    return re.sub(r"^(_?\d+)(?:\.0+|,0{1,2})$", r"\1", word)

@@ -38,7 +38,7 @@ class DelimitedText:
     Attributes:
         text: All of it.
         separator: Of fields.
-        skipped: Lines before the header: 1 where the first names the separator, else 0.
+        skipped: Lines up to the one that names the separator; 0 where none does.
     """
 
     text: str
@@ -66,7 +66,7 @@ def read_delimited(path: Path) -> DelimitedText:
     """Read a table of text in UTF-8, or in UTF-16 with a byte order mark.
 
     The separator is the one that the first line names (``sep=;``), else the one of comma, semicolon and tab that is
-    most often in the header outside of quotation marks.
+    most often in the header outside of quotation marks. Empty lines before it are passed over.
 
     Raises:
         InputError: It is no text, says what it is, where that is known, and what to do.
@@ -75,10 +75,12 @@ def read_delimited(path: Path) -> DelimitedText:
     data = path.read_bytes()
     refuse_other_kinds(path, data[:8])
     text = _decoded(data, path)
-    first = text.split("\n", 1)[0].strip("\r")
+    body = text.lstrip("\r\n")
+    first = re.split(r"[\r\n]", body, maxsplit=1)[0]
     named = _NAMED.fullmatch(first)
     if named:
-        return DelimitedText(text, named["separator"], 1)
+        empty = text[: len(text) - len(body)]
+        return DelimitedText(text, named["separator"], len(empty.splitlines()) + 1)
     header = re.sub(r'"[^"]*"', "", first)
     return DelimitedText(text, max(_SEPARATORS, key=header.count), 0)
 
@@ -95,7 +97,7 @@ def _decoded(data: bytes, path: Path) -> str:
     try:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        what = "is not UTF-16 text" if wide else f"is not UTF-8 (byte {data[error.start]:#04x})"
+        what = "is not UTF-16 text" if wide else f"is not UTF-8 (byte {error.object[error.start]:#04x})"
         raise InputError(f"not a readable table: it {what}", where=path, hint=SAVE_AS) from None
     if "\0" in text[:4096].split("\n", 1)[0]:
         raise InputError("not a readable table: it is not UTF-8 text", where=path, hint=SAVE_AS)

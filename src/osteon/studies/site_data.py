@@ -19,6 +19,7 @@ from osteon.data.duplicates import find_duplicates
 from osteon.data.groups import make_groups
 from osteon.data.reading import read_catalogue
 from osteon.errors import Refusal, SettingsError
+from osteon.evaluation.data_set_names import seems_taught_on
 from osteon.export.model_card import ModelCard
 from osteon.inference.case import Case
 from osteon.inference.prediction import Prediction
@@ -28,9 +29,6 @@ from osteon.statistics.intervals import Estimate, proportion
 
 LONGEST_NAME = 100
 """Letters of a data set's name that a record keeps."""
-
-LEAST_NAME = 4
-"""Letters that a data set's name needs to be looked for among the folders of images."""
 
 
 @dataclass(frozen=True)
@@ -117,20 +115,8 @@ def taught_on_warnings(site: SiteData, card: ModelCard) -> list[str]:
 
 
 def taught_on(catalogue: Catalogue, card: ModelCard) -> bool:
-    """Whether name or citation of the data are those that the model was taught on, or a folder of images has the name.
-
-    The record of a model taught on several data sets names all: "A, with 20 of B and 30 of C".
-    """
-    taught = card.data.name.casefold()
-    words = {taught, taught.split(", with ")[0], *(part.split(" of ")[-1] for part in taught.split(" and "))}
-    names = {catalogue.name, str(catalogue.source.get("name") or "")}
-    if words & {name.casefold() for name in names if name}:
-        return True
-    citation = str(catalogue.source.get("citation") or "")
-    if citation and citation in card.data.attribution:
-        return True
-    folders = {part.casefold() for path in catalogue.images["path"] for part in Path(path).parts[:-1]}
-    return any(word in folders for word in words if len(word) >= LEAST_NAME)
+    """Whether images seem to be of the data that a model was taught on; see :func:`seems_taught_on`."""
+    return seems_taught_on(catalogue, card.data.name, card.data.attribution, regions=card.data.regions)
 
 
 @dataclass(frozen=True)
@@ -293,7 +279,8 @@ def one_look_logits(
     cases = [case for case, known in zip(answers.site.cases(), answers.answered, strict=True) if known]
     wanted = [case for case, twice in zip(cases, again, strict=True) if twice]
     each = predictor.predict_each(wanted, workers=workers, processes=processes)
-    found = [answer.logit for answer in track(each, "First look", total=len(wanted))]
+    with closing(each):
+        found = [answer.logit for answer in track(each, "First look", total=len(wanted))]
     logits[again] = np.array(found, dtype=float)
     return logits
 

@@ -7,7 +7,7 @@ first. It stands in this room since it needs the catalogue, the predictor and th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -235,6 +235,9 @@ def validate(
             if folder is not None:
                 _written(found, folder)
             raise
+        except KeyboardInterrupt:
+            _stopped(site, answers.predictions, folder, note)
+            raise
         note(f"wrote {done.path}")
         found = replace(found, recalibrated=done)
     return found if folder is None else _written(found, folder)
@@ -280,15 +283,7 @@ def _answers(
     try:
         ask(predictor, site, workers=workers, processes=processes, kept=kept)
     except KeyboardInterrupt:
-        total = f"{len(kept):,} of {len(site.catalogue):,} images"
-        if folder is None or not kept:
-            note(f"stopped after {total}: nothing was written")
-            raise
-        if not (folder / "validation.json").exists():
-            _mark(folder)
-        path = folder / _SECOND[1]
-        _write_table(path, answer_table(site.catalogue.images, kept))
-        note(f"stopped after {total}: their answers are in {path}; no figures were made")
+        _stopped(site, kept, folder, note)
         raise
     answers = SiteAnswers(site, tuple(kept))
     if not answers.answered.any():
@@ -296,6 +291,19 @@ def _answers(
         why = ", ".join(f"{reason}: {count:,}" for reason, count in reasons(answers.refusals).items())
         raise InputError(what, where=site.catalogue.root, hint=f"Reasons: {why}")
     return answers
+
+
+def _stopped(site: SiteData, kept: Sequence[Prediction], folder: Path | None, note: Note) -> None:
+    """Keep what was answered until the user broke it off, and say so."""
+    total = f"{len(kept):,} of {len(site.catalogue):,} images"
+    if folder is None or not kept:
+        note(f"stopped after {total}: nothing was written")
+        return
+    if not (folder / "validation.json").exists():
+        _mark(folder)
+    path = folder / _SECOND[1]
+    _write_table(path, answer_table(site.catalogue.images, kept))
+    note(f"stopped after {total}: their answers are in {path}; no figures were made")
 
 
 def _measured(asked: Asked, path: Path, answers: SiteAnswers, settings: DataSettings) -> Validation:

@@ -42,16 +42,16 @@ def write_pages(found: Validation, folder: Path) -> dict[str, Path]:
         The files by kind: ``page``, ``report`` and the folder ``figures``.
     """
     run = RunFolder(folder)
-    reported = _write_report(found, run)
+    reported, uris = _write_report(found, run)
     drawn = site_drawings(found)
-    page = render("osteon.studies", "validation.html.j2", **_context(found), figures=_uris({**reported, **drawn}))
+    page = render("osteon.studies", "validation.html.j2", **_context(found), figures={**uris, **_uris(drawn)})
     write_text(folder / "validation.html", page)
     draw.write_figures(run.figures, {**reported, **drawn})
     return {"page": folder / "validation.html", "report": run.report, "figures": run.figures}
 
 
-def _write_report(found: Validation, run: RunFolder) -> dict[str, Figure]:
-    """Write the evaluation's report of the answered images; return its figures."""
+def _write_report(found: Validation, run: RunFolder) -> tuple[dict[str, Figure], dict[str, str]]:
+    """Write the evaluation's report of the answered images; return its figures, and the same as a page holds them."""
     site, rows = found.answers.site, found.answers.rows
     catalogue = site.catalogue.with_images(rows[list(site.catalogue.images)])
     record = RunRecord(
@@ -62,8 +62,9 @@ def _write_report(found: Validation, run: RunFolder) -> dict[str, Figure]:
     )
     wrong = worst_errors(rows, found.asked.point.threshold, catalogue)
     figures = evaluation_figures(found.evaluation, rows, record)
-    write_text(run.report, report_page(found.evaluation, record, wrong, _uris(figures)))
-    return figures
+    uris = _uris(figures)
+    write_text(run.report, report_page(found.evaluation, record, wrong, uris))
+    return figures, uris
 
 
 def _uris(figures: dict[str, Figure]) -> dict[str, str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from torch import Tensor
 from osteon.config import PreprocessSettings, RunSettings, Settings
 from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError, SettingsError
+from osteon.evaluation.data_set_names import seems_taught_on
 from osteon.evaluation.lineage import ancestors, parents
 from osteon.models.file_network import FileNetwork, find_file_network
 from osteon.models.file_options import contradictions, joined, options_in
@@ -36,8 +35,6 @@ MEASURED = 256
 
 BATCH = 16
 _NEAR = 1e-3
-_BETWEEN = re.compile(r", with |, after | and |[\d,]+ of ")
-"""What stands between the names of several data sets that a network was taught on."""
 
 
 def settled(settings: RunSettings) -> RunSettings:
@@ -177,7 +174,8 @@ def _recorded(run: RunFolder) -> list[dict[str, Any]]:
 
 def _leak(catalogue: Catalogue, about: Mapping[str, Any]) -> str:
     """Say that held-out images may be known to the network; "" where nothing hints at it."""
-    if not _same_data(catalogue, about):
+    taught = about["taught_on"]
+    if not seems_taught_on(catalogue, str(taught.get("name", "")), str(taught.get("attribution", ""))):
         return ""
     return (
         f"The network started from {about['model']}, which was {taught_on(about)}, and a model file holds no list of "
@@ -197,13 +195,3 @@ def _warnings(catalogue: Catalogue, about: Mapping[str, Any]) -> Iterator[str]:
         yield leak
     if about["target"] != catalogue.target:
         yield f"{about['model']} has learnt to tell {about['target']!r}; label 1 means {catalogue.target!r} here"
-
-
-def _same_data(catalogue: Catalogue, about: Mapping[str, Any]) -> bool:
-    """Return whether images are of a data set that a model file was taught on, by its name or that of their folder."""
-    taught = str(about["taught_on"].get("name", "")).casefold()
-    sets = {name for name in _BETWEEN.split(taught) if name}
-    others = [str(other.get("name", "")) for other in catalogue.source.get("also_train", [])]
-    names = {str(catalogue.source.get("name") or ""), catalogue.name, *others}
-    folders = {part for path in catalogue.images["path"].unique() for part in Path(path).parts[:-1]}
-    return bool(sets & {name.casefold() for name in names | folders})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from osteon.export.model_card import ALL, Figure
+from osteon.export.model_card import ALL, Figure, ModelCard
 from osteon.inference.prediction import verdict_words
 from osteon.inference.predictor import Predictor
 
@@ -48,7 +49,7 @@ def worth(predictor: Predictor) -> dict[str, str]:
         return {}
     figures = card.conformal.measured.get(f"{predictor.error_rate:g}", {})
     positive, negative = (verdict_words(verdict, card.target) for verdict in ("positive", "negative"))
-    share = in_hundred(card.data.positives / card.data.images)
+    share = in_hundred(_share_of_positives(card, figures))
     told = {
         "positive": _told(
             figures.get("precision"),
@@ -67,6 +68,16 @@ def worth(predictor: Predictor) -> dict[str, str]:
         "uncertain": _told(figures.get("uncertain"), "When tested, it left {} pictures open."),
     }
     return {verdict: words for verdict, words in told.items() if words}
+
+
+def _share_of_positives(card: ModelCard, figures: Mapping[str, Figure]) -> float:
+    """Return the share of positives, 0-1, among the images that the figures are of: a site's if recalibrated there."""
+    both = figures.get("coverage_positive"), figures.get("coverage_negative")
+    positives, negatives = (0 if figure is None else figure.n for figure in both)
+    if positives and negatives:
+        return positives / (positives + negatives)
+    of = card.recalibrated or card.data
+    return of.positives / of.images
 
 
 def in_hundred(share: float) -> str:

@@ -26,7 +26,7 @@ class ServiceLimits(Settings):
     request_megabytes: float = Field(128.0, gt=0, le=4096, description="size of one request")
     megapixels: float = Field(50.0, gt=0, le=100, description="width times height of one image, in millions")
     seconds: float = Field(60.0, gt=0, le=3600, description="from the end of an upload to its answer; then 504")
-    upload_seconds: float = Field(120.0, gt=0, le=3600, description="for an upload; then 408. As long for an answer")
+    upload_seconds: float = Field(120.0, gt=0, le=3600, description="for an upload (then 408), and to send an answer")
 
     @property
     def file_bytes(self) -> int:

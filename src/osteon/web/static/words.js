@@ -14,8 +14,11 @@ export const exact = (share) => share.toFixed(3);
 export function scaleWords(view, target) {
   if (!view.scale) return `Likely ${target} from ${percent(view.threshold)} on.`;
   const { low, high } = view.scale;
+  if (low <= 0 && high >= 1) return "Uncertain at any probability.";
+  if (low <= 0) return `Likely ${target} from ${percent(high)} on, uncertain below.`;
+  if (high >= 1) return `Likely not ${target} below ${percent(low)}, uncertain from there on.`;
   const between = low < high ? ", uncertain between" : "";
-  return `Likely ${target} from ${percent(high)} on, likely not below ${percent(low)}${between}.`;
+  return `Likely ${target} from ${percent(high)} on, likely not ${target} below ${percent(low)}${between}.`;
 }
 
 // Why a view's answer is none, or is held back, whatever its probability; empty where it is neither.
