@@ -152,6 +152,16 @@ def test_a_worse_one_is_called_worse(done: Recalibrated) -> None:
     worse = replace(done, changes=tuple(changes))
     assert worse.outcome == "worse"
     assert "WORSE" in worse.sentence()
+    again = replace(worse, again=True)  # what was before was fitted on these images
+    assert again.outcome == "not shown"
+    assert "fitted on images of clinic too" in again.sentence()
+
+
+def test_a_second_recalibration_on_the_same_data_set_is_told(done: Recalibrated, tmp_path: Path) -> None:
+    assert not done.again
+    file = read_model_file(done.path)
+    assert _done(file, _rows(), tmp_path / "same.onnx", "clinic").again
+    assert not _done(file, _rows(seed=1), tmp_path / "other.onnx", "ward").again
 
 
 def test_a_fit_at_its_limit_is_doubted(file: ModelFile, tmp_path: Path) -> None:

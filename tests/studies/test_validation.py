@@ -163,6 +163,11 @@ def test_broken_off_it_keeps_the_answers_under_a_name_that_says_so(
             validate(_data(site[0]), site[1], note=notes.append, **to, **HERE)  # type: ignore[arg-type]
     assert len(pd.read_csv(tmp_path / "w" / "answers.partial.csv")) == 160
     assert not (tmp_path / "l.onnx").exists()
+    with monkeypatch.context() as changed:
+        changed.setattr(validation, "evaluate", lambda *_: stop())
+        with pytest.raises(KeyboardInterrupt):
+            validate(_data(site[0]), site[1], out=tmp_path / "x", **HERE)  # type: ignore[arg-type]
+    assert len(pd.read_csv(tmp_path / "x" / "answers.partial.csv")) == 160
     monkeypatch.setattr(validation_page, "write_pages", lambda *_: {})
     validate(_data(site[0]), site[1], out=tmp_path / "v", **HERE)  # type: ignore[arg-type]
     assert not (tmp_path / "v" / "answers.partial.csv").exists()
@@ -183,6 +188,10 @@ def test_what_cannot_be_written_is_said_before_any_image_is_read(
     assert (tmp_path / "full" / "predictions.csv").read_text() == "mine"
     with pytest.raises(SettingsError, match="is a file"):
         validate(_data(site[0]), site[1], out=site[0], **HERE)  # type: ignore[arg-type]
+    below = site[0] / "below"  # of a file
+    for outputs in ({"out": below}, {"recalibrate_to": below / "local.onnx"}):
+        with pytest.raises(SettingsError, match="is not a folder"):
+            validate(_data(site[0]), site[1], **outputs, **HERE)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="the model itself"):
         validate(_data(site[0]), site[1], recalibrate_to=site[1], **HERE)  # type: ignore[arg-type]
 

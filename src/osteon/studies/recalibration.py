@@ -80,6 +80,7 @@ class Recalibrated:
         changes: Figures before and after.
         thresholds: Old and new, by operating point.
         doubts: What makes the fit doubtful, in sentences.
+        again: Whether the calibration before was fitted on images of the same data set, which flatters it.
     """
 
     path: Path
@@ -89,14 +90,18 @@ class Recalibrated:
     changes: tuple[Change, ...]
     thresholds: Mapping[str, tuple[float | None, float]]
     doubts: tuple[str, ...] = ()
+    again: bool = False
 
     @property
     def outcome(self) -> Outcome:
-        """Whether the log loss, which judges a probability as a whole, fell or rose by more than chance."""
+        """Whether the log loss, which judges a probability as a whole, fell or rose by more than chance.
+
+        That it rose is not shown where the calibration before was fitted on these images, and the one after was not.
+        """
         difference = next(item.difference for item in self.changes if item.name == "log_loss")
         if difference is None or not difference.defined or math.isnan(difference.low):
             return "not shown"
-        return "better" if difference.high < 0 else "worse" if difference.low > 0 else "not shown"
+        return "better" if difference.high < 0 else "worse" if difference.low > 0 and not self.again else "not shown"
 
     def sentence(self) -> str:
         """Say whether recalibration helps."""
@@ -113,7 +118,12 @@ class Recalibrated:
             "not shown": "Recalibration is not shown to make the probabilities better here than the model's own, which "
             "may be kept until more images are labelled",
         }
-        return f"{words[self.outcome]}: cross-fitted, {figures}"
+        flattered = (
+            f". What was before was fitted on images of {self.evidence.data} too, perhaps these, which flatters it"
+            if self.again
+            else ""
+        )
+        return f"{words[self.outcome]}: cross-fitted, {figures}{flattered}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -208,7 +218,9 @@ def recalibrate(
     write_text(path.with_suffix(".md"), markdown(card))
     old = {point.name: point.threshold for point in file.card.operating_points}
     thresholds = {point.name: (old.get(point.name), point.threshold) for point in card.operating_points}
-    return Recalibrated(path, card, evidence, measured, tuple(_changes(measured, asked)), thresholds, doubts)
+    was = file.card.recalibrated
+    again = was is not None and was.data == data
+    return Recalibrated(path, card, evidence, measured, tuple(_changes(measured, asked)), thresholds, doubts, again)
 
 
 def _shipped(table: pd.DataFrame, card: ModelCard) -> NDArray[np.float64]:

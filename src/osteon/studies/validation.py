@@ -26,7 +26,7 @@ from osteon.export.evidence import check_enough
 from osteon.inference.prediction import NOT_A_DEVICE, Prediction
 from osteon.inference.predictor import Predictor
 from osteon.inference.runtime import RuntimeName
-from osteon.run import RunFolder, atomic_path, read_json, unwritable, write_json
+from osteon.run import RunFolder, atomic_path, check_output_folder, read_json, unwritable, write_json
 from osteon.studies.recalibration import Recalibrated, check_target_file, recalibrate
 from osteon.studies.site_data import (
     Remark,
@@ -224,31 +224,34 @@ def validate(
     note(f"{card.name} on {asked.runtime}: {len(site.catalogue):,} labelled images of {site.name}")
     many = processes is not None and len(site.catalogue) >= processes
     answers = _answers(predictor, site, folder, workers, processes=many, note=note)
-    found = _measured(asked, predictor.file.path, answers, settings)
-    if local is not None:
-        try:
+    try:
+        found = _measured(asked, predictor.file.path, answers, settings)
+        if local is not None:
             once = Predictor(predictor.file, runtime=runtime, gate=gate, closer_look=False)
-            first = one_look_logits(once, answers, workers=workers, processes=many)
-            seen = taught_on(site.catalogue, card)
-            done = recalibrate(predictor.file, asked, answers.rows, first, data=site.name, path=local, seen=seen)
-        except OsteonError:  # what was measured is kept
-            if folder is not None:
-                _written(found, folder)
-            raise
-        except KeyboardInterrupt:
-            _stopped(site, answers.predictions, folder, note)
-            raise
-        note(f"wrote {done.path}")
-        found = replace(found, recalibrated=done)
-    return found if folder is None else _written(found, folder)
+            try:
+                first = one_look_logits(once, answers, workers=workers, processes=many)
+                seen = taught_on(site.catalogue, card)
+                done = recalibrate(predictor.file, asked, answers.rows, first, data=site.name, path=local, seen=seen)
+            except OsteonError:  # what was measured is kept
+                if folder is not None:
+                    _written(found, folder)
+                raise
+            note(f"wrote {done.path}")
+            found = replace(found, recalibrated=done)
+        return found if folder is None else _written(found, folder)
+    except KeyboardInterrupt:
+        _stopped(site, answers.predictions, folder, note)
+        raise
 
 
 def _check_targets(folder: Path | None, local: Path | None, predictor: Predictor, asked: Asked) -> None:
     """Refuse before any work what could not be written after it."""
     if folder is not None:
         _check_folder(folder)
+        check_output_folder(folder)
     if local is None:
         return
+    check_output_folder(local.parent)
     if not asked.all_looks:
         what = "its calibration is that of a closer look too, which --one-look leaves out"
         raise SettingsError(what, where="--recalibrate", hint="Recalibrate without --one-look")

@@ -56,7 +56,11 @@ def settled(settings: RunSettings) -> RunSettings:
     said = options_in(file, given)
     wrong = [*_contradictions(settings, file), *contradictions(file, said, given)]
     if wrong:
-        raise SettingsError("; ".join(wrong), where=file.path, hint="Leave them out to take the file's own")
+        raise SettingsError(
+            "; ".join(wrong),
+            where=file.path,
+            hint="Leave them out, and a preset that sets them, to take the file's own",
+        )
     model = {"name": file.network, "options": joined(said, given)}
     follows = {"channels": file.channels} if "channels" not in settings.preprocess.model_fields_set else {}
     return settings.model_copy(
