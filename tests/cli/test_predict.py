@@ -484,7 +484,7 @@ def test_neither_torch_nor_pandas_is_loaded(model: Path, folder: Path) -> None:
         "import sys; from osteon.cli.app import main; "
         f"code = main(['predict', {str(folder / 'study0' / 'case_0.png')!r}, '--model', {str(model)!r}, "
         "'--runtime', 'onnxruntime', '--no-gate']); "
-        "heavy = {'torch', 'pandas', 'scipy', 'matplotlib', 'pydicom'} & set(sys.modules); "
+        "heavy = {'torch', 'pandas', 'scipy', 'matplotlib', 'pydicom', 'osteon.config'} & set(sys.modules); "
         "assert not heavy, heavy; sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -104,15 +104,12 @@ def predict(
     from osteon.inference.inputs import gather
     from osteon.inference.predictor import Predictor
     from osteon.inference.views import parse_views
-    from osteon.run import check_output_folder
 
     silence_quotations()
     console = Console(as_json=as_json)
     csv, heatmaps, dicom_out = (path and in_home(path) for path in (csv, heatmaps, dicom_out))
     _check_settings(pooling, csv, dicom_out)
-    for folder in (csv and csv.parent, heatmaps, dicom_out):
-        if folder is not None:
-            check_output_folder(folder)
+    _check_folders(csv and csv.parent, heatmaps, dicom_out)
     predictor = Predictor(
         model,
         target=target,
@@ -164,6 +161,15 @@ def _check_settings(pooling: str, csv: Path | None, dicom_out: Path | None) -> N
         raise SettingsError("is a folder, not a file to write", where=csv)
     if dicom_out is not None:
         require("highdicom", extra="dicom", feature="Writing DICOM documents")
+
+
+def _check_folders(*folders: Path | None) -> None:
+    """Refuse before any work folders that nothing can be written into; without one nothing is imported for it."""
+    for folder in folders:
+        if folder is not None:
+            from osteon.run import check_output_folder
+
+            check_output_folder(folder)
 
 
 def _spare_inputs(csv: Path | None, inputs: Sequence[str], cases: Sequence[Case]) -> None:
