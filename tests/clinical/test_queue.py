@@ -147,22 +147,10 @@ def test_a_good_copy_that_comes_while_the_broken_one_is_answered_for_has_it_answ
     assert queue.take(0, 0) is None
 
 
-def test_two_good_copies_of_a_broken_one_at_once(queue, monkeypatch, tmp_path):
-    assert queue.add("1.1", "1.1.1", dicom_bytes()[:600])
-    both, real = threading.Barrier(2), queue_store.write_durably
-
-    def write(target: Path, data: bytes) -> None:
-        both.wait(20)
-        real(target, data)
-
-    monkeypatch.setattr(queue_store, "write_durably", write)
-    with ThreadPoolExecutor(2) as pool:
-        images = dicom_bytes(), dicom_bytes(syntax=uid.ImplicitVRLittleEndian)
-        assert sorted(pool.map(lambda image: queue.add("1.1", "1.1.1", image), images)) == [False, True]
-    assert list(tmp_path.glob("images/*/*")) == list(queue.take(0, 0).files)
-
-
-def test_two_transfer_syntaxes_at_once(queue, monkeypatch, tmp_path):
+@pytest.mark.parametrize("broken", [False, True], ids=["none before", "a broken one before"])
+def test_two_transfer_syntaxes_at_once(queue, monkeypatch, tmp_path, broken):
+    if broken:
+        assert queue.add("1.1", "1.1.1", dicom_bytes()[:600])
     both, real = threading.Barrier(2), queue_store.write_durably
 
     def write(target: Path, data: bytes) -> None:

@@ -112,7 +112,10 @@ def test_a_graph_that_cannot_run_is_the_files_fault_and_no_images(model: Path, t
     file = _of_other_shapes(model, path, *nodes, *_constants("logit", "embedding", "map"))
     predictor = Predictor(file, gate=False, runtime="onnxruntime")
     pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE)).astype(np.uint8)
-    several = lambda each: list(predictor.predict_each([each] * 3, workers=2))  # noqa: E731
+
+    def several(each: np.ndarray) -> None:
+        list(predictor.predict_each([each] * 3, workers=2))
+
     for ask in (predictor.predict, several, lambda _: predictor.warm_up()):
         with pytest.raises(ModelError, match="onnxruntime cannot run the model: its graph") as caught:
             ask(pixels)

@@ -104,6 +104,7 @@ def test_weights_of_16_bits_are_read(tmp_path: Path) -> None:
     file = _read(tmp_path / "model.onnx")
     network = _made(file)
     restore(network, file)
+    assert all(value.dtype == torch.float32 for value in network.parameters())
     _same(network, file, _noise(file.size))
 
 

@@ -22,50 +22,11 @@ from osteon.export.model_card import FORMAT, Calibration, CloserLook, ModelCard,
 from osteon.export.model_file import ModelFile, read_model_file
 from osteon.export.recalibrate import write_recalibrated
 from osteon.run import write_text
-from osteon.statistics.bootstrap import percentile_bounds, replicate, resampled_weights
-from osteon.statistics.conformal import Sets
-from osteon.statistics.estimates import Cases, estimate_metrics
-from osteon.statistics.intervals import NAN, Estimate, proportion
-from osteon.statistics.paired import bootstrap_difference
 from osteon.statistics.recalibration import PlattScaling
-from osteon.studies.site_figures import Asked, model_sets
+from osteon.studies.recalibration_changes import ERRORS, Change, changes, errors
+from osteon.studies.site_figures import Asked
 
-RESAMPLES = 2000
-ERRORS = {"ece": "Calibration error (ECE)", "brier": "Brier score", "log_loss": "Log loss"}
 Outcome = Literal["better", "worse", "not shown"]
-
-
-@dataclass(frozen=True)
-class Change:
-    """A figure before and after recalibration, on the same images.
-
-    Attributes:
-        name: In snake case.
-        label: In words.
-        before: With the calibration that the model came with.
-        after: With one that was fitted on the other folds of these images.
-        difference: After less before, of resampled groups; None: not tested.
-        wanted: What is ideal; None: the lower the better.
-    """
-
-    name: str
-    label: str
-    before: Estimate
-    after: Estimate
-    difference: Estimate | None = None
-    wanted: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        difference = None if self.difference is None else self.difference.as_dict()
-        return {
-            "name": self.name,
-            "label": self.label,
-            "before": self.before.as_dict(),
-            "after": self.after.as_dict(),
-            "difference": difference,
-            "wanted": self.wanted,
-        }
 
 
 @dataclass(frozen=True)
@@ -220,7 +181,7 @@ def recalibrate(
     thresholds = {point.name: (old.get(point.name), point.threshold) for point in card.operating_points}
     was = file.card.recalibrated
     again = was is not None and was.data == data
-    return Recalibrated(path, card, evidence, measured, tuple(_changes(measured, asked)), thresholds, doubts, again)
+    return Recalibrated(path, card, evidence, measured, tuple(changes(measured, asked)), thresholds, doubts, again)
 
 
 def _shipped(table: pd.DataFrame, card: ModelCard) -> NDArray[np.float64]:
@@ -240,7 +201,7 @@ def _card(card: ModelCard, evidence: Evidence, once: Evidence, fitted: Fitted, m
     points = (default, *POINTS) if default in POINTS else POINTS
     order = tuple(dict.fromkeys(points))
     calibration = calibration_of(fitted.scaling, evidence, measured)
-    shipped = _errors(measured.table, "shipped")
+    shipped = errors(measured.table, "shipped")
     as_it_came = {metric: shipped[metric] for metric in ERRORS}
     conformal = conformal_of(evidence, fitted, measured, order[0], _default_rate(card))
     return card.model_copy(
@@ -315,87 +276,3 @@ def _record(card: ModelCard, evidence: Evidence) -> Recalibration:
         one_look=None if card.closer_look is None else card.closer_look.one_look,
         metrics=card.metrics,
     )
-
-
-def _errors(table: pd.DataFrame, column: str) -> dict[str, Estimate]:
-    return estimate_metrics(Cases.of(table["label"], table[column], table["group"]), resamples=RESAMPLES)[0]
-
-
-def _changes(measured: Measured, asked: Asked) -> list[Change]:
-    """Return calibration, coverage and calls with the model's own calibration and with the cross-fitted one."""
-    table = measured.table
-    labels, groups = table["label"].to_numpy(dtype=float), table["group"].to_numpy()
-    numbers = np.unique(groups, return_inverse=True)[1]
-    columns = ("shipped", "probability")
-    before, after = (_errors(table, column) for column in columns)
-    drawn = [replicate(labels, table[column].to_numpy(), numbers, 0.5, RESAMPLES, 0) for column in columns]
-    found = []
-    for name, label in ERRORS.items():
-        values = (before[name].value, after[name].value)
-        test = bootstrap_difference(name, values, (drawn[0], drawn[1]), len(table), 0.95)
-        found.append(Change(name, label, before[name], after[name], test.difference))
-    for name, label, wanted in (
-        ("calibration_intercept", "Calibration in the large", 0.0),
-        ("calibration_slope", "Calibration slope", 1.0),
-    ):
-        found.append(Change(name, label, before[name], after[name], None, wanted))
-    return [*found, *_share_changes(measured, asked)]
-
-
-def _share_changes(measured: Measured, asked: Asked) -> list[Change]:
-    table, card = measured.table, asked.card
-    y = table["label"].to_numpy() > 0
-    everyone = np.ones(len(y), dtype=bool)
-    found = []
-    if f"call_{asked.point.name}" in table:
-        calls = (
-            table["shipped"].to_numpy() >= asked.point.threshold,
-            table[f"call_{asked.point.name}"].to_numpy(dtype=bool),
-        )
-        found += [
-            _share("sensitivity", "Sensitivity at the threshold", table, calls, y),
-            _share("specificity", "Specificity at the threshold", table, (~calls[0], ~calls[1]), ~y),
-        ]
-    rate = asked.error_rate
-    if card.conformal is None or rate is None or rate not in measured.sets:
-        return found
-    old = model_sets(table.assign(probability=table["shipped"]), card.conformal, rate)
-    new = measured.sets[rate]
-    covered = (old.covers(y), new.covers(y))
-    target = card.target
-    found += [
-        _share("coverage_positive", f"Coverage of {target} images", table, covered, y, 1 - rate),
-        _share("coverage_negative", f"Coverage of images not {target}", table, covered, ~y, 1 - rate),
-    ]
-    if f"call_{asked.point.name}" in table:
-        unsure = (_unsure(old, calls[0]), _unsure(new, calls[1]))
-        found.append(_share("uncertain", "“Uncertain” by the sets", table, unsure, everyone))
-    return found
-
-
-def _unsure(sets: Sets, calls: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return sets.with_calls(calls).uncertain
-
-
-def _share(
-    name: str,
-    label: str,
-    table: pd.DataFrame,
-    hits: tuple[NDArray[np.bool_], NDArray[np.bool_]],
-    of: NDArray[np.bool_],
-    wanted: float | None = None,
-) -> Change:
-    """Return a share before and after with the difference, resampled by groups."""
-    groups = table["group"].to_numpy()
-    before, after = (proportion(item[of], groups[of]) for item in hits)
-    gain = hits[1].astype(np.float32) - hits[0]
-    numbers = np.unique(groups, return_inverse=True)[1]
-    drawn = [
-        (weights[:, of] @ gain[of]) / np.maximum(weights[:, of].sum(axis=1), 1)
-        for weights in resampled_weights(numbers, RESAMPLES, 0)
-    ]
-    low, high = percentile_bounds(np.concatenate(drawn), 0.95)
-    value = float(gain[of].mean())
-    same = not high > low
-    difference = Estimate(value, NAN if same else low, NAN if same else high, int(of.sum()))
-    return Change(name, label, before, after, difference, wanted)

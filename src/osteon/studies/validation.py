@@ -229,15 +229,12 @@ def validate(
         if local is not None:
             once = Predictor(predictor.file, runtime=runtime, gate=gate, closer_look=False)
             try:
-                first = one_look_logits(once, answers, workers=workers, processes=many)
-                seen = taught_on(site.catalogue, card)
-                done = recalibrate(predictor.file, asked, answers.rows, first, data=site.name, path=local, seen=seen)
+                found = _recalibrated(found, once, local, workers, processes=many)
             except OsteonError:  # what was measured is kept
                 if folder is not None:
                     _written(found, folder)
                 raise
-            note(f"wrote {done.path}")
-            found = replace(found, recalibrated=done)
+            note(f"wrote {local}")
         return found if folder is None else _written(found, folder)
     except KeyboardInterrupt:
         _stopped(site, answers.predictions, folder, note)
@@ -328,6 +325,18 @@ def _measured(asked: Asked, path: Path, answers: SiteAnswers, settings: DataSett
         remarks=tuple(answers.remarks()),
         warnings=evaluation.warnings,
     )
+
+
+def _recalibrated(
+    found: Validation, once: Predictor, local: Path, workers: int | None, *, processes: bool
+) -> Validation:
+    """Return what was measured with the model written anew; ``once`` looks once at each image."""
+    answers = found.answers
+    first = one_look_logits(once, answers, workers=workers, processes=processes)
+    site = answers.site
+    seen = taught_on(site.catalogue, found.asked.card)
+    done = recalibrate(once.file, found.asked, answers.rows, first, data=site.name, path=local, seen=seen)
+    return replace(found, recalibrated=done)
 
 
 def contract(rows: pd.DataFrame, asked: Asked) -> pd.DataFrame:
