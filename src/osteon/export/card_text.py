@@ -133,7 +133,10 @@ def _metrics(card: ModelCard) -> Section:
     kind = next((name for name in ("test", "site") if name in measured_on), "cross_validation")
     apart = "images known to be of one patient or group, or found to be nearly identical, never stood on both sides"
     if card.data.leaks:
-        apart = "**images of one patient or group stood on both sides, so these figures are too good**"
+        why = "images of one patient or group stood on both sides"
+        if card.recalibrated is not None:
+            why = "the network was, or seems to have been, taught on images of the same data set"
+        apart = f"**{why}, so these figures are too good**"
     text = (
         f"On {SETS[kind]}; {apart}. Brackets: 95 % intervals that mind these groups. Always calling an image negative "
         "has AUC 0.5 and kappa 0."
