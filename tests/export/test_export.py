@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from makers.model_files import HYBRID
+from makers.model_files import HYBRID, tiny_card, tiny_network
 from makers.tiny import SMALL, write_class_folders
 from osteon.config import ModelSettings, RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
@@ -21,7 +21,7 @@ from osteon.export.card_page import write_card
 from osteon.export.card_text import markdown
 from osteon.export.evidence import Evidence
 from osteon.export.export import _data, export_run
-from osteon.export.model_card import Figure, Outputs
+from osteon.export.model_card import SYNTHETIC, Figure, Outputs
 from osteon.export.model_file import read_model_file
 from osteon.export.reduce import to_fp16, to_int8
 from osteon.inference.predictor import Predictor
@@ -249,6 +249,17 @@ def test_the_card_names_every_data_set_it_was_taught_on(run: RunFolder) -> None:
     assert facts.licence == "A: CC BY 4.0; B: CC0"
     assert facts.attribution == "A: not stated; B: Bee 2020"
     assert _data(replace(catalogue, source={"licence": "CC0"}), evidence).licence == "CC0"
+
+
+def test_a_model_of_synthetic_pictures_says_so_first(run: RunFolder) -> None:
+    catalogue, evidence = Catalogue.read(run.split), Evidence.of_run(run)
+    assert not _data(replace(catalogue, source={"name": "A"}), evidence).synthetic
+    facts = _data(replace(catalogue, source={"name": "A", "synthetic": True}), evidence)
+    assert facts.synthetic
+    card = tiny_card(tiny_network())
+    assert SYNTHETIC not in markdown(card)
+    text = markdown(card.model_copy(update={"data": facts}))
+    assert text.index(f"Not for patients: {SYNTHETIC}") < text.index("It takes a radiograph")
 
 
 def test_folds_of_which_one_alone_holds_a_class_are_refused(

@@ -22,6 +22,7 @@ from makers.model_files import tiny_network, write_tiny_model
 from makers.pictures import limb
 from osteon.data.flags import Flag
 from osteon.errors import InputError, SettingsError
+from osteon.export.model_card import SYNTHETIC
 from osteon.inference import predictor as module
 from osteon.inference.case import Case
 from osteon.inference.gate import EmbeddingGate
@@ -146,6 +147,16 @@ def test_a_region_with_quantiles_of_its_own_is_judged_by_them(tmp_path: Path) ->
     assert asked._verdict(0.15, "hand", ()) == "negative"
     assert asked._verdict(0.85, "foot", ()) == "uncertain"  # in both
     assert asked._verdict(0.95, "", ()) == "positive"
+
+
+def test_each_answer_of_a_model_of_synthetic_pictures_says_so(tmp_path: Path) -> None:
+    data = {"name": "phantoms", "images": 9, "positives": 4, "regions": {}}
+    for synthetic in (False, True):
+        write_tiny_model(tmp_path / "model.onnx", data=data | {"synthetic": synthetic})
+        answer = Predictor(tmp_path / "model.onnx", gate=False, runtime="onnxruntime").predict(_pixels())
+        assert answer.probability is not None
+        said = [(flag.severity, flag.detail) for flag in answer.flags if flag.code == "synthetic_model"]
+        assert said == ([("warn", SYNTHETIC)] if synthetic else [])
 
 
 def test_the_most_suspicious_part_is_looked_at_closer(model: Path, tmp_path: Path) -> None:

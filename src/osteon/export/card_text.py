@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from osteon.export.model_card import ALL, Figure, ModelCard
+from osteon.export.model_card import ALL, SYNTHETIC, Figure, ModelCard
 
 MEANINGS = {
     ("fractured", "FracAtlas"): "a break seen in the picture, as two radiologists and an orthopaedic surgeon marked it "
@@ -108,7 +108,8 @@ def _purpose(card: ModelCard) -> Section:
         f"It takes a radiograph of a bone and gives the calibrated probability that it is **{card.target}**: "
         f"{meaning}. With it come a call (from {point.threshold:.3f} on it is positive){further}."
     )
-    return Section("purpose", "What it is for", (text, *card.notes))
+    warning = (f"**Not for patients: {SYNTHETIC}.**",) if card.data.synthetic else ()
+    return Section("purpose", "What it is for", (*warning, text, *card.notes))
 
 
 def _data(card: ModelCard) -> Section:

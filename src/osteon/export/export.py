@@ -293,6 +293,7 @@ def _data(catalogue: Catalogue, evidence: Evidence) -> DataFacts:
         licence=_of_each(sources, "licence"),
         attribution=_of_each(sources, "citation"),
         leaks=evidence.kind == "run" and not leaks(catalogue).empty,
+        synthetic=bool(catalogue.source.get("synthetic")),
     )
 
 

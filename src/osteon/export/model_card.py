@@ -12,9 +12,9 @@ from osteon.errors import InputError, SettingsError
 from osteon.export.record_text import Word, check_texts
 from osteon.settings import Fit, Settings
 
-FORMAT: Literal[5] = 5
+FORMAT: Literal[6] = 6
 """Version of the record: 2 brought the closer look, 3 the bias of the calibration, 4 a checksum of the record itself,
-5 what a file was recalibrated on, and the network's options. Older ones are read."""
+5 what a file was recalibrated on, and the network's options, 6 whether its data are synthetic. Older ones are read."""
 
 KEY = "osteon"
 CHECKSUM = "osteon_sha256"
@@ -22,6 +22,9 @@ CHECKSUM = "osteon_sha256"
 
 ALL = "all"
 """Name under which what holds for images of any region is kept."""
+
+SYNTHETIC = "the model was taught on synthetic pictures, not on patients' radiographs"
+"""What is said of each answer of such a model."""
 
 LEAST_SIDE = 0.01
 """Of a closer look, as a share of the picture's longer side."""
@@ -218,6 +221,7 @@ class DataFacts(Settings):
         licence: Of the data.
         attribution: Whom to name.
         leaks: Whether images of one patient or group stood both among these and among those it was measured on.
+        synthetic: Whether they were computed, as phantoms are.
     """
 
     name: str
@@ -227,6 +231,7 @@ class DataFacts(Settings):
     licence: str = ""
     attribution: str = ""
     leaks: bool = False
+    synthetic: bool = False
 
 
 class Recalibration(Settings):
@@ -286,7 +291,7 @@ class ModelCard(Settings):
         notes: What else its user must know.
     """
 
-    format: Literal[1, 2, 3, 4, 5] = FORMAT
+    format: Literal[1, 2, 3, 4, 5, 6] = FORMAT
     name: Word
     target: Word
     network: Word

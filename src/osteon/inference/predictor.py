@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from osteon.data.flags import Flag
 from osteon.data.images import DecodedImage, UnreadableImageError
 from osteon.errors import InputError, Refusal
-from osteon.export.model_card import ALL, ModelCard
+from osteon.export.model_card import ALL, SYNTHETIC, ModelCard
 from osteon.export.model_file import ModelFile, read_model_file
 from osteon.inference.case import Case as Case
 from osteon.inference.case import Decoded, Source, decode
@@ -235,7 +235,7 @@ class Predictor:
         height, width = image.pixels.shape
         case = replace(case, study=found.study or case.study, region=(case.region or found.region).lower())
         known = replace(self._refused(case, None), height=height, width=width)
-        flags = (*found.flags, *_damage(image))
+        flags = (*found.flags, *_damage(image), *_of_model(self.card))
         inverted, field = False, None
         if self._pixel_gate is not None:
             declared = found.polarity_declared
@@ -374,6 +374,11 @@ def _damage(image: DecodedImage) -> tuple[Flag, ...]:
     unsure = image.readable is None or image.readable < LEAST_READABLE
     words = image.notes[0] if image.notes else "the file is damaged"
     return (Flag("damaged", "abstain" if unsure else "warn", words),)
+
+
+def _of_model(card: ModelCard) -> tuple[Flag, ...]:
+    """Warn of a model that has never seen a patient."""
+    return (Flag("synthetic_model", "warn", SYNTHETIC),) if card.data.synthetic else ()
 
 
 def _corrections(judged: GateResult, pixels: int) -> tuple[Flag, ...]:
