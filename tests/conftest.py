@@ -28,6 +28,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write empty pictures for figures: drawing a report takes seconds, and few tests look at what is drawn."""
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+    monkeypatch.setattr("osteon.pages.style._draw", lambda _, kind, dpi: svg if kind == "svg" else b"")
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 

@@ -145,6 +145,13 @@ def test_early_stopping_can_be_switched_on_by_any_of_its_settings(tmp_path: Path
         load_settings(None, {"training.early_stopping.patiense": "3"})
 
 
+def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("training: &itself {epochs: *itself}\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="it holds itself, or is nested too deeply"):
+        load_settings(path)
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [

@@ -207,7 +207,9 @@ class TrainingSettings(Group):
         0.0, ge=0, description="weight of the loss on masks or boxes, for networks that localise; 0: off"
     )
     teachers: tuple[str, ...] = Field(
-        (), description="run folders, or folders of the same folds, of trained networks that this one imitates"
+        (),
+        description="trained networks that this one imitates: runs, folders of the same folds, or model files "
+        "(fracture, FILE.onnx)",
     )
     teacher_weight: float = Field(0.5, ge=0, le=1, description="the teachers' share of the loss on the logit")
     select: Selection = Field(
@@ -322,10 +324,14 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
         except UnicodeDecodeError:
             raise SettingsError("is no text in UTF-8", where=name) from None
     try:
-        values = yaml.safe_load(text) or {}
-        twice = _twice(yaml.compose(text, Loader=yaml.SafeLoader))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)  # libyaml's is six times as fast
+        node = loader.get_single_node()
+        twice = _twice(node)
+        values = (loader.construct_document(node) if node else None) or {}
     except yaml.YAMLError as error:
         raise SettingsError(f"not valid YAML: {str(error).splitlines()[0]}", where=name) from None
+    except RecursionError:
+        raise SettingsError("it holds itself, or is nested too deeply", where=name) from None
     if twice:
         raise SettingsError(f"{twice} is there twice, and only the last would count", where=name)
     if not isinstance(values, dict):

@@ -254,6 +254,6 @@ METHODS.register(
 )
 STARTS.register(
     Entry(
-        "model_file", "osteon.inference.initial:read_initial", "a model file: one of the package's, or of osteon export"
+        "model_file", "osteon.inference.initial:find_initial", "a model file: one of the package's, or of osteon export"
     )
 )

@@ -113,7 +113,7 @@ def test_the_seed_of_the_process_does_not_matter(
 
 @pytest.mark.parametrize("command", ["audit", "explore"])
 def test_a_name_that_is_not_utf_8_stops_nothing(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None, command: str
 ) -> None:
     odd = os.fsdecode(b"caf\xe9")
     (data / odd).mkdir()

@@ -33,7 +33,7 @@ def sources(tmp_path: Path) -> list[str]:
 
 
 def test_an_ensemble_is_written_and_evaluated(
-    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
 ) -> None:
     out = tmp_path / "stack"
     assert main(["ensemble", *sources, "--how", "stack", "-o", str(out), *FAST]) == 0
@@ -78,7 +78,7 @@ def evaluated(*arguments: str, capsys: pytest.CaptureFixture[str]) -> dict[str, 
 
 
 def test_a_vote_is_evaluated_by_its_own_majority_unless_told_otherwise(
-    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
 ) -> None:
     three = [*sources, write(tmp_path / "three.csv", 3)]
     vote, mean = tmp_path / "vote", tmp_path / "mean"
@@ -114,7 +114,9 @@ def test_what_is_wrong_is_said(sources: list[str], tmp_path: Path, capsys: pytes
     assert not (tmp_path / "out").exists()
 
 
-def test_the_study_of_ensembles(sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_study_of_ensembles(
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     ensembles([Path(item) for item in sources], tmp_path / "study", resamples=100)
     shown = capsys.readouterr().out
     assert "stack" in shown

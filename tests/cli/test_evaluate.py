@@ -62,7 +62,7 @@ def test_table_2_to_all_its_digits(tmp_path: Path, capsys: pytest.CaptureFixture
     table = pd.DataFrame(rows, columns=["label", "probability"])
     table.insert(0, "image_id", [f"image{number}" for number in range(64)])
     table.to_csv(tmp_path / "predictions.csv", index=False)
-    assert main(["evaluate", str(tmp_path / "predictions.csv"), "--threshold", "0.5"]) == 0
+    assert main(["evaluate", str(tmp_path / "predictions.csv"), "--threshold", "0.5", "--no-report", *FAST]) == 0
     shown = capsys.readouterr().out
     figures = {
         "accuracy": 0.875,
@@ -230,7 +230,9 @@ def test_compare_writes_table_and_forest(tmp_path: Path, capsys: pytest.CaptureF
     assert "reader − a" in shown
 
 
-def test_runs_of_one_network_are_compared_by_their_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_of_one_network_are_compared_by_their_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     for seed, name in enumerate(("first", "second")):
         run = RunFolder.create(tmp_path / name, load_settings())
         predictions(seed).assign(model="paper_cnn").to_csv(run.predictions, index=False)

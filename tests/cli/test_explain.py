@@ -102,7 +102,9 @@ def test_wrong_usage_is_explained(
     assert not (tmp_path / "o").exists()
 
 
-def test_study_sets_runs_side_by_side(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_study_sets_runs_side_by_side(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     other = tmp_path / "other" / "run"
     shutil.copytree(run, other)
     out = tmp_path / "study"

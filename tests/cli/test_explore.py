@@ -37,7 +37,9 @@ def test_page_figures_and_tables_and_refused_files(
     assert "0.png" in captured.err
 
 
-def test_json_alone_on_standard_output(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_alone_on_standard_output(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     code = main(["data", "explore", str(folder), "--out", str(tmp_path / "out"), "--sample", "3", "--json"])
     values = json.loads(capsys.readouterr().out)
     assert code == 0

@@ -22,7 +22,9 @@ def data(tmp_path: Path) -> Path:
     return write_class_folders(tmp_path / "data", 60)
 
 
-def test_search_trains_trials_and_writes_json(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_search_trains_trials_and_writes_json(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     space = tmp_path / "space.yaml"
     space.write_text("space: {model.options.dropout: {low: 0.0, high: 0.5}, model.options.kernel: {choices: [3, 5]}}\n")
     out = tmp_path / "out"

@@ -21,30 +21,21 @@ def data(tmp_path: Path) -> Path:
 
 def test_train_writes_run_metrics_and_report(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    assert main(["train", str(data), "--out", str(out), *SETTINGS, "--set", "training.epochs=8", "--json"]) == 0
+    assert main(["train", str(data), "--out", str(out), *SETTINGS, "--set", "training.epochs=2", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["images"] == {"train": 84, "valid": 18, "test": 18}
-    assert printed["epochs"] == 8
+    assert printed["epochs"] == 2
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["overall"]["image"]["n"] == 18
     assert printed["metrics"]["overall"]["image"]["metrics"]["auc"] == metrics["overall"]["image"]["metrics"]["auc"]
     assert (out / "report.html").is_file()
     assert (out / "audit.json").is_file()
-    assert len(pd.read_csv(out / "history.csv")) == 8
+    assert len(pd.read_csv(out / "history.csv")) == 2
 
 
 def test_refused_files_give_exit_code_3(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "normal" / "empty.png").write_bytes(b"")
-    command = [
-        "train",
-        str(data),
-        "--out",
-        str(tmp_path / "run"),
-        *SETTINGS,
-        "--set",
-        "training.epochs=1",
-        "--no-audit",
-    ]
+    command = ["train", str(data), "--out", str(tmp_path / "run"), *ONE_EPOCH]
     assert main([*command, "--no-evaluate"]) == 3
     assert "empty.png" in capsys.readouterr().err
     assert (tmp_path / "run" / "predictions.csv").is_file()
@@ -115,29 +106,18 @@ def test_only_a_run_can_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "the folds of a cross-validation" in capsys.readouterr().err
 
 
-def test_folds_are_trained_pooled_and_reused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folds_are_trained_pooled_and_reused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     out = tmp_path / "cv"
-    command = [
-        "train",
-        str(data),
-        "--out",
-        str(out),
-        *SETTINGS,
-        "--set",
-        "training.epochs=1",
-        "--set",
-        "evaluation.confidence=0.9",
-        "--folds",
-        "3",
-        "--no-audit",
-    ]
+    command = [*folds_of(data, out), "--set", "evaluation.confidence=0.9"]
     assert main([*command, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["folds"] == ["fold-0", "fold-1", "fold-2"]
     assert printed["metrics"]["overall"]["image"]["n"] == 120
     assert printed["metrics"]["confidence"] == 0.9
     assert json.loads((out / "metrics.json").read_text())["confidence"] == 0.9
-    assert main(command) == 0
+    assert main([*command, "--no-evaluate"]) == 0
     assert capsys.readouterr().out.count("finished before") == 3
     (out / "metrics.json").unlink()
     assert main(["evaluate", str(out), "--no-report"]) == 0
@@ -187,7 +167,7 @@ def test_folds_do_not_replace_a_run_or_anything_else(
 
 
 def test_finished_folds_are_evaluated_and_their_refusals_told_again(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
 ) -> None:
     out = tmp_path / "cv"
     (data / "normal" / "empty.png").write_bytes(b"")
@@ -225,8 +205,8 @@ def test_weights_start_a_run_from_a_file_and_the_run_is_named_by_its_network(
     assert not (tmp_path / "runs" / "timm-resnet10t-2").exists()
 
 
-def test_the_finetuning_preset_can_be_trained(data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
+def test_the_finetuning_preset_can_be_trained(tmp_path: Path, undrawn: None) -> None:
+    data, out = write_class_folders(tmp_path / "data", 40), tmp_path / "run"
     tiny = ["--set", "store.size=32", "--epochs", "1", "--weights", "none", "--set", "training.loggers=[]"]
     assert main(["train", str(data), "--preset", "finetune", *tiny, "--out", str(out), "--no-audit"]) == 0
     assert (out / "metrics.json").is_file()

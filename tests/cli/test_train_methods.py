@@ -20,7 +20,7 @@ OPTIONS = {
 
 @pytest.mark.slow
 def test_runs_of_methods_are_evaluated_and_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], undrawn: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data = write_class_folders(tmp_path / "data")

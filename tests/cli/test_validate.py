@@ -41,7 +41,7 @@ def _small(table: Path, folder: Path, n: int = 24) -> Path:
 
 
 def test_a_foreign_table_with_bad_files_as_json(
-    site: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    site: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
 ) -> None:
     table, out = _small(site[0], tmp_path / "in"), tmp_path / "out"
     assert main(_arguments(table, site[1], "--out", out, "--json")) == 3
@@ -108,12 +108,14 @@ class Blocked(MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocked())
+import osteon.pages.style
+osteon.pages.style._draw = lambda *of: b""  # drawn by matplotlib alone, which takes seconds
 from osteon.cli.app import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.slow  # a process of its own that draws both pages
+@pytest.mark.slow  # a process of its own that writes both pages
 def test_it_recalibrates_without_torch_and_without_onnx(site: tuple[Path, Path], tmp_path: Path) -> None:
     local = tmp_path / "local.onnx"
     arguments = _arguments(site[0], site[1], "--out", tmp_path / "out", "--recalibrate", local)
@@ -123,13 +125,12 @@ def test_it_recalibrates_without_torch_and_without_onnx(site: tuple[Path, Path],
     assert read_model_file(local).card.name == "tiny, recalibrated on kohorte"
 
 
-@pytest.mark.slow  # the package's model on real radiographs
 def test_the_packages_model_on_radiographs_it_was_taught_on(
-    fracatlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fracatlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
 ) -> None:
     images = read_fracatlas(fracatlas).images
     smaller = images[images["path"].map(lambda path: Path(path).stat().st_size < 60_000)]
-    chosen = pd.concat([smaller[smaller["label"] == label].iloc[::5].head(30) for label in (0, 1)])
+    chosen = pd.concat([smaller[smaller["label"] == label].iloc[::5].head(15) for label in (0, 1)])
     chosen[["path", "label", "region"]].to_csv(tmp_path / "some.csv", index=False)
     arguments = ["validate", str(tmp_path / "some.csv"), "--out", str(tmp_path / "out"), "--json"]
     assert main([*arguments, "--option", "target=fractured", "--runtime", "onnxruntime"]) in (0, 3)

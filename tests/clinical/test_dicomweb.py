@@ -59,7 +59,7 @@ def test_service_that_hangs_is_given_up(tmp_path, begin, drip):
     (tmp_path / "x.dcm").write_bytes(b"x")
     start = time.monotonic()
     with service(begin, drip=drip) as url, pytest.raises(NoAnswerError):
-        list(DicomWeb(url, seconds=0.5, longest=1.0).deliver([tmp_path / "x.dcm"]))
+        list(DicomWeb(url, seconds=0.2, longest=0.4).deliver([tmp_path / "x.dcm"]))
     assert time.monotonic() - start < 5
 
 
@@ -79,8 +79,8 @@ def test_file_that_is_gone_is_no_fault_of_the_service(tmp_path):
 @pytest.mark.parametrize(("begin", "drip"), [(b"HTTP/1.1 200 OK\r\nX-A: ", b"a"), (CHUNKED, b"1\r\na\r\n")])
 def test_study_that_drips_is_given_up(tmp_path, begin, drip):
     start = time.monotonic()
-    with service(begin, drip=drip) as url, pytest.raises(NoAnswerError, match="took longer than 1 s"):
-        DicomWeb(url, seconds=0.5, longest_study=1.0).fetch_study("1.2.3", tmp_path)
+    with service(begin, drip=drip) as url, pytest.raises(NoAnswerError, match="took longer than 0"):
+        DicomWeb(url, seconds=0.2, longest_study=0.4).fetch_study("1.2.3", tmp_path)
     assert time.monotonic() - start < 5
 
 

@@ -11,10 +11,11 @@ from pydicom.dataset import Dataset
 from makers.answers import SHA256, answer, card, refused, study_of
 from makers.dicom import dicom, dicom_bytes, lut, radiograph, save_dicom
 from osteon.clinical import documents as made
-from osteon.clinical.documents import study_documents, write_documents
+from osteon.clinical.documents import each_document, study_documents, write_documents
 from osteon.clinical.sources import dataset_of
 from osteon.data.flags import Flag
 from osteon.errors import InputError
+from osteon.inference.prediction import StudyPrediction
 from osteon.transforms.closer_look import Window
 
 IDENTITY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime")
@@ -347,6 +348,10 @@ def test_same_answer_has_the_same_identifiers():
     assert not set(uids[0]) & set(uids[2])
 
 
+def report_of(study: StudyPrediction, source: Dataset, **about: object) -> str:
+    return str(next(each_document(study, [source], card(**about))).SOPInstanceUID)
+
+
 def test_other_content_has_other_identifiers(monkeypatch):
     source = dicom()
     plain = answer(source)
@@ -364,17 +369,17 @@ def test_other_content_has_other_identifiers(monkeypatch):
         replace(plain, field=Window(0, 0, 9, 9)),
     ]
     studies = [study_of(view) for view in views] + [replace(study_of(plain), pooling="max")]
-    found = [str(study_documents(study, [source], card())[0].SOPInstanceUID) for study in studies]
-    found.append(str(study_documents(studies[0], [source], card(notes=("Said of the model",)))[0].SOPInstanceUID))
+    found = [report_of(study, source) for study in studies]
+    found.append(report_of(studies[0], source, notes=("Said of the model",)))
     monkeypatch.setattr(made, "__version__", "99.0")
-    found.append(str(study_documents(studies[0], [source], card())[0].SOPInstanceUID))
+    found.append(report_of(studies[0], source))
     assert len(set(found)) == len(found)
 
 
 def test_identifiers_do_not_hang_on_where_a_file_lies():
     source = dicom()
     views = [answer(source), replace(answer(source), name="elsewhere/image.dcm", study="other")]
-    first, second = (study_documents(study_of(view), [source], card())[0].SOPInstanceUID for view in views)
+    first, second = (report_of(study_of(view), source) for view in views)
     assert first == second
 
 

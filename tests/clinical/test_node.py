@@ -78,11 +78,11 @@ def test_every_transfer_syntax_is_kept_as_it_came(tmp_path, syntax):
 
 def test_same_instance_twice_is_answered_once(tmp_path, archive):
     image = dicom(SMALL)
-    with DicomNode(tmp_path, note_of, destination(archive), settings()) as node:
+    with DicomNode(tmp_path, note_of, destination(archive), settings(quiet=0.05)) as node:
         assert send([image, image], node.port) == [0, 0]
         until(lambda: node.queue.counts()["documents_sent"] == 1)
         assert send([image], node.port) == [0]
-        time.sleep(0.6)
+        time.sleep(0.3)
         assert node.queue.counts()["instances"] == 1
     assert len(archive.received) == 1
 
@@ -123,7 +123,7 @@ def test_too_large_an_object_is_refused(tmp_path, monkeypatch, caplog):
 
 
 def test_late_image_has_the_whole_study_answered_again(tmp_path, archive):
-    with DicomNode(tmp_path, note_of, destination(archive), settings()) as node:
+    with DicomNode(tmp_path, note_of, destination(archive), settings(quiet=0.05)) as node:
         send([dicom(SMALL)], node.port)
         until(lambda: len(archive.received) == 1)
         send([dicom(SMALL, number=1)], node.port)
@@ -162,7 +162,7 @@ def test_uids_that_are_none_are_refused(tmp_path, value):
 
 
 def test_names_on_disk_are_hashes(tmp_path):
-    with DicomNode(tmp_path, note_of, None, settings()) as node:
+    with DicomNode(tmp_path, note_of, None, settings(quiet=0.05)) as node:
         image = dicom(SMALL)
         send([image], node.port)
         until(lambda: node.queue.counts()["studies_done"])
@@ -255,10 +255,10 @@ def test_study_that_could_not_be_set_aside_is_taken_again(tmp_path, monkeypatch)
 
     monkeypatch.setattr(nodes, "AFTER_A_FAULT", 0.1)
     with DicomNode(tmp_path, broken, None, settings(quiet=0.05)) as node:
-        monkeypatch.setattr(node.queue, "fail", full)
-        assert send([dicom(SMALL)], node.port) == [0]
-        until(lambda: len(calls) > 6)
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(node.queue, "fail", full)
+            assert send([dicom(SMALL)], node.port) == [0]
+            until(lambda: len(calls) > 6)
         until(lambda: node.queue.failures())
         assert node.queue.failures()[0][1] == "images of several patients"
 
@@ -271,7 +271,7 @@ def test_room_is_kept_free(tmp_path):
 def test_dead_destination_never_holds_up_receiving(tmp_path):
     port = free_port()
     target = DicomDestination("ARCHIVE", "127.0.0.1", port, seconds=5)
-    with DicomNode(tmp_path, note_of, target, settings(first_retry=0.3, last_retry=1.0)) as node:
+    with DicomNode(tmp_path, note_of, target, settings(quiet=0.05, first_retry=0.3, last_retry=1.0)) as node:
         start = time.monotonic()
         for study in range(5):
             assert send([dicom(SMALL, study=study)], node.port) == [0]
@@ -288,13 +288,14 @@ def test_dead_destination_never_holds_up_receiving(tmp_path):
 def test_silent_destination_never_holds_up_receiving(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = DicomDestination("ARCHIVE", "127.0.0.1", silent.getsockname()[1], seconds=15)
-        with DicomNode(tmp_path, note_of, target, settings()) as node:
+        with DicomNode(tmp_path, note_of, target, settings(quiet=0.05)) as node:
             assert send([dicom(SMALL)], node.port) == [0]
             until(lambda: node.queue.counts()["documents_waiting"] == 1)
             start = time.monotonic()
             assert send([dicom(SMALL, study=1)], node.port) == [0]
             until(lambda: node.queue.counts()["documents_waiting"] == 2)
             assert time.monotonic() - start < 12
+            silent.close()  # else the node waits for its sender
 
 
 def test_unreachable_destination_has_a_clear_error():
@@ -304,9 +305,11 @@ def test_unreachable_destination_has_a_clear_error():
 
 def test_rejected_documents_are_set_aside_and_can_be_tried_again(tmp_path, archive):
     archive.status = 0xA900
-    with DicomNode(tmp_path, note_of, destination(archive), settings(first_retry=0.01, last_retry=0.02)) as node:
+    with DicomNode(
+        tmp_path, note_of, destination(archive), settings(quiet=0.05, first_retry=0.01, last_retry=0.02)
+    ) as node:
         send([dicom(SMALL)], node.port)
-        until(lambda: node.queue.counts()["documents_rejected"] == 1)
+        until(lambda: node.queue.counts()["documents_rejected"] == 1, 6)  # ten tries, each as soon as it is due
         archive.status = 0
         assert node.queue.retry_failed() == 1
         until(lambda: node.queue.counts()["documents_sent"] == 1)
@@ -329,7 +332,9 @@ def test_kind_that_the_destination_never_takes_holds_up_no_others(tmp_path):
 
     target = DicomDestination("ARCHIVE", "127.0.0.1", server.server_address[1], seconds=5)
     try:
-        with DicomNode(tmp_path, report_and_outline, target, settings(first_retry=30.0, last_retry=30.0)) as node:
+        with DicomNode(
+            tmp_path, report_and_outline, target, settings(quiet=0.05, first_retry=30.0, last_retry=30.0)
+        ) as node:
             send([dicom(SMALL, study=study) for study in range(3)], node.port)
             until(lambda: node.queue.counts()["documents_sent"] == 3)
             assert node.queue.counts()["documents_waiting"] == len(reports) == 3
@@ -339,7 +344,7 @@ def test_kind_that_the_destination_never_takes_holds_up_no_others(tmp_path):
 
 def test_document_that_the_destination_has_already_is_sent(tmp_path, archive):
     archive.status = 0x0111
-    with DicomNode(tmp_path, note_of, destination(archive), settings()) as node:
+    with DicomNode(tmp_path, note_of, destination(archive), settings(quiet=0.05)) as node:
         send([dicom(SMALL)], node.port)
         until(lambda: node.queue.counts()["documents_sent"] == 1)
         counts = node.queue.counts()
@@ -372,7 +377,7 @@ def test_document_that_the_destination_chokes_on_holds_up_no_others(tmp_path, ar
 
     archive._server.bind(evt.EVT_C_STORE, choke)
     first = dicom(SMALL)
-    about = settings(first_retry=0.01, last_retry=0.02)
+    about = settings(quiet=0.05, first_retry=0.01, last_retry=0.02)
     with DicomNode(tmp_path, note_of, destination(archive), about) as node:
         send([first], node.port)
         until(lambda: node.queue.counts()["documents_waiting"] == 1)
@@ -532,11 +537,11 @@ def opened(folder) -> bool:
 
 def test_files_are_forgotten_once_sent_but_not_that_they_were_here(tmp_path, archive):
     image = dicom(SMALL)
-    with DicomNode(tmp_path, note_of, destination(archive), settings(keep=0.0)) as node:
+    with DicomNode(tmp_path, note_of, destination(archive), settings(quiet=0.05, keep=0.0)) as node:
         send([image], node.port)
         until(lambda: node.queue.counts()["documents_sent"] == 1 and not list(tmp_path.rglob("*.dcm")))
         assert send([image], node.port) == [0]
-        time.sleep(0.6)
+        time.sleep(0.3)
         assert node.queue.counts()["documents_sent"] == 1
     assert len(archive.received) == 1
 
@@ -544,7 +549,7 @@ def test_files_are_forgotten_once_sent_but_not_that_they_were_here(tmp_path, arc
 def test_storescu_of_dcmtk(tmp_path):
     storescu = program("storescu", "dcmtk")
     path = save_dicom(tmp_path / "image.dcm", dicom(SMALL))
-    with DicomNode(tmp_path / "queue", note_of, None, settings()) as node:
+    with DicomNode(tmp_path / "queue", note_of, None, settings(quiet=0.05)) as node:
         command = [storescu, "-aec", "OSTEON", "127.0.0.1", str(node.port), str(path)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         assert done.returncode == 0, done.stderr

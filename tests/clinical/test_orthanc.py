@@ -18,18 +18,14 @@ from osteon.clinical.node import DicomNode, NodeSettings
 from osteon.clinical.sender import DicomDestination, UnreachableError
 from osteon.data.files import Limits
 from osteon.errors import InputError, SettingsError
+from osteon.inference.predictor import Predictor
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture
-def predictor(tmp_path):
-    pytest.importorskip("torch")
-    from makers.model_files import write_tiny_model
-    from osteon.inference.predictor import Predictor
-
-    write_tiny_model(tmp_path / "model.onnx")
-    return Predictor(tmp_path / "model.onnx", runtime="onnxruntime", gate=False)
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor(runtime="onnxruntime", gate=False)
 
 
 def test_report_and_overlay_appear_in_the_same_study(tmp_path, predictor, dciodvfy, dsrdump):
@@ -40,7 +36,7 @@ def test_report_and_overlay_appear_in_the_same_study(tmp_path, predictor, dciodv
         for image in images:
             archive.ask("/instances", dicom_bytes(image))
         target = DicomDestination("ORTHANC", "127.0.0.1", archive.dicom)
-        settings = NodeSettings(address=Address(port=port), quiet=1.0, min_free=0)
+        settings = NodeSettings(address=Address(port=port), quiet=0.5, min_free=0)
         with DicomNode(tmp_path / "queue", StudyAnswerer(predictor), target, settings) as node:
             (study,) = archive.ask("/studies")
             assert archive.ask("/modalities/osteon/store", study.encode())["FailedInstancesCount"] == 0
@@ -49,7 +45,7 @@ def test_report_and_overlay_appear_in_the_same_study(tmp_path, predictor, dciodv
             assert archive.modalities() == [(uid, "DX"), (uid, "OT"), (uid, "PR"), (uid, "SR")]
             (study,) = archive.ask("/studies")
             assert archive.ask("/modalities/osteon/store", study.encode())["FailedInstancesCount"] == 0
-            node.wait(2.0)
+            node.wait(0.5)
             assert node.queue.counts()["instances"] == 2, "our own pictures are not answered for"
         kept = DicomWeb(archive.dicomweb).fetch_study(uid, tmp_path / "fetched")
         assert len(kept) == 7

@@ -12,7 +12,7 @@ from makers.dicom import NATIVE, dicom, dicom_bytes, radiograph, save_dicom
 from osteon.clinical import routing
 from osteon.clinical.routing import examine
 from osteon.data import dicom_dataset
-from osteon.data.files import LIMITS, Refused
+from osteon.data.files import Limits, Refused
 
 SMALL = radiograph(size=(8, 8))
 
@@ -86,15 +86,17 @@ def test_radiograph_with_a_bomb_of_items_is_refused(monkeypatch, tmp_path):
             examine(source)
 
 
-def test_object_that_inflates_beyond_the_limits_is_refused():
+def test_object_that_inflates_beyond_the_limits_is_refused(monkeypatch):
+    limits = Limits(bytes=4_000_000)
+    monkeypatch.setattr(routing, "LIMITS", limits)
     data = dicom_bytes(dicom(SMALL, syntax=uid.DeflatedExplicitVRLittleEndian))
     start = data.index(b"1.2.840.10008.1.2.1.99")
     deflated = next(at for at in range(start, len(data)) if _inflates(data[at:]))
     plain = zlib.decompress(data[deflated:], -zlib.MAX_WBITS)
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = data[:deflated] + squeeze.compress(plain)
-    piece = bytes(1 << 24)
-    for _ in range(LIMITS.bytes // len(piece) + 2):
+    piece = bytes(1 << 20)
+    for _ in range(limits.bytes // len(piece) + 2):
         bomb += squeeze.compress(piece)
     with pytest.raises(Refused, match="inflates"):
         examine(bomb + squeeze.flush())

@@ -161,7 +161,7 @@ def grouped_images(draw: st.DrawFn) -> pd.DataFrame:
     return table
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(images=grouped_images(), seed=st.integers(0, 50))
 def test_a_grouped_split_never_leaks_and_is_balanced(images, seed):
     chosen = GROUPED.model_copy(update={"seed": seed})

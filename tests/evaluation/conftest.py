@@ -1,4 +1,4 @@
-"""Predictions made for the tests of the evaluation."""
+"""Predictions made for the tests of the evaluation, which leave them as they are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from osteon.config import EvaluationSettings
+from osteon.evaluation.evaluate import evaluate
+from osteon.evaluation.results import Evaluation
 
-@pytest.fixture
+
+@pytest.fixture(scope="session")
 def table_2() -> pd.DataFrame:
     """The paper's 64 test images: TP 23, FP 2, FN 6, TN 33 at 0.5."""
     rows = pd.DataFrame({"label": np.repeat([1, 0, 1, 0], [23, 2, 6, 33])})
@@ -16,7 +20,7 @@ def table_2() -> pd.DataFrame:
     return rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def studies() -> pd.DataFrame:
     """600 images of 200 studies of 100 patients, two regions (some images show both), validation and test."""
     rng = np.random.default_rng(5)
@@ -35,3 +39,9 @@ def studies() -> pd.DataFrame:
             "probability": 1 / (1 + np.exp(-logit)),
         }
     )
+
+
+@pytest.fixture(scope="session")
+def evaluation(studies: pd.DataFrame) -> Evaluation:
+    """What they come to."""
+    return evaluate(studies, EvaluationSettings(resamples=100))

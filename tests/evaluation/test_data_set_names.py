@@ -25,6 +25,8 @@ def _catalogue(name: str = "cohort", path: str = "/x/a.png", **source: Any) -> C
         ("mine, after 2,903 of Cohort", _catalogue(), True),
         ("mine, with 20 of A, 30 and B and 1,000 of cohort, after 9 of C", _catalogue(), True),
         ("mine, with 20 of A and 5 of B", _catalogue(name="A"), True),
+        ("mine, by teachers of 2,903 of Cohort and 5 of B", _catalogue(), True),
+        ("mine, by teachers of 2,903 of A", _catalogue(), False),
         ("Hand and Cohort", _catalogue(), False),
         ("Hand and Cohort", _catalogue(name="hand and cohort"), True),
         ("Wrists", _catalogue(also_train=[{"name": "wrists"}]), True),

@@ -13,52 +13,51 @@ from osteon.config import EvaluationSettings, load_settings
 from osteon.errors import InputError
 from osteon.evaluation.evaluate import evaluate, evaluate_run
 from osteon.evaluation.predictions import check_predictions, write_predictions
+from osteon.evaluation.results import Evaluation
 from osteon.evaluation.tables import tables
 from osteon.run import RunFolder
 from osteon.statistics.metrics import roc_auc
 
-FAST = EvaluationSettings(resamples=200)
+FAST = EvaluationSettings(resamples=100)
 
 
-def test_levels_regions_and_views(studies: pd.DataFrame) -> None:
-    found = evaluate(studies, FAST)
-    assert (found.overall["image"].n, found.overall["study"].n) == (360, 120)
-    assert found.overall["image"].groups == found.overall["study"].groups == 60
+def test_levels_regions_and_views(studies: pd.DataFrame, evaluation: Evaluation) -> None:
+    assert (evaluation.overall["image"].n, evaluation.overall["study"].n) == (360, 120)
+    assert evaluation.overall["image"].groups == evaluation.overall["study"].groups == 60
     test = studies[studies["split"] == "test"]
-    assert found.overall["image"]["auc"].value == pytest.approx(roc_auc(test["label"], test["probability"]))
+    assert evaluation.overall["image"]["auc"].value == pytest.approx(roc_auc(test["label"], test["probability"]))
     pooled = test.groupby("study_id").agg({"label": "max", "probability": "mean"})
-    assert found.overall["study"]["auc"].value == pytest.approx(roc_auc(pooled["label"], pooled["probability"]))
+    assert evaluation.overall["study"]["auc"].value == pytest.approx(roc_auc(pooled["label"], pooled["probability"]))
     shown = {name: int(test["region"].str.contains(name).sum()) for name in ("hand", "leg")}
-    assert {name: levels["image"].n for name, levels in found.by_region.items()} == shown
-    assert sum(scores.n for scores in found.by_view.values()) == 360
-    for scores in (*found.overall.values(), *found.by_view.values()):
+    assert {name: levels["image"].n for name, levels in evaluation.by_region.items()} == shown
+    assert sum(scores.n for scores in evaluation.by_view.values()) == 360
+    for scores in (*evaluation.overall.values(), *evaluation.by_view.values()):
         assert scores["auc"].low < scores["auc"].value < scores["auc"].high
         assert scores["accuracy"].n == scores.n
 
 
-def test_thresholds_never_see_the_test_labels(studies: pd.DataFrame) -> None:
+def test_thresholds_never_see_the_test_labels(studies: pd.DataFrame, evaluation: Evaluation) -> None:
     flipped = studies.copy()
     test = flipped["split"] == "test"
     flipped.loc[test, "label"] = 1 - flipped.loc[test, "label"]
-    assert evaluate(studies, FAST).thresholds["image"] == evaluate(flipped, FAST).thresholds["image"]
-    assert evaluate(studies, FAST).thresholds["study"] != evaluate(studies, FAST).thresholds["image"]
+    assert evaluation.thresholds["image"] == evaluate(flipped, FAST).thresholds["image"]
+    assert evaluation.thresholds["study"] != evaluation.thresholds["image"]
 
 
-def test_baselines_stand_beside_every_figure(studies: pd.DataFrame) -> None:
-    found = evaluate(studies, FAST)
-    everywhere = [*found.overall.values(), *found.by_view.values()]
-    everywhere += [scores for levels in found.by_region.values() for scores in levels.values()]
+def test_baselines_stand_beside_every_figure(studies: pd.DataFrame, evaluation: Evaluation) -> None:
+    everywhere = [*evaluation.overall.values(), *evaluation.by_view.values()]
+    everywhere += [scores for levels in evaluation.by_region.values() for scores in levels.values()]
     for scores in everywhere:
         normal = scores.baselines["always_normal"]
         assert normal["accuracy"].value == pytest.approx(1 - scores.positives / scores.n)
         assert (normal["auc"].value, normal["kappa"].value, normal["sensitivity"].value) == (0.5, 0, 0)
         assert normal["precision"].reason == "nothing was called positive"
     share = studies.loc[studies["split"] == "valid", "label"].mean()
-    image = found.overall["image"]
+    image = evaluation.overall["image"]
     expected = np.mean((studies.loc[studies["split"] == "test", "label"] - share) ** 2)
     assert image.baselines["prevalence"]["brier"].value == pytest.approx(expected)
     assert "valid" in image.baselines["prevalence"].notes[0]
-    for table in tables(found):
+    for table in tables(evaluation):
         text = "\n".join(" ".join((*table.columns, *row)) for row in table.rows) + " ".join(table.columns)
         assert "always normal" in text
         assert "prevalence" in text
@@ -77,8 +76,8 @@ def test_without_test_rows_validation_is_reported_and_named(studies: pd.DataFram
         evaluate(studies.assign(split="train"), FAST)
 
 
-def test_a_shared_patient_is_warned_of(studies: pd.DataFrame) -> None:
-    assert not any("share a patient" in warning for warning in evaluate(studies, FAST).warnings)
+def test_a_shared_patient_is_warned_of(studies: pd.DataFrame, evaluation: Evaluation) -> None:
+    assert not any("share a patient" in warning for warning in evaluation.warnings)
     leaking = studies.assign(patient_id=[f"p{number % 50}" for number in range(600)], study_id=studies["image_id"])
     assert any("360 test images share a patient" in warning for warning in evaluate(leaking, FAST).warnings)
     grouped = leaking.assign(group_id=leaking["image_id"])  # groups of the user's own, which say nothing of patients
@@ -112,19 +111,19 @@ def test_few_groups_are_warned_of(table_2: pd.DataFrame) -> None:
     assert any("only 5 groups" in warning for warning in evaluate(grouped, FAST).warnings)
 
 
-def test_curves_end_where_they_must(studies: pd.DataFrame) -> None:
-    curves = evaluate(studies, FAST).curves["image"]
+def test_curves_end_where_they_must(evaluation: Evaluation) -> None:
+    curves = evaluation.curves["image"]
     assert (curves.false_positive_rate[0], curves.true_positive_rate[0]) == (0, 0)
     assert (curves.false_positive_rate[-1], curves.true_positive_rate[-1]) == (1, 1)
     assert curves.recall[-1] == 1
     assert sum(curves.histogram.negatives) + sum(curves.histogram.positives) == 360
     assert sum(item.n for item in curves.reliability) == 360
     area = area_under(curves.false_positive_rate, curves.true_positive_rate)
-    assert area == pytest.approx(evaluate(studies, FAST).overall["image"]["auc"].value, abs=0.002)
+    assert area == pytest.approx(evaluation.overall["image"]["auc"].value, abs=0.002)
 
 
-def test_same_predictions_same_figures_in_any_order(studies: pd.DataFrame) -> None:
-    first = evaluate(studies, FAST).as_dict()
+def test_same_predictions_same_figures_in_any_order(studies: pd.DataFrame, evaluation: Evaluation) -> None:
+    first = evaluation.as_dict()
     assert evaluate(studies, FAST).as_dict() == first
     shuffled = evaluate(studies.sample(frac=1, random_state=1), FAST).as_dict()
     assert shuffled["overall"]["image"]["metrics"]["auc"] == pytest.approx(first["overall"]["image"]["metrics"]["auc"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,38 @@ import torch
 
 from makers.tiny import SMALL, write_class_folders
 from osteon.config import RunSettings, load_settings
+from osteon.data.catalogue import Catalogue
 from osteon.errors import SettingsError
-from osteon.evaluation.lineage import parents
+from osteon.evaluation.lineage import (
+    initial_runs,
+    model_files,
+    parents,
+    refuse_leaks,
+    teacher_files,
+    teacher_folders,
+)
+from osteon.run import RunFolder
 from osteon.training.network import load_network, make_network
 from osteon.training.pipeline import train
 
 
-@pytest.fixture
-def class_folders(tmp_path: Path) -> Path:
-    return write_class_folders(tmp_path / "data")
+@pytest.fixture(scope="module")
+def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_class_folders(tmp_path_factory.mktemp("data"))
 
 
 def _settings(folder: Path, **changes: Any) -> RunSettings:
     named = {key.replace("__", "."): value for key, value in changes.items()}
     return load_settings(None, {"data.path": folder, **SMALL, **named})
+
+
+@pytest.fixture(scope="module")
+def trained(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one epoch, left as it is."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OSTEON_CACHE", str(folder / "cache"))
+        return train(_settings(class_folders, training__epochs=1), folder / "first", audit=False).folder.path
 
 
 def test_of_a_cross_validation_the_same_fold_gives_its_weights(class_folders: Path, tmp_path: Path) -> None:
@@ -39,17 +58,17 @@ def test_of_a_cross_validation_the_same_fold_gives_its_weights(class_folders: Pa
     assert not all(torch.equal(values, begun[name]) for name, values in other.items())
 
 
-def test_a_teacher_that_has_seen_held_out_images_is_refused(class_folders: Path, tmp_path: Path) -> None:
-    train(_settings(class_folders, training__epochs=1), tmp_path / "teacher", audit=False)
-    other = _settings(class_folders, split__seed=5, training__teachers=(str(tmp_path / "teacher"),))
+def test_a_teacher_that_has_seen_held_out_images_is_refused(trained: Path, class_folders: Path, tmp_path: Path) -> None:
+    other = _settings(class_folders, split__seed=5, training__teachers=(str(trained),))
     with pytest.raises(SettingsError, match=r"learnt from \d+ images that this run holds out"):
         train(other, tmp_path / "pupil", audit=False)
     assert not (tmp_path / "pupil").exists()
 
 
-def test_a_teacher_whose_own_teacher_has_seen_them_is_refused_too(class_folders: Path, tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    train(_settings(class_folders, training__epochs=1), first, audit=False)
+def test_a_teacher_whose_own_teacher_has_seen_them_is_refused_too(
+    trained: Path, class_folders: Path, tmp_path: Path
+) -> None:
+    first, second = shutil.copytree(trained, tmp_path / "first"), tmp_path / "second"
     train(_settings(class_folders, training__epochs=1, training__teachers=(str(first),)), second, audit=False)
     table = pd.read_csv(first / "split.csv")
     held_out = table["split"] == "test"
@@ -61,10 +80,9 @@ def test_a_teacher_whose_own_teacher_has_seen_them_is_refused_too(class_folders:
 
 @pytest.mark.parametrize("named", ["", "checkpoints/best.ckpt"])
 def test_weights_of_a_run_that_has_seen_held_out_images_are_refused(
-    class_folders: Path, tmp_path: Path, named: str
+    trained: Path, class_folders: Path, tmp_path: Path, named: str
 ) -> None:
-    train(_settings(class_folders, training__epochs=1), tmp_path / "first", audit=False)
-    weights = str(tmp_path / "first" / named)
+    weights = str(trained / named)
     other = _settings(class_folders, split__seed=5, model__weights=weights)
     with pytest.raises(SettingsError, match=r"model.weights: .*first has learnt from \d+ images"):
         train(other, tmp_path / "second", audit=False)
@@ -72,8 +90,10 @@ def test_weights_of_a_run_that_has_seen_held_out_images_are_refused(
     train(_settings(class_folders, training__epochs=1, model__weights=weights), tmp_path / "third", audit=False)
 
 
-def test_the_same_files_under_other_names_are_known_by_their_paths(class_folders: Path, tmp_path: Path) -> None:
-    train(_settings(class_folders, training__epochs=1), tmp_path / "first", audit=False)
+def test_the_same_files_under_other_names_are_known_by_their_paths(
+    trained: Path, class_folders: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "first")
     table = pd.read_csv(tmp_path / "first" / "split.csv")
     table.assign(image_id="renamed/" + table["image_id"]).to_csv(tmp_path / "first" / "split.csv", index=False)
     other = _settings(class_folders, split__seed=5, model__weights=str(tmp_path / "first"))
@@ -82,10 +102,49 @@ def test_the_same_files_under_other_names_are_known_by_their_paths(class_folders
 
 
 def test_weights_by_name_are_of_no_run_that_lies_here(
-    class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, class_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = _settings(class_folders, training__epochs=1)
-    here = train(settings, tmp_path / "first", audit=False).folder
-    monkeypatch.chdir(here.path)
-    assert parents(settings) == []
+    monkeypatch.chdir(trained)
+    assert parents(_settings(class_folders, training__epochs=1)) == []
     assert parents(_settings(class_folders, model__weights="fracture")) == []
+
+
+def test_teachers_are_told_apart_by_name(class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ("runs/a", "fracture", "gone.onnx", "fractur", "MODEL.ONNX")
+    settings = _settings(class_folders, training__teachers=names)
+    assert teacher_files(settings) == ["fracture", "gone.onnx", "MODEL.ONNX"]
+    assert [run.path for run in teacher_folders(settings)] == [Path("runs/a"), Path("fractur")]
+    fold = _settings(class_folders, training__teachers=names, split__folds=3, split__fold=1)
+    assert teacher_files(fold) == teacher_files(settings)
+    assert [run.path for run in teacher_folders(fold)] == [Path("runs/a/fold-1"), Path("fractur/fold-1")]
+    (tmp_path / "fracture").mkdir()
+    assert teacher_files(settings) == ["gone.onnx", "MODEL.ONNX"]
+    (tmp_path / "fracture").rmdir()
+    assert parents(_settings(class_folders, training__teachers=("fracture", "gone.onnx"))) == []
+
+
+def test_a_teacher_that_lies_in_its_run_is_known_to_be_of_it(
+    trained: Path, class_folders: Path, tmp_path: Path
+) -> None:
+    file = str(trained / "model.onnx")
+    other = _settings(class_folders, split__seed=5, training__teachers=(file,))
+    assert [run.path for run in parents(other)] == [trained]
+    catalogue = Catalogue.read(trained / "split.csv")
+    refuse_leaks(other, catalogue)
+    leaking = catalogue.with_images(catalogue.images.assign(split="test"))
+    with pytest.raises(SettingsError, match=r"training.teachers: .*first has learnt from \d+ images"):
+        refuse_leaks(other, leaking)
+
+
+def test_the_runs_that_weights_go_back_to_are_followed(trained: Path, class_folders: Path, tmp_path: Path) -> None:
+    second = RunFolder.create(tmp_path / "second", _settings(class_folders, model__weights=str(trained)))
+    second.checkpoints.mkdir()
+    settings = _settings(class_folders, model__weights=str(second.path), training__teachers=("elsewhere",))
+    assert [run.path for run in initial_runs(settings)] == [second.path, trained]
+
+
+def test_each_model_file_is_told_once_and_starts_come_first() -> None:
+    start, again, teacher = {"sha256": "a", "n": 1}, {"sha256": "a", "n": 2}, {"sha256": "b"}
+    assert model_files({"taught_by": [teacher, again], "started_from": [start]}) == [start, teacher]
+    assert model_files({"taught_by": "?", "started_from": None}) == []

@@ -15,14 +15,17 @@ from PIL import Image
 from osteon.config import EvaluationSettings, load_settings
 from osteon.data.catalogue import Catalogue
 from osteon.errors import SettingsError
+from osteon.evaluation import report as report_module
 from osteon.evaluation.evaluate import evaluate
 from osteon.evaluation.predictions import check_predictions
 from osteon.evaluation.record import RunRecord
 from osteon.evaluation.report import report_page, write_report
+from osteon.evaluation.results import Evaluation
 from osteon.evaluation.worst import worst_errors
 from osteon.run import RunFolder, write_json
 
 FAST = EvaluationSettings(resamples=100)
+AT_HALF = EvaluationSettings(resamples=100, threshold="fixed")
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -38,10 +41,20 @@ def report(folder: Path, table: pd.DataFrame, run: RunFolder | None = None, sett
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def page_of(table: pd.DataFrame, run: RunFolder | None = None) -> str:
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without figures, which take their time."""
+    monkeypatch.setattr(report_module, "evaluation_figures", lambda *_: {})
+    monkeypatch.setattr(report_module, "_error_figures", lambda *_: {})
+
+
+def page_of(evaluation: Evaluation, run: RunFolder | None = None) -> str:
     """The page without figures and pictures, which take their time."""
-    evaluation = evaluate(check_predictions(table, "test"), FAST)
     return report_page(evaluation, RunRecord.of(run), ([], []), {})
+
+
+def page_of_table(table: pd.DataFrame) -> str:
+    return page_of(evaluate(check_predictions(table, "test"), FAST))
 
 
 def test_predictions_of_any_origin_say_how_intervals_were_drawn(studies: pd.DataFrame) -> None:
@@ -132,9 +145,8 @@ def test_figures_of_a_whole_run(run: RunFolder, studies: pd.DataFrame) -> None:
     assert "Synthetic" not in text
 
 
-def test_numbers_are_the_evaluations(run: RunFolder, studies: pd.DataFrame) -> None:
-    evaluation = evaluate(check_predictions(studies, "x"), FAST)
-    text = words(page_of(studies, run))
+def test_numbers_are_the_evaluations(run: RunFolder, evaluation: Evaluation) -> None:
+    text = words(page_of(evaluation, run))
     for name, label in (("auc", "AUC-ROC"), ("kappa", "Cohen's kappa"), ("f1", "F1"), ("brier", "Brier score")):
         image, study = (evaluation.overall[level][name] for level in ("image", "study"))
         cells = [f"{item.value:.3f} ({item.low:.2f}–{item.high:.2f})" for item in (image, study)]
@@ -149,8 +161,18 @@ def test_numbers_are_the_evaluations(run: RunFolder, studies: pd.DataFrame) -> N
     assert f"image {threshold.value:.3f} Youden: highest sensitivity + specificity validation cases" in text
 
 
-def test_table_2_from_a_csv_alone(tmp_path: Path, table_2: pd.DataFrame) -> None:
-    page = report(tmp_path, table_2, settings=EvaluationSettings(resamples=100, threshold="fixed"))
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory, table_2: pd.DataFrame) -> Path:
+    """The folder of the report of the paper's table 2."""
+    folder = tmp_path_factory.mktemp("reported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "0")
+        report(folder, table_2, settings=AT_HALF)
+    return folder
+
+
+def test_table_2_from_a_csv_alone(reported: Path) -> None:
+    page = (reported / "report.html").read_text(encoding="utf-8")
     assert_self_contained(page)
     text = words(page)
     for cells in (
@@ -165,16 +187,19 @@ def test_table_2_from_a_csv_alone(tmp_path: Path, table_2: pd.DataFrame) -> None
     for absent in ("Split:", "Audit", "Settings (config.yaml)", "Learning", "By region"):
         assert absent not in text
     assert "does not say what the label means" in text
-    assert not (tmp_path / "figures" / "figure-4-learning-curves.png").exists()
-    assert (tmp_path / "figures" / "figure-6-roc.png").exists()
+    assert not (reported / "figures" / "figure-4-learning-curves.png").exists()
+    assert (reported / "figures" / "figure-6-roc.png").exists()
 
 
-def test_same_input_same_bytes(tmp_path: Path, table_2: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_input_same_bytes(
+    reported: Path, tmp_path: Path, table_2: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    (tmp_path / "a").mkdir()
-    assert report(tmp_path / "a", table_2) == report(tmp_path / "b", table_2)
-    for path in (tmp_path / "a" / "figures").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / "figures" / path.name).read_bytes()
+    report(tmp_path, table_2, settings=AT_HALF)
+    names = [path.relative_to(reported) for path in reported.rglob("*") if path.is_file()]
+    assert len(names) == 1 + 5
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (reported / name).read_bytes(), name
 
 
 def test_hostile_names_are_only_words(tmp_path: Path, table_2: pd.DataFrame) -> None:
@@ -193,7 +218,7 @@ def test_hostile_names_are_only_words(tmp_path: Path, table_2: pd.DataFrame) -> 
 def test_undefined_figures_say_why(tmp_path: Path, labels: list[int], probabilities: list[float]) -> None:
     table = pd.DataFrame({"image_id": range(len(labels)), "label": labels, "probability": probabilities})
     table = table.astype({"image_id": str})
-    text = words(report(tmp_path, table) if len(labels) == 1 else page_of(table))
+    text = words(report(tmp_path, table) if len(labels) == 1 else page_of_table(table))
     assert "nan" not in text.lower().split()
     if len(set(labels)) == 1:
         missing = "no negative case" if labels[0] else "no positive case"
@@ -205,13 +230,12 @@ def test_undefined_figures_say_why(tmp_path: Path, labels: list[int], probabilit
     "name", ["history.csv", "split.csv", "split.json", "audit.json", "summary.json", "environment.json"]
 )
 @pytest.mark.parametrize("how", ["missing", "broken"])
-def test_parts_of_a_run_may_be_missing_or_broken(run: RunFolder, studies: pd.DataFrame, name: str, how: str) -> None:
+def test_parts_of_a_run_may_be_missing_or_broken(run: RunFolder, evaluation: Evaluation, name: str, how: str) -> None:
     if how == "missing":
         (run.path / name).unlink()
     else:
         (run.path / name).write_bytes(b"\xff\xfe{broken")
-    small = studies[studies["study_id"].isin([f"study{number}" for number in range(60, 110)])]
-    text = words(page_of(small, run))
+    text = words(page_of(evaluation, run))
     assert "What these numbers do not show" in text
     assert ("Accuracy and loss" in text or "images a second" in text) == (name != "history.csv")
     assert ("weights kept from epoch 2" in text) == (name not in ("history.csv", "summary.json"))
@@ -220,27 +244,27 @@ def test_parts_of_a_run_may_be_missing_or_broken(run: RunFolder, studies: pd.Dat
     assert ("Split: grouped" in text) == (not name.startswith("split"))
 
 
-def test_a_leaking_split_is_said_loudly(run: RunFolder, studies: pd.DataFrame) -> None:
+def test_a_leaking_split_is_said_loudly(run: RunFolder, evaluation: Evaluation) -> None:
     catalogue = Catalogue.read(run.split)
     images = catalogue.images.assign(split=["train", "valid", "test"] * 200)
     Catalogue(
         images, "fractured", "Made", catalogue.root, source={"split": {"method": "image", "done": "image"}}
     ).write(run.split)
-    text = words(page_of(studies, run))
+    text = words(page_of(evaluation, run))
     assert "The split leaks Images were put into training, validation and test one by one" in text
     assert "100 patients, studies or groups" not in text
     assert "400 patients, studies or groups have images on more than one side" in text
 
 
-def test_synthetic_data_carry_a_banner(run: RunFolder, studies: pd.DataFrame) -> None:
+def test_synthetic_data_carry_a_banner(run: RunFolder, evaluation: Evaluation) -> None:
     catalogue = Catalogue.read(run.split)
     Catalogue(catalogue.images, "abnormal", "Phantoms", catalogue.root, source={"synthetic": True}).write(run.split)
-    text = words(page_of(studies, run))
+    text = words(page_of(evaluation, run))
     assert "Synthetic data These pictures were computed." in text
     assert "say nothing about patients" in text
 
 
-def test_worst_errors_are_the_surest_wrong_calls(run: RunFolder, studies: pd.DataFrame) -> None:
+def test_worst_errors_are_the_surest_wrong_calls(run: RunFolder, studies: pd.DataFrame, evaluation: Evaluation) -> None:
     catalogue = Catalogue.read(run.split)
     scored = studies[studies["split"] == "test"]
     alarms, misses = worst_errors(scored, 0.5, catalogue, most=5)
@@ -253,7 +277,7 @@ def test_worst_errors_are_the_surest_wrong_calls(run: RunFolder, studies: pd.Dat
     path.write_bytes(b"no picture")
     assert worst_errors(scored, 0.5, catalogue, most=5)[1][0].pixels is None
     calls = worst_errors(scored, 0.5, catalogue)
-    page = report_page(evaluate(check_predictions(studies, "x"), FAST), RunRecord.of(run), calls, {})
+    page = report_page(evaluation, RunRecord.of(run), calls, {})
     readable = sum(item.pixels is not None for kind in calls for item in kind)
     assert 0 < readable < 24
     assert page.count("data:image/jpeg") == readable
@@ -264,15 +288,17 @@ def test_worst_errors_are_the_surest_wrong_calls(run: RunFolder, studies: pd.Dat
 def test_no_errors_no_pictures() -> None:
     table = pd.DataFrame({"image_id": ["a", "b"], "label": [0, 1], "probability": [0.0, 1.0]})
     assert worst_errors(table.assign(region=""), 0.5) == ([], [])
-    assert words(page_of(table)).count("There are none.") == 2
+    assert words(page_of_table(table)).count("There are none.") == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_unwritable_folder_is_said(tmp_path: Path, table_2: pd.DataFrame) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(SettingsError, match="could not be written"):
         report(tmp_path / "file", table_2)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_patients_that_the_predictions_name_are_patients(tmp_path: Path, table_2: pd.DataFrame) -> None:
     named = table_2.assign(patient_id=[f"p{number // 2}" for number in range(64)])
     assert "come from 32 groups (patients, or images too alike to part)" in words(report(tmp_path, named))
@@ -280,6 +306,6 @@ def test_patients_that_the_predictions_name_are_patients(tmp_path: Path, table_2
         assert "patients, or images too alike" not in words(report(tmp_path, unknown))
 
 
-def test_one_class_leaves_no_cases_of_the_other(tmp_path: Path, table_2: pd.DataFrame) -> None:
-    text = words(report(tmp_path, table_2[table_2["label"] == 1]))
+def test_one_class_leaves_no_cases_of_the_other(table_2: pd.DataFrame) -> None:
+    text = words(page_of_table(table_2[table_2["label"] == 1]))
     assert "Specificity n/a no negative case 0 others" in text

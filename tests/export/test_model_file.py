@@ -12,9 +12,10 @@ from onnx import TensorProto, helper
 
 from makers.model_files import write_tiny_model
 from osteon.errors import InputError, SettingsError
+from osteon.export import protocol_buffer
 from osteon.export.model_card import CHECKSUM, FORMAT, KEY
 from osteon.export.model_file import graph_sha256, read_model_file, record_sha256
-from osteon.export.protocol_buffer import MOST_FIELDS, FieldReader, MalformedError
+from osteon.export.protocol_buffer import FieldReader, MalformedError
 
 
 @pytest.fixture(scope="module")
@@ -298,9 +299,12 @@ def test_a_file_that_a_runtime_takes_for_one_of_another_format_is_refused(
         read_model_file(path)
 
 
-def test_too_many_fields_and_numbers_of_too_many_bits_are_refused(tmp_path: Path) -> None:
+def test_too_many_fields_and_numbers_of_too_many_bits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert protocol_buffer.MOST_FIELDS <= 1_000_000
+    monkeypatch.setattr(protocol_buffer, "MOST_FIELDS", 100)
+    assert len(list(FieldReader()(memoryview(b"\x08\x09" * 100)))) == 100
     with pytest.raises(MalformedError):
-        list(FieldReader()(memoryview(b"\x08\x09" * (MOST_FIELDS + 1))))
+        list(FieldReader()(memoryview(b"\x08\x09" * 101)))
     with pytest.raises(MalformedError):  # 32 bits of it are field 14
         list(FieldReader()(memoryview(b"\xf0\x80\x80\x80\x10\x01")))
     assert [number for number, _ in FieldReader()(memoryview(b"\x70\x01"))] == [14]

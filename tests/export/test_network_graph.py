@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 from makers.model_files import HYBRID, SMALL_CNN, tiny_network, write_tiny_model
+from makers.real_sizes import of_all_sizes
 from osteon.config import ModelSettings
 from osteon.data.images import read_image
+from osteon.export.model_card import ModelCard
 from osteon.export.model_file import read_model_file
 from osteon.export.network_graph import Outputs
 from osteon.inference.runtime import OnnxRuntime
@@ -26,7 +29,26 @@ FINER = ModelSettings(
     options={"trunk": "timm/tf_efficientnet_lite0", "head": "both", "finer": True, "hidden": 8},
     weights="none",
 )
-LINEAR = ModelSettings(name="paper_cnn", options={**SMALL_CNN, "pools": [1]}, weights="none")
+LITE = ModelSettings(name="timm/tf_efficientnet_lite0", weights="none")
+RESNET = ModelSettings(name="timm/resnet18", options={"pooling": "average_max"}, weights="none")
+
+Written = Callable[[ModelSettings], tuple[Path, ModelCard]]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """Write each network's file once for all tests, which only read it: exporting takes seconds."""
+    folder = tmp_path_factory.mktemp("files")
+    made: dict[str, tuple[Path, ModelCard]] = {}
+
+    def write(model: ModelSettings) -> tuple[Path, ModelCard]:
+        key = model.model_dump_json()
+        if key not in made:
+            path = folder / f"{len(made)}.onnx"
+            made[key] = path, write_tiny_model(path, model)
+        return made[key]
+
+    return write
 
 
 def _pictures(count: int, seed: int = 0) -> list[np.ndarray]:
@@ -44,16 +66,15 @@ def _pictures(count: int, seed: int = 0) -> list[np.ndarray]:
         PAPER,
         ModelSettings(name="shallow_cnn", weights="none"),
         ModelSettings(name="dense_net", weights="none"),
-        ModelSettings(name="timm/tf_efficientnet_lite0", weights="none"),
-        ModelSettings(name="timm/resnet18", options={"pooling": "average_max"}, weights="none"),
+        LITE,
+        RESNET,
     ],
     ids=lambda model: "-".join(
         [model.name, *(str(value) for value in model.options.values() if value in ("both", True))]
     ),
 )
-def test_the_files_logit_and_probability_are_torchs(model: ModelSettings, tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    card = write_tiny_model(path, model)
+def test_the_files_logit_and_probability_are_torchs(model: ModelSettings, written: Written) -> None:
+    path, card = written(model)
     trained = tiny_network(model)
     runtime = OnnxRuntime(read_model_file(path))
     pictures = _pictures(6)
@@ -69,11 +90,11 @@ def test_the_files_logit_and_probability_are_torchs(model: ModelSettings, tmp_pa
     assert (scores[0].map is None) == (card.outputs.map is None)
 
 
-def test_batches_of_squares_give_the_same(tmp_path: Path) -> None:
-    write_tiny_model(tmp_path / "image.onnx")
+def test_batches_of_squares_give_the_same(tmp_path: Path, written: Written) -> None:
     write_tiny_model(tmp_path / "squares.onnx", layout="squares")
     squares = np.stack([fit_grey(picture, 64, "pad") for picture in _pictures(5)])
-    one, batch = (OnnxRuntime(read_model_file(tmp_path / f"{name}.onnx")).run(squares) for name in ("image", "squares"))
+    files = written(HYBRID)[0], tmp_path / "squares.onnx"
+    one, batch = (OnnxRuntime(read_model_file(path)).run(squares) for path in files)
     assert one.logit == pytest.approx(batch.logit, abs=1e-5)
     assert one.map is not None
     assert batch.map is not None
@@ -82,10 +103,9 @@ def test_batches_of_squares_give_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", [HYBRID, FINER], ids=["last", "finer"])
-def test_the_learnt_map_is_the_networks_own(model: ModelSettings, tmp_path: Path) -> None:
-    write_tiny_model(tmp_path / "model.onnx", model)
+def test_the_learnt_map_is_the_networks_own(model: ModelSettings, written: Written) -> None:
     squares = np.stack([fit_grey(picture, 64, "pad") for picture in _pictures(3)])
-    got = OnnxRuntime(read_model_file(tmp_path / "model.onnx")).run(squares).map
+    got = OnnxRuntime(read_model_file(written(model)[0])).run(squares).map
     assert got is not None
     assert got == pytest.approx(tiny_network(model).localise(squares), abs=1e-4)
     assert got.std() > 0
@@ -105,22 +125,21 @@ def test_a_network_from_tensorflow_pads_within_its_convolutions(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "channels"),
-    [("timm/tf_efficientnet_lite0", 1), ("paper_cnn", 1), ("timm/resnet18", 3)],  # the last one scales each differently
+    ("model", "channels"),
+    [(LITE, 1), (PAPER, 1), (RESNET, 3)],  # the last one scales each differently
+    ids=["timm/tf_efficientnet_lite0", "paper_cnn", "timm/resnet18"],
 )
-def test_a_network_for_colours_reads_grey_once(name: str, channels: int, tmp_path: Path) -> None:
-    write_tiny_model(tmp_path / "model.onnx", ModelSettings(name=name, weights="none"))
-    graph = onnx.load(tmp_path / "model.onnx").graph
+def test_a_network_for_colours_reads_grey_once(model: ModelSettings, channels: int, written: Written) -> None:
+    graph = onnx.load(written(model)[0]).graph
     first = next(node for node in graph.node if node.op_type == "Conv")
     shapes = {kept.name: list(kept.dims) for kept in graph.initializer}
     assert shapes[first.input[1]][1] == channels
 
 
 def test_a_class_activation_map_adds_up_to_the_logit(tmp_path: Path) -> None:
-    model = ModelSettings(name="timm/tf_efficientnet_lite0", weights="none")
-    card = write_tiny_model(tmp_path / "model.onnx", model, size=96)
+    card = write_tiny_model(tmp_path / "model.onnx", LITE, size=96)
     assert card.outputs.map == "cam"
-    trained = tiny_network(model, size=96)
+    trained = tiny_network(LITE, size=96)
     square = fit_grey(_pictures(1)[0], 96, "pad")[None]
     scores = OnnxRuntime(read_model_file(tmp_path / "model.onnx")).run(square)
     assert scores.map is not None
@@ -150,12 +169,13 @@ def test_a_map_of_places_that_do_not_tile_evenly_is_exact_before_it_is_interpola
 
 @pytest.mark.parametrize("model", [HYBRID, FINER], ids=["last", "finer"])
 def test_the_file_declares_what_it_gives_and_a_plain_session_has_nothing_to_warn_of(
-    model: ModelSettings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    model: ModelSettings, written: Written, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    outputs = write_tiny_model(tmp_path / "model.onnx", model).outputs
+    path, card = written(model)
+    outputs = card.outputs
     declared = {
         item.name: [size.dim_param or size.dim_value for size in item.type.tensor_type.shape.dim]
-        for item in onnx.load(tmp_path / "model.onnx").graph.output
+        for item in onnx.load(path).graph.output
     }
     assert outputs.map_cells is not None
     assert declared == {
@@ -165,20 +185,18 @@ def test_the_file_declares_what_it_gives_and_a_plain_session_has_nothing_to_warn
         "map": ["n", *outputs.map_cells],
     }
     capfd.readouterr()
-    onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.slow
-def test_two_hundred_real_radiographs_of_mixed_sizes(fracatlas: Path, tmp_path: Path) -> None:
+def test_real_radiographs_of_mixed_sizes(fracatlas: Path, tmp_path: Path) -> None:
     options = {"trunk": "timm/tf_efficientnet_lite0", "head": "both"}
     model = ModelSettings(name="hybrid", options=options, weights="default")
     write_tiny_model(tmp_path / "model.onnx", model, size=128)
     trained = tiny_network(model, size=128)
     runtime = OnnxRuntime(read_model_file(tmp_path / "model.onnx"))
-    files = sorted((fracatlas / "images").glob("*/*.jpg"))[::16][:200]
-    assert len(files) == 200
-    pictures = [read_image(file).eight_bit() for file in files]
+    pictures = [read_image(file).eight_bit() for file in of_all_sizes(fracatlas, 10)]
+    assert len(pictures) > 30
     assert len({picture.shape for picture in pictures}) > 5
     want = trained.probabilities(np.stack([fit_grey(picture, 128, "pad") for picture in pictures]))
     got = np.array([1 / (1 + np.exp(-runtime.run_pixels(picture).logit[0])) for picture in pictures])

@@ -24,6 +24,7 @@ from osteon.data.flags import Flag
 from osteon.errors import InputError, SettingsError
 from osteon.export.model_card import SYNTHETIC
 from osteon.inference import predictor as module
+from osteon.inference import spread
 from osteon.inference.case import Case
 from osteon.inference.gate import EmbeddingGate
 from osteon.inference.heat_map import HeatMap
@@ -292,11 +293,11 @@ def test_further_views_are_of_both_looks(tmp_path: Path) -> None:
 
 
 def test_processes_look_as_often_as_asked(tmp_path: Path) -> None:
-    files = [_write(tmp_path / f"{seed}.png", seed) for seed in range(4)]
+    file = _write(tmp_path / "a.png")  # one, for which one process is started
     for closer_look in (True, False):
         predictor = _closer(tmp_path / "model.onnx", closer_look=closer_look)
-        answers = list(predictor.predict_each(files, workers=2, processes=True))
-        assert [answer.closer_look is not None for answer in answers] == [closer_look] * 4
+        (answer,) = predictor.predict_each([file], workers=2, processes=True)
+        assert (answer.closer_look is not None) == closer_look
 
 
 def _closer(path: Path, *, closer_look: bool = True, from_logit: float = -50.0, **rule: object) -> Predictor:
@@ -483,17 +484,22 @@ def test_processes_answer_as_threads_do(predictor: Predictor, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_costs_no_answer_but_that_of_what_kills_it(predictor: Predictor, tmp_path: Path) -> None:
-    paths = [_write(tmp_path / f"{index}.png", seed=index) for index in range(14)]
+def test_a_process_that_dies_costs_no_answer_but_that_of_what_kills_it(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        spread, "PROCESSES_AHEAD", 1
+    )  # three under way when one dies, each then in a process of its own
+    paths = [_write(tmp_path / f"{index}.png", seed=index) for index in range(10)]
     cases = [Case(path, str(path)) for path in paths]
     cases[2] = Case(Fatal(paths[2], tmp_path / "once", 1), str(paths[2]))
-    cases[9] = Case(Fatal(paths[9], tmp_path / "always", 99), str(paths[9]))
-    cases[12] = Case(lambda: paths[12].read_bytes(), str(paths[12]))  # cannot be sent to a process
+    cases[6] = Case(Fatal(paths[6], tmp_path / "always", 99), str(paths[6]))
+    cases[8] = Case(lambda: paths[8].read_bytes(), str(paths[8]))  # cannot be sent to a process
     answers = list(predictor.predict_each(cases, workers=2, processes=True))
     assert [answer.name for answer in answers] == [str(path) for path in paths]
-    assert [answer.probability is None for answer in answers] == [index == 9 for index in range(14)]
-    assert answers[9].refusal is not None
-    assert (answers[9].refusal.reason, answers[9].verdict) == ("fault", "refused")
+    assert [answer.probability is None for answer in answers] == [index == 6 for index in range(10)]
+    assert answers[6].refusal is not None
+    assert (answers[6].refusal.reason, answers[6].verdict) == ("fault", "refused")
     assert len((tmp_path / "once").read_text()) == 1  # tried again, alone, it was answered for
 
 

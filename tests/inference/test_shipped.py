@@ -99,12 +99,11 @@ def test_its_figures_are_cross_validated_with_intervals() -> None:
     assert worth["npv"] > 0.95
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("model", "least"), [("fracture", 0.94), ("fracture-fast", 0.94)])
 def test_it_ranks_the_images_it_was_taught_on_and_refuses_few(fracatlas: Path, model: str, least: float) -> None:
     """Not a measure of its worth (it has seen them): a check that file, preprocessing and gate belong together."""
     table = pd.read_csv(fracatlas / "dataset.csv").set_index("image_id")["fractured"]
-    files = sorted((fracatlas / "images").glob("*/*.jpg"))[::20]
+    files = sorted((fracatlas / "images").glob("*/*.jpg"))[::40]
     answers = list(Predictor(model, runtime="onnxruntime").predict_each(files))
     scored = [(table[Path(item.name).name], item.probability) for item in answers if item.probability is not None]
     labels, probabilities = np.array(scored).T
@@ -133,14 +132,14 @@ def test_its_graph_alone_answers_as_osteon_does_for_wide_and_tall_pictures(fraca
     runtime = make_runtime(read_model_file(shipped_model(name)), "onnxruntime")
     assert isinstance(runtime, OnnxRuntime)
     apart = []
-    for path in sorted((fracatlas / "images").glob("*/*.jpg"))[::300]:
+    for path in sorted((fracatlas / "images").glob("*/*.jpg"))[::500]:
         grey = read_image(path).eight_bit()
         quarter, middle = grey.shape[0] // 4, grey.shape[1] // 2
         for pixels in (grey, grey.T, grey[:, max(middle - quarter, 0) : middle + quarter]):
             pixels = np.ascontiguousarray(pixels)
             of_square = runtime.run(fit_grey(pixels, 256, "pad")[None]).probability
             apart.append(float(np.abs(runtime.run_pixels(pixels).probability - of_square).max()))
-    assert len(apart) >= 30
+    assert len(apart) == 21
     assert max(apart) < 1e-4
 
 

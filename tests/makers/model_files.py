@@ -19,7 +19,7 @@ from osteon.export.model_card import (
     OperatingPoint,
     Outputs,
 )
-from osteon.export.network_graph import network_graph
+from osteon.export.network_graph import NetworkGraph, network_graph
 from osteon.statistics.recalibration import PlattScaling
 from osteon.training.network import TrainedNetwork, make_network
 
@@ -44,9 +44,15 @@ def tiny_network(model: ModelSettings = HYBRID, *, size: int = SIZE, seed: int =
     return TrainedNetwork(network, settings)
 
 
-def tiny_card(trained: TrainedNetwork, **changes: object) -> ModelCard:
-    """Return the record of a tiny model: uncertain between probabilities of 0.3 and 0.7."""
-    graph = network_graph(trained)
+def tiny_card(trained: TrainedNetwork, graph: NetworkGraph | None = None, **changes: object) -> ModelCard:
+    """Return the record of a tiny model: uncertain between probabilities of 0.3 and 0.7.
+
+    Args:
+        trained: The model.
+        graph: Its exported network, where that is known; else it is exported here, which takes a while.
+        changes: Of the record.
+    """
+    graph = graph or network_graph(trained)
     quantiles = ConformalQuantiles(negatives=100, positives=100, negative=(0.8, 0.7, 0.6), positive=(0.8, 0.7, 0.6))
     figure = Figure(value=0.9, low=0.85, high=0.95, n=200)
     values: dict[str, object] = {
@@ -79,9 +85,9 @@ def write_tiny_model(
 ) -> ModelCard:
     """Write a tiny model file."""
     trained = tiny_network(model, size=size)
-    card = tiny_card(trained, **changes)
-    card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
     graph = network_graph(trained)
+    card = tiny_card(trained, graph, **changes)
+    card = card.model_copy(update={"input": card.input.model_copy(update={"layout": layout})})
     of = card.graph_calibration
     scaling = PlattScaling(of.temperature, of.bias)
     whole = assemble(graph, size=size, fit=trained.settings.store.fit, layout=layout, scaling=scaling)

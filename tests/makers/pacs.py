@@ -22,6 +22,7 @@ from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.presentation import build_context
 
+from osteon.clinical.connections import Contexts, bound, stop_listening
 from osteon.clinical.identity import new_uid
 
 
@@ -37,7 +38,7 @@ def until(holds: Callable[[], Any], seconds: float = 20.0) -> Any:
     while time.monotonic() < end:
         if value := holds():
             return value
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise AssertionError(f"did not come about in {seconds} s")
 
 
@@ -71,7 +72,8 @@ def send(sources: Sequence[Dataset], port: int, called: str = "OSTEON", calling:
     entity.requested_contexts = [
         build_context(*pair) for pair in {(item.SOPClassUID, item.file_meta.TransferSyntaxUID) for item in sources}
     ]
-    association = entity.associate("127.0.0.1", port, ae_title=called)
+    opened = (evt.EVT_CONN_OPEN, lambda event: bound(event.assoc, 10))
+    association = entity.associate("127.0.0.1", port, ae_title=called, evt_handlers=[opened])
     if not association.is_established:
         return [None] * len(sources)
     found: list[int | None] = []
@@ -97,6 +99,7 @@ class Archive:
         entity.add_supported_context("1.2.840.10008.1.1")
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_ECHO, lambda _: 0)]
         self._server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+        self._server.contexts = Contexts(self._server.contexts)
         self.port = int(self._server.server_address[1])
 
     def _store(self, event: evt.Event) -> int:
@@ -106,7 +109,7 @@ class Archive:
             return self.status
 
     def close(self) -> None:
-        self._server.shutdown()
+        stop_listening(self._server)
 
 
 class Orthanc:
@@ -159,7 +162,7 @@ class Orthanc:
         return sorted(found)
 
     def close(self) -> None:
-        self._process.terminate()
+        self._process.kill()  # it takes seconds to end by itself, and nobody wants what it keeps
         self._process.wait(20)
         self._log.close()
 

@@ -32,6 +32,9 @@ def trained_network(model: ModelSettings = HYBRID, *, size: int = SIZE) -> Train
                     layer.weight.uniform_(0.5, 1.5)
             elif isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
                 layer.bias.normal_(0, 0.1)
+        for name, value in trained.network.named_parameters():
+            if name.endswith("gamma"):  # the scales of ConvNeXt's blocks, which start out next to nothing
+                value.uniform_(0.2, 1)
     return trained
 
 
@@ -56,8 +59,7 @@ def write_trained_file(
     """
     trained = trained_network(model, size=size)
     options = model.options if names_options else None
-    card = tiny_card(trained, network_options=options, precision="fp16" if fp16 else "fp32", **changes)
-    whole: onnx.ModelProto = assemble(
-        network_graph(trained), size=size, fit="pad", layout="image", scaling=PlattScaling(1.5)
-    )
+    graph = network_graph(trained)
+    card = tiny_card(trained, graph, network_options=options, precision="fp16" if fp16 else "fp32", **changes)
+    whole: onnx.ModelProto = assemble(graph, size=size, fit="pad", layout="image", scaling=PlattScaling(1.5))
     return trained, write_model(to_fp16(whole) if fp16 else whole, card, path)

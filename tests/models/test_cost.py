@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from osteon.models.cost import layers, measure
+from osteon.models.cost import BatchNormByShape, layers, measure
 from osteon.models.paper_cnn import PLACEMENTS, WIDTHS, PaperCNN
 
 
@@ -90,3 +90,36 @@ def test_layers_are_listed_in_order_and_add_up() -> None:
     assert [row.output for row in rows if row.kind == "MaxPool2d"] == [(64, 63, 63), (128, 31, 31), (256, 15, 15)]
     assert sum(row.trainable_parameters for row in rows) == 1_347_777
     assert sum(row.multiply_adds for row in rows) == measure(model, 256, 3).multiply_adds
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_norm_is_answered_as_torch_would(training: bool, memory: torch.memory_format) -> None:
+    with torch.device("meta"):
+        norm = nn.BatchNorm2d(5).train(training)
+        maps = torch.empty(2, 5, 4, 3).to(memory_format=memory)
+
+    def answer() -> list[tuple[torch.Size, tuple[int, ...], torch.dtype, int]]:
+        given = (maps, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        with torch.no_grad():
+            tensors = torch.native_batch_norm(*given, training, 0.1, 1e-5)
+        return [(item.shape, item.stride(), item.dtype, item.untyped_storage().nbytes()) for item in tensors]
+
+    as_torch = answer()
+    with BatchNormByShape():
+        assert answer() == as_torch
+
+
+def test_no_batch_norm_takes_torchs_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    longer = torch._decomp.decompositions.native_batch_norm_helper
+
+    def counted(*args: object) -> object:
+        taken.append(args)
+        return longer(*args)
+
+    monkeypatch.setattr(torch._decomp.decompositions, "native_batch_norm_helper", counted)
+    model = PaperCNN(input_size=64, widths=(4, 8), pools=(2,))
+    measure(model, 64, 3)
+    layers(model, 64, 3)
+    assert not taken

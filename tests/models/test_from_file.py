@@ -29,6 +29,9 @@ from osteon.transforms.preprocess import fit_grey
 RESNET = ModelSettings(name="timm/resnet10t")
 """The colours are scaled each its way, so it stays at three channels."""
 
+CONVNEXT = ModelSettings(name="timm/test_convnext")
+"""The scales of its blocks have lost their names in the graph."""
+
 MODELS = [
     HYBRID,
     ModelSettings(name="hybrid", options={**HYBRID.options, "head": "map"}),
@@ -37,6 +40,8 @@ MODELS = [
         name="paper_cnn", options={**SMALL_CNN, "separable": True, "batch_norm": False, "pooling": "flatten"}
     ),
     RESNET,
+    CONVNEXT,
+    ModelSettings(name="timm/test_convnext2"),
     ModelSettings(name="dense_net", options={"hidden_layers": 2, "width": 8}),
 ]
 
@@ -208,6 +213,30 @@ def test_a_graph_that_adds_what_the_network_does_not_have_is_refused(tmp_path: P
 
     file = _rewritten(tmp_path / "model.onnx", add)
     with pytest.raises(InputError, match="none takes secret"):
+        restore(_made(file), file)
+
+
+@pytest.mark.parametrize("fp16", [False, True], ids=["fp32", "fp16"])
+def test_scales_that_lost_their_names_find_their_blocks(fp16: bool, tmp_path: Path) -> None:
+    trained, _ = write_trained_file(tmp_path / "model.onnx", CONVNEXT, fp16=fp16)
+    file = _read(tmp_path / "model.onnx")
+    network = _made(file)
+    restore(network, file)
+    _same(network, file, _noise(file.size))
+    scales = {name: value for name, value in trained.network.named_parameters() if name.endswith("gamma")}
+    assert len(scales) == 9
+    for name, value in scales.items():
+        torch.testing.assert_close(network.get_parameter(name), value, atol=1e-3 if fp16 else 0, rtol=0)
+
+
+def test_a_nameless_tensor_of_another_shape_is_not_taken(tmp_path: Path) -> None:
+    _, card = write_trained_file(tmp_path / "model.onnx", CONVNEXT)
+    model = onnx.load(tmp_path / "model.onnx")
+    scale = next(item for item in model.graph.initializer if item.name.startswith("onnx::Mul"))
+    scale.CopyFrom(numpy_helper.from_array(np.float32(1).reshape(1, 1, 1, 1), scale.name))
+    write_model(model, card, tmp_path / "model.onnx")
+    file = _read(tmp_path / "model.onnx")
+    with pytest.raises(InputError, match=r"it has no body.stages.0.blocks.0.gamma"):
         restore(_made(file), file)
 
 

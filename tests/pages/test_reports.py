@@ -51,7 +51,7 @@ def test_each_finding_of_an_audit_is_linked_to_its_own_section(table: Path, tmp_
     assert not re.search(r"<dl(?:(?!</dl>).)*<p", html, re.DOTALL)  # only terms and descriptions in a list of them
 
 
-def test_a_refused_file_makes_no_sample_of_what_was_measured(table: Path, tmp_path: Path) -> None:
+def test_a_refused_file_makes_no_sample_of_what_was_measured(table: Path, tmp_path: Path, undrawn: None) -> None:
     main(["data", "explore", str(table), "--out", str(tmp_path / "all")])
     words = (tmp_path / "all" / "explore.html").read_text(encoding="utf-8")
     assert "Measured on 60 of 61 images." in words

@@ -47,6 +47,18 @@ def test_same_figure_same_bytes(tmp_path: Path, suffix: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"a.{suffix}", f"b.{suffix}"]
 
 
+def test_a_figure_is_laid_out_once_and_drawn_once_after_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: (draws.append(self), draw(self, renderer)))
+    figure = drawn()
+    save(figure, tmp_path / "a.png")
+    places = [axes.get_position().bounds for axes in figure.axes]
+    draws.clear()
+    figure_uri(figure)
+    assert len(draws) == 1
+    assert [axes.get_position().bounds for axes in figure.axes] == places
+
+
 def test_theme_leaves_no_trace_and_ignores_the_users_own() -> None:
     plain = figure_uri(drawn())
     with mpl.rc_context({"font.size": 30, "axes.grid": False}):

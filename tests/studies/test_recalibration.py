@@ -11,7 +11,7 @@ import pytest
 from makers.model_files import write_tiny_model
 from osteon.errors import InputError, SettingsError
 from osteon.export.evidence import RATES, fit_rows
-from osteon.export.model_card import Calibration, CloserLook
+from osteon.export.model_card import FORMAT, Calibration, CloserLook
 from osteon.export.model_file import ModelFile, read_model_file
 from osteon.statistics.calibration import expected_calibration_error
 from osteon.statistics.intervals import Estimate
@@ -95,7 +95,7 @@ def test_what_the_model_said_before_is_kept(file: ModelFile, done: Recalibrated,
     assert (was.data, was.images, was.groups, was.model) == ("clinic", 400, 200, "tiny")
     assert (was.weights_sha256, was.calibration) == (file.card.weights_sha256, file.card.calibration)
     assert (was.operating_points, was.one_look) == (file.card.operating_points, ONE_LOOK)
-    assert (done.card.name, done.card.format) == ("tiny, recalibrated on clinic", 5)
+    assert (done.card.name, done.card.format) == ("tiny, recalibrated on clinic", FORMAT)
     assert done.card.weights_sha256 != file.card.weights_sha256
     again = _done(read_model_file(done.path), _rows(seed=1), tmp_path / "again.onnx", "ward")
     assert again.card.recalibrated == was.model_copy(

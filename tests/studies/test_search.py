@@ -38,6 +38,10 @@ def make_base(folder: Path, **changes: Any) -> RunSettings:
     return load_settings(None, settings | {"evaluation.resamples": 200, "split.test": 0.3} | changes)
 
 
+def on_one_device(settings: RunSettings) -> RunSettings:
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"devices": 1})})
+
+
 def outcomes(result: SearchResult) -> list[str]:
     return [item.outcome for item in result.trials]
 
@@ -54,7 +58,8 @@ def test_the_reference_is_trial_0_and_refused_trials_do_not_count(found: Any) ->
     result, base, _ = found
     assert outcomes(result) == ["finished", "finished", "refused", "finished"]
     assert result.reference is result.trials[0]
-    assert RunFolder(trial_folder(result.out, 0)).settings() == base
+    trained = RunFolder(trial_folder(result.out, 0)).settings()
+    assert trained == on_one_device(base) != base
     assert "too small for 5 pools" in result.trials[2].reason
     assert not trial_folder(result.out, 2).exists()
 
@@ -84,7 +89,7 @@ def test_files_hold_the_search(found: Any) -> None:
     assert "only 2 trials were trained to their end" in page
     assert (result.out / "figures" / "pareto.png").read_bytes().startswith(b"\x89PNG")
     best = load_settings(result.out / "best.yaml")
-    assert best == RunFolder(trial_folder(result.out, result.best.number)).settings()
+    assert on_one_device(best) == RunFolder(trial_folder(result.out, result.best.number)).settings()
     assert sorted(item.name for item in (result.out / "front").iterdir()) == sorted(
         f"{item.name}.yaml" for item in result.front if not item.reference
     )
@@ -101,7 +106,7 @@ def test_the_front_is_tested_against_the_reference_once(found: Any) -> None:
     assert result.paired_test(members[0]).name == "cluster bootstrap"
 
 
-def test_it_goes_on_to_more_trials_and_keeps_those_done(found: Any) -> None:
+def test_it_goes_on_to_more_trials_and_keeps_those_done(found: Any, undrawn: None) -> None:
     result, base, settings = found
     again = search(base, settings, result.out, Budget(trials=3))
     assert again.trials == result.trials
@@ -123,7 +128,7 @@ def test_another_search_in_the_folder_is_refused(found: Any, tmp_path: Path) -> 
         search(base, settings, tmp_path)
 
 
-def test_a_search_does_not_go_on_over_other_data(tmp_path: Path) -> None:
+def test_a_search_does_not_go_on_over_other_data(tmp_path: Path, undrawn: None) -> None:
     base = make_base(tmp_path, **{"training.epochs": 1})
     settings = SearchSettings(space=SPACE, first=(GOOD,))
     search(base, settings, tmp_path / "out", Budget(trials=1))
@@ -156,7 +161,7 @@ class Count(Callback):
         self.epochs += 1
 
 
-def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path, undrawn: None) -> None:
     base = make_base(tmp_path)
     settings = SearchSettings(space=SPACE, first=(GOOD,), seed=3, reference=False, max_multiply_adds=5e6)
     whole = search(base, settings, tmp_path / "whole", Budget(trials=3))
@@ -174,7 +179,7 @@ def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("objectives", [("auc", "multiply_adds"), ("auc",)])
-def test_a_hopeless_trial_is_cut(tmp_path: Path, objectives: tuple[str, ...]) -> None:
+def test_a_hopeless_trial_is_cut(tmp_path: Path, undrawn: None, objectives: tuple[str, ...]) -> None:
     rates = [0.01, 0.008, 0.006, 0.012, 1e-9]
     settings = SearchSettings(
         space={"training.learning_rate": {"low": 1e-9, "high": 0.1}},
@@ -205,7 +210,7 @@ def test_dear_networks_are_refused_and_a_space_without_possible_ones_is_given_up
     assert not (tmp_path / "out" / "trials").exists()
 
 
-def test_a_trial_that_fails_is_kept_with_its_reason_and_the_search_goes_on(tmp_path: Path) -> None:
+def test_a_trial_that_fails_is_kept_with_its_reason_and_the_search_goes_on(tmp_path: Path, undrawn: None) -> None:
     class Fail(Callback):
         done = False
 
@@ -221,7 +226,7 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_the_search_goes_on(tmp_p
     assert result.test_missing == "there is no reference to compare with"
 
 
-def test_the_same_settings_are_not_trained_twice(tmp_path: Path) -> None:
+def test_the_same_settings_are_not_trained_twice(tmp_path: Path, undrawn: None) -> None:
     settings = SearchSettings(space=SPACE, first=(GOOD | {"architecture.depth": 1},) * 2, reference=False)
     result = search(make_base(tmp_path, **{"training.epochs": 1}), settings, tmp_path / "out", Budget(trials=2))
     assert outcomes(result)[:2] == ["finished", "refused"]
@@ -253,6 +258,14 @@ def test_wrong_settings_are_refused_before_anything_is_written(
     settings = SearchSettings(**({"space": SPACE} | changes))
     with pytest.raises(SettingsError, match=words):
         search(make_base(tmp_path), settings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("devices", [2, "0,1", -1])
+def test_a_trial_is_trained_on_one_device(tmp_path: Path, devices: int | str) -> None:
+    base = make_base(tmp_path, **{"training.devices": devices})
+    with pytest.raises(SettingsError, match="each trial on one device"):
+        search(base, SearchSettings(space=SPACE), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

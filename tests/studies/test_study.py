@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from osteon.errors import InputError, SettingsError
 from osteon.run import RunFolder, write_json
 from osteon.statistics.intervals import Estimate
 from osteon.statistics.metrics import roc_auc
+from osteon.studies.costs import fresh_process
 from osteon.studies.definition import StudyDefinition, definitions, read_definition
 from osteon.studies.engine import train_all
 from osteon.studies.figures import region_figure
@@ -101,7 +105,9 @@ def test_a_study_from_file_to_page(data: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.slow
-def test_finished_runs_stay_and_others_go_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_runs_stay_and_others_go_on(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     study, out = write_study(tmp_path, derived=[], seeds=[0]), tmp_path / "out"
     assert run(study, data, "--out", out, "--no-costs") == 0
     kept, broken = (RunFolder(out / "runs" / name / "seed-0") for name in ("plain", "dropped"))
@@ -126,7 +132,9 @@ def test_finished_runs_stay_and_others_go_on(data: Path, tmp_path: Path, capsys:
 
 
 @pytest.mark.slow
-def test_a_study_does_not_go_on_over_other_data(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_does_not_go_on_over_other_data(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     study, out = write_study(tmp_path, derived=[], seeds=[0]), tmp_path / "out"
     quick = ["--no-costs", "--set", "training.epochs=1", "--set", "training.early_stopping=null"]
     assert run(study, data, "--out", out, *quick) == 0
@@ -166,7 +174,7 @@ def test_a_study_ends_when_its_data_change_on_the_way(
 
 @pytest.mark.slow
 def test_one_failed_system_does_not_stop_the_rest(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
 ) -> None:
     systems = [
         {"name": "plain"},
@@ -187,7 +195,7 @@ def test_one_failed_system_does_not_stop_the_rest(
 
 @pytest.mark.slow
 def test_a_derived_system_that_cannot_be_made_is_said(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
 ) -> None:
     derived = [{"name": "alone", "how": "mean", "of": ["plain"]}]
     study = write_study(tmp_path, systems=[{"name": "plain"}], derived=derived, seeds=[0])
@@ -199,7 +207,9 @@ def test_a_derived_system_that_cannot_be_made_is_said(
 
 
 @pytest.mark.slow
-def test_training_on_one_region_is_tested_on_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_on_one_region_is_tested_on_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     folder = write_class_folders(tmp_path / "data", 120)
     rows = [
         {"file": path.relative_to(folder).as_posix(), "label": path.parent.name, "region": region}
@@ -240,6 +250,18 @@ def test_a_dry_run_lists_and_estimates_but_makes_nothing(
     assert all(item["seconds"] > 0 for item in values["runs"])
     assert values["seconds"] == pytest.approx(sum(item["seconds"] for item in values["runs"]))
     assert not out.exists()
+
+
+@pytest.mark.skipif("forkserver" not in get_all_start_methods(), reason="this system copies no processes")
+def test_each_system_is_measured_in_a_process_that_need_not_import_again() -> None:
+    seen = []
+    for _ in range(2):
+        with ProcessPoolExecutor(1, mp_context=fresh_process()) as pool:
+            seen.append(
+                pool.submit(eval, "__import__('os').getpid(), 'lightning' in __import__('sys').modules").result()
+            )
+    assert all(imported for _, imported in seen)
+    assert len({process for process, _ in seen} | {os.getpid()}) == 3
 
 
 def test_frozen_stages_cost_no_training() -> None:

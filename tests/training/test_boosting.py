@@ -22,6 +22,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from makers.tiny import SMALL, make_pixels, write_class_folders
+from osteon.cli.app import main
 from osteon.config import RunSettings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
@@ -44,7 +45,7 @@ TINY: dict[str, Any] = {"rounds": 3, "epochs": 2, "width": 4, "stages": 3, "hidd
 
 def _settings(folder: Path, **options: object) -> RunSettings:
     chosen = {f"method.options.{key}": value for key, value in {**TINY, **options}.items()}
-    small = {**SMALL, "method.name": "adaboost", "training.learning_rate": 0.01}
+    small = {**SMALL, "method.name": "adaboost", "training.learning_rate": 0.02, "seed": 1}
     return load_settings(None, {"data.path": folder, **small, **chosen})
 
 
@@ -69,6 +70,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OSTEON_CACHE", str(root / "cache"))
+        patch.setattr("osteon.pages.style._draw", lambda figure, kind, dpi: b"")
         return train(_settings(_write_hard(root / "data")), root / "run", audit=False).folder.path
 
 
@@ -100,6 +102,7 @@ def test_a_run_from_data_to_predictions(hard_folders: Path, tmp_path: Path) -> N
     assert loaded.cost()["inference_bytes"] == one.inference_bytes
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_each_rounds_error_and_weight_follow_from_the_learners_before(hard_folders: Path, tmp_path: Path) -> None:
     run = train(_settings(hard_folders), tmp_path / "run", audit=False)
     images = run.catalogue.in_split("train")
@@ -162,6 +165,7 @@ class _StopAt(Callback):
             raise _StopError
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("epoch", [1, 4, 5])
 def test_a_run_broken_off_in_or_between_learners_ends_the_same(epoch: int, tmp_path: Path, whole: Path) -> None:
     settings = load_settings(whole / "config.yaml")
@@ -174,6 +178,7 @@ def test_a_run_broken_off_in_or_between_learners_ends_the_same(epoch: int, tmp_p
     pd.testing.assert_frame_equal(*tables)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_learner_killed_after_its_last_epoch_is_finished_from_its_checkpoint(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +222,7 @@ def test_the_number_of_rounds_is_chosen_on_validation_images_only() -> None:
     assert one_class.rounds_used() == 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_learners_no_better_than_chance_are_drawn_again_and_then_boosting_stops(
     hard_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +251,7 @@ def test_without_any_learner_better_than_chance_the_run_fails_with_advice(
         load_run(RunFolder(tmp_path / "run"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_perfect_learner_ends_boosting(class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samme, "weighted_error", lambda wrong, weights: 0.0)
     run = train(_settings(class_folders, epochs=1), tmp_path / "run", audit=False)
@@ -252,6 +259,7 @@ def test_a_perfect_learner_ends_boosting(class_folders: Path, tmp_path: Path, mo
     assert run.summary["stopped"] == "round 1: no training image is wrong"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_dense_learners_and_votes_by_class(hard_folders: Path, tmp_path: Path) -> None:
     dense = {"learner": "dense", "side": 16, "width": 16, "vote": "class", "rounds": 2, "epochs": 3}
     settings = load_settings(
@@ -298,8 +306,8 @@ def test_broken_learners_and_learners_of_other_images_are_named(tmp_path: Path, 
 def test_a_killed_run_resumes_to_the_same_predictions(tmp_path: Path, whole: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text((whole / "config.yaml").read_text())
-    command = [sys.executable, "-m", "osteon", "train", "--no-audit", "--no-evaluate"]
-    start = [*command, "--preset", str(settings), "--out", str(tmp_path / "run")]
+    command = ["train", "--no-audit", "--no-evaluate"]
+    start = [sys.executable, "-m", "osteon", *command, "--preset", str(settings), "--out", str(tmp_path / "run")]
     process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ)
     deadline = time.monotonic() + 200
     while not (tmp_path / "run" / "learners" / "02").is_dir():
@@ -307,9 +315,10 @@ def test_a_killed_run_resumes_to_the_same_predictions(tmp_path: Path, whole: Pat
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    assert process.wait(30) == -signal.SIGKILL
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "run" / "predictions.csv").exists()
-    subprocess.run([*command, "--resume", str(tmp_path / "run")], check=True, capture_output=True)
+    assert main([*command, "--resume", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
 
 

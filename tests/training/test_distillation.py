@@ -5,21 +5,31 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from makers.tiny import SMALL
-from osteon.config import RunSettings, load_settings
+from makers.model_files import HYBRID
+from makers.tiny import SMALL, make_pixels
+from makers.trained_files import write_trained_file
+from osteon.config import ModelSettings, RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
+from osteon.data.images import read_image
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.lineage import refuse_leaks
 from osteon.evaluation.predictions import read_predictions
+from osteon.export.assemble import write_model
+from osteon.export.model_card import InputRules
+from osteon.models.file_network import find_file_network
 from osteon.run import read_json, write_json
 from osteon.training.distillation import Teachers, load_teachers
 from osteon.training.module import Classifier
-from osteon.training.network import TrainedNetwork, load_network, make_network
+from osteon.training.network import TrainedNetwork, load_network, made_of_file, make_network
 from osteon.training.pipeline import train
+from osteon.transforms.preprocess import fit_grey
+
+RESNET = ModelSettings(name="timm/resnet10t")
 
 
 def _settings(folder: Path, **changes: Any) -> RunSettings:
@@ -47,6 +57,66 @@ def test_a_teacher_of_another_size_sees_the_picture_at_its_own() -> None:
     taught = Teachers([small])(torch.from_numpy(pixels)[:, None])
     expected = small.probabilities(pixels[:, ::2, ::2])
     assert np.abs(taught.numpy() - expected).max() < 0.05
+
+
+@pytest.mark.parametrize("model", [HYBRID, RESNET], ids=["hybrid", "three channels"])
+def test_a_teacher_from_a_file_says_what_the_file_says(model: ModelSettings, tmp_path: Path) -> None:
+    path = str(tmp_path / "model.onnx")
+    write_trained_file(tmp_path / "model.onnx", model, fp16=model == RESNET)
+    teachers = load_teachers(_settings(Path("unused"), training__teachers=(path,)), load_network, made_of_file)
+    file = find_file_network(path)
+    assert teachers is not None
+    assert file is not None
+    squares = np.random.default_rng(0).integers(0, 256, (5, file.size, file.size), dtype=np.uint8)
+    logits = torch.logit(teachers(torch.from_numpy(squares)[:, None]).double()).numpy()
+    answers = file.answers(squares)["logit"]
+    assert np.ptp(answers) > 1e-3
+    assert np.abs(logits - answers).max() < 1e-4
+
+
+@pytest.mark.slow  # a whole network at the size of the shipped models
+def test_the_packages_model_teaches_what_it_answers_of_radiographs(fracatlas: Path) -> None:
+    teachers = load_teachers(_settings(Path("unused"), training__teachers=("fracture",)), load_network, made_of_file)
+    file = find_file_network("fracture")
+    assert teachers is not None
+    assert file is not None
+    files = sorted((fracatlas / "images").glob("*/*.jpg"))[::400]
+    squares = np.stack([fit_grey(read_image(path).eight_bit(), file.size, "pad") for path in files])
+    logits = torch.logit(teachers(torch.from_numpy(squares)[:, None]).double()).numpy()
+    assert np.ptp(logits) > 2
+    assert np.abs(logits - file.answers(squares)["logit"]).max() < 1e-4
+
+
+def test_runs_and_files_teach_together(class_folders: Path, tmp_path: Path) -> None:
+    write_trained_file(tmp_path / "model.onnx", size=48)
+    run = train(_settings(class_folders, training__epochs=1), tmp_path / "teacher", audit=False).folder
+    named = (str(tmp_path / "model.onnx"), str(run.path))
+    settings = _settings(class_folders, training__epochs=1, data__same_target=True, training__teachers=named)
+    teachers = load_teachers(settings, load_network, made_of_file)
+    assert teachers is not None
+    assert [item.settings.store.size for item in teachers.networks] == [32, 48]
+    pupil = train(settings, tmp_path / "pupil", audit=False)
+    assert pupil.folder.settings().training.teachers == named
+    assert (pupil.folder.settings().model.name, pupil.folder.settings().store.size) == ("paper_cnn", 32)
+    assert [about["file"] for about in pupil.summary["taught_by"]] == ["model.onnx"]
+
+
+def test_a_pupil_learns_what_a_file_tells_it(tmp_path: Path) -> None:
+    write_trained_file(tmp_path / "model.onnx", size=32)
+    changes = {"training__teachers": (str(tmp_path / "model.onnx"),), "training__teacher_weight": 1.0}
+    settings = _settings(Path("unused"), training__learning_rate=0.003, **changes)
+    teachers = load_teachers(settings, load_network, made_of_file)
+    pixels, labels = make_pixels(64)
+    batch: Any = {"images": torch.from_numpy(pixels)[:, None], "labels": torch.from_numpy(labels), "seed": 1}
+    module = Classifier(make_network(settings), settings, 1, teachers=teachers)
+    module.trainer = pl.Trainer(logger=False, barebones=True)
+    module.trainer.training = True
+    changed = module.on_after_batch_transfer({**batch, "weights": torch.ones(64)}, 0)
+    file = find_file_network(str(tmp_path / "model.onnx"))
+    assert file is not None
+    seen = changed["images"][:, 0] * module.preprocess.sd + module.preprocess.mean
+    asked = file.answers(seen.round().clamp(0, 255).to(torch.uint8).numpy())["logit"]
+    np.testing.assert_allclose(changed["taught"].numpy(), 1 / (1 + np.exp(-asked)), atol=0.01)
 
 
 def test_the_loss_is_shared_between_labels_and_teachers() -> None:
@@ -93,7 +163,7 @@ def test_of_a_cross_validation_the_same_fold_teaches(class_folders: Path, tmp_pa
         train(_settings(class_folders, training__epochs=1, **fold), out, audit=False)
     settings = _settings(class_folders, training__teachers=(str(tmp_path / "folds"),), **folds[1])
     refuse_leaks(settings, Catalogue.read(tmp_path / "folds" / "fold-1" / "split.csv"))
-    teachers = load_teachers(settings, load_network)
+    teachers = load_teachers(settings, load_network, made_of_file)
     assert teachers is not None
     assert teachers.networks[0].settings.split.fold == 1
 
@@ -106,7 +176,11 @@ def test_a_method_without_a_network_imitates_nobody(class_folders: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [("missing", "not a run folder"), ("squashed", "fits images otherwise"), ("unsplit", "learnt from is not known")],
+    [
+        ("missing", "no such run or model file"),
+        ("squashed", "fits images otherwise"),
+        ("unsplit", "learnt from is not known"),
+    ],
 )
 def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
     class_folders: Path, tmp_path: Path, wrong: str, words: str
@@ -119,6 +193,35 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
         (teacher / "split.csv").unlink()
     with pytest.raises((SettingsError, InputError), match=words):
         train(_settings(class_folders, training__teachers=(str(teacher),)), tmp_path / "pupil", audit=False)
+    assert not (tmp_path / "pupil").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "named", "words"),
+    [
+        ({}, "nowhere.onnx", "nowhere.onnx: cannot teach: model file not found"),
+        ({}, "fractur", "fractur: there is no such run or model file"),
+        ({"precision": "int8"}, "model.onnx", r"cannot teach: holds rounded whole numbers \(int8\)"),
+        ({"names_options": False}, "model.onnx", "cannot teach: .*does not say what the trunk"),
+        ({"network_options": {**HYBRID.options, "hidden": 16}}, "model.onnx", "cannot teach: its graph is not that of"),
+        ({"input": InputRules(size=32, fit="squeeze")}, "model.onnx", "fits images otherwise .store.fit=squeeze, here"),
+        ({}, "model.onnx", "model.onnx has learnt to tell 'fractured', and label 1 means 'abnormal' here"),
+    ],
+)
+def test_a_file_that_cannot_teach_is_refused_before_anything_is_written(
+    written: dict[str, Any],
+    named: str,
+    words: str,
+    class_folders: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, card = write_trained_file(tmp_path / "model.onnx", size=32, names_options=written.pop("names_options", True))
+    write_model(onnx.load(tmp_path / "model.onnx"), card.model_copy(update=written), tmp_path / "model.onnx")
+    with pytest.raises((SettingsError, InputError), match=words) as caught:
+        train(_settings(class_folders, training__teachers=(named,)), tmp_path / "pupil", audit=False)
+    assert "model.options" not in str(caught.value.hint)
     assert not (tmp_path / "pupil").exists()
 
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import copy
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from osteon.models.network import Network
 from osteon.run import RunFolder
 from osteon.training.fit import fit, load_weights
 from osteon.training.freezing import check_stages, frozen_units
-from osteon.training.network import NetworkMethod, make_network
+from osteon.training.network import NetworkMethod
 from osteon.training.optimiser import Plateau, make_optimiser, rate_factor
 from osteon.training.trainer import _strategy
 
@@ -162,40 +160,6 @@ def test_averaged_weights_of_frozen_stages_are_the_weights_themselves(tmp_path: 
 def test_processes_are_told_that_parameters_may_rest(changes: dict[str, Any], expected: str) -> None:
     chosen = TrainingSettings(**{"freeze": 1, "unfreeze_epoch": 2, **changes})
     assert _strategy(chosen) == expected
-
-
-@pytest.mark.slow
-def test_processes_that_train_together_unfreeze_together(class_folders: Path, tmp_path: Path) -> None:
-    chosen = {
-        "store.size": 32,
-        "preprocess.channels": 1,
-        "training.accelerator": "cpu",
-        "training.devices": 2,
-        "training.batch_size": 16,
-        "training.freeze": 4,
-        "training.unfreeze_epoch": 2,
-        "training.select": "last",
-        "training.precision": "fp32",
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "osteon",
-        "train",
-        str(class_folders),
-        "--model",
-        "timm/resnet10t",
-        "--epochs",
-        "2",
-    ]
-    command += ["--weights", "none", "--no-audit", "--no-evaluate", "--out", str(tmp_path / "run")]
-    command += [text for key, value in chosen.items() for text in ("--set", f"{key}={value}")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
-    assert done.returncode == 0, done.stderr
-    settings = RunFolder.open(tmp_path / "run").settings()
-    fresh = make_network(settings).body.state_dict()
-    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert not torch.equal(state["network.body.conv1.0.weight"], fresh["conv1.0.weight"])
 
 
 def test_no_graph_is_kept_for_frozen_stages() -> None:

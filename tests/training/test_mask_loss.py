@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,6 @@ from osteon.data.store import ImageStore
 from osteon.errors import InputError, SettingsError
 from osteon.models.factory import create
 from osteon.models.hybrid import Hybrid
-from osteon.run import RunFolder
 from osteon.training.location import (
     LocationRecord,
     map_targets,
@@ -256,22 +252,6 @@ def test_what_cannot_learn_from_masks_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match="no training image has an outline or a box"):
         _run(class_folders, tmp_path / "run", training__mask_weight=1)
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("weight", [0, 1])
-def test_two_processes_learn_masks_together(marked: Path, tmp_path: Path, weight: float) -> None:
-    together = {"training.accelerator": "cpu", "training.devices": 2, "training.strategy": "ddp"}
-    chosen = {**HYBRID, **together, "training.mask_weight": weight}
-    settings = [text for key, value in chosen.items() for text in ("--set", f"{key}={json.dumps(value)}")]
-    command = [sys.executable, "-m", "osteon", "train", str(marked), "--out", str(tmp_path / "run")]
-    options = [*settings, "--no-audit", "--no-evaluate"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=280)
-    assert done.returncode == 0, done.stderr
-    folder = RunFolder.open(tmp_path / "run")
-    history = pd.read_csv(folder.history)
-    assert len(history) == 2
-    assert ("valid_pointing" in history) == (weight > 0)
 
 
 def test_an_image_whose_outlines_have_left_it_is_negative_and_one_half_out_is_not_taught() -> None:

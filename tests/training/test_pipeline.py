@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from makers.tiny import SMALL
+from osteon.cli.app import main
 from osteon.config import RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
 from osteon.data.phantoms import PhantomSettings, write_phantoms
@@ -226,8 +227,8 @@ def test_the_papers_split_names_the_patients_it_leaks(tmp_path: Path) -> None:
 SETTINGS = [text for key, value in SMALL.items() for text in ("--set", f"{key}={json.dumps(value)}")]
 
 
-def _command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "osteon", "train", *map(str, arguments), "--no-audit", "--no-evaluate"]
+def _arguments(*arguments: object) -> list[str]:
+    return ["train", *map(str, arguments), "--no-audit", "--no-evaluate"]
 
 
 def _wait_for_epochs(history: Path, process: subprocess.Popen[bytes], epochs: int) -> None:
@@ -239,49 +240,56 @@ def _wait_for_epochs(history: Path, process: subprocess.Popen[bytes], epochs: in
     raise AssertionError(f"the run ended (code {process.poll()}) before it could be stopped")
 
 
-def _start(folder: Path, out: Path) -> subprocess.Popen[bytes]:
-    command = [*_command(folder, "--out", out), *SETTINGS, "--set", "training.epochs=60"]
+def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "osteon", *arguments]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_predictions(class_folders: Path, tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = _start(class_folders, killed)
-    _wait_for_epochs(killed / "history.csv", process, 5)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(30) == -signal.SIGKILL
-    assert not (killed / "predictions.csv").exists()
-    assert _start(class_folders, whole).wait(240) == 0
-    subprocess.run(_command("--resume", killed), check=True, capture_output=True)
-    assert (killed / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
-    columns = ["epoch", "train_loss", "valid_loss", "valid_auc"]
-    histories = [pd.read_csv(folder / "history.csv")[columns] for folder in (killed, whole)]
-    pd.testing.assert_frame_equal(*histories)
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_a_run_without_a_traceback_and_it_can_be_resumed(class_folders: Path, tmp_path: Path) -> None:
-    process = _start(class_folders, tmp_path / "run")
-    _wait_for_epochs(tmp_path / "run" / "history.csv", process, 2)
+def test_a_run_ended_by_ctrl_c_and_then_killed_resumes_to_the_same_predictions(
+    class_folders: Path, tmp_path: Path
+) -> None:
+    """Two processes, each of which imports Lightning; the whole run and the last part are the same command in this."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    chosen = [*SETTINGS, "--set", "training.epochs=16"]
+    process = _start(_arguments(class_folders, "--out", broken, *chosen))
+    _wait_for_epochs(broken / "history.csv", process, 2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 3, err
     assert b"interrupted" in err
     assert b"Traceback" not in err
     assert b"GPU available" not in err, "Lightning's own lines"
-    assert not (tmp_path / "run" / "predictions.csv").exists()
-    subprocess.run(_command("--resume", tmp_path / "run"), check=True, capture_output=True)
-    assert (tmp_path / "run" / "predictions.csv").is_file()
-    assert RunFolder.open(tmp_path / "run").summary.is_file()
+    assert not (broken / "predictions.csv").exists()
+
+    reached = len(pd.read_csv(broken / "history.csv"))
+    process = _start(_arguments("--resume", broken))
+    _wait_for_epochs(broken / "history.csv", process, reached + 2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    assert not (broken / "predictions.csv").exists()
+
+    assert main(_arguments("--resume", broken)) == 0
+    assert RunFolder.open(broken).summary.is_file()
+    assert main(_arguments(class_folders, "--out", whole, *chosen)) == 0
+    assert (broken / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    columns = ["epoch", "train_loss", "valid_loss", "valid_auc"]
+    histories = [pd.read_csv(folder / "history.csv")[columns] for folder in (broken, whole)]
+    assert len(histories[1]) == 16
+    pd.testing.assert_frame_equal(*histories)
 
 
-@pytest.mark.slow
-def test_two_processes_train_together(class_folders: Path, tmp_path: Path) -> None:
+@pytest.mark.slow  # two processes that import Lightning
+def test_two_processes_train_fold_after_fold_together(class_folders: Path, tmp_path: Path) -> None:
+    """The second finds the folder that the first has chosen, and helps with each fold."""
     together = {"training.accelerator": "cpu", "training.devices": "2", "training.strategy": "ddp"}
     chosen = [text for key, value in together.items() for text in ("--set", f"{key}={value}")]
-    command = [*_command(class_folders, "--out", tmp_path / "run"), *SETTINGS, *chosen]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    arguments = _arguments(class_folders, *SETTINGS, *chosen, "--folds", "3")
+    command = [sys.executable, "-m", "osteon", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 3
-    assert len(read_predictions(tmp_path / "run" / "predictions.csv")) == 36
+    (folder,) = (tmp_path / "runs").iterdir()
+    folds = [RunFolder.open(folder / f"fold-{fold}") for fold in range(3)]
+    assert [len(pd.read_csv(fold.history)) for fold in folds] == [3, 3, 3]
+    assert len(read_predictions(folder / "predictions.csv")) == 120

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from makers.located import train_located, write_located
+from makers.trained_files import write_trained_file
 from osteon.cli.app import main
-from osteon.config import load_settings
+from osteon.config import ModelSettings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.lineage import ancestors
 from osteon.models.narrow import blocks
@@ -125,6 +126,26 @@ def test_a_slimmed_run_can_be_trained_on(wide: Path, tmp_path: Path) -> None:
     for name, parameter in begun.items():
         torch.testing.assert_close(ended[name], parameter, atol=1e-5, rtol=1e-4)
     assert len(pd.read_csv(run.predictions)) == 36
+
+
+@pytest.mark.slow  # two trainings, a narrowing and a file of a network of timm's
+def test_a_network_from_a_model_file_is_narrowed_with_run_and_file_as_teachers(wide: Path, tmp_path: Path) -> None:
+    known = RunFolder.open(wide).settings()
+    model = ModelSettings.model_validate({"name": "hybrid", "options": known.model.options})
+    write_trained_file(tmp_path / "wide.onnx", model, size=known.store.size)
+    file = str(tmp_path / "wide.onnx")
+    changes = {"training.epochs": 1, "model.weights": file, "preprocess.channels": 3}
+    begun = train(load_settings(str(wide / "config.yaml"), changes), tmp_path / "begun", audit=False).folder
+    slimmed = slim(begun.path, tmp_path / "start", keep=0.6)
+    after = {
+        "training.epochs": 1,
+        "model.weights": str(slimmed.folder.path),
+        "training.teachers": (str(begun.path), file),
+    }
+    run = train(load_settings(str(slimmed.folder.config), after), tmp_path / "narrow", audit=False)
+    assert [about["file"] for about in run.summary["started_from"]] == ["wide.onnx"]
+    assert [(about["file"], about.get("through")) for about in run.summary["taught_by"]] == [("wide.onnx", None)]
+    assert tuple(block.width for block in blocks(load_network(run.folder).network)) == slimmed.after
 
 
 def test_the_command_says_what_it_took_out(wide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

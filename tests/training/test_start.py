@@ -1,4 +1,4 @@
-"""Training on from a model file: what follows from it, what is recorded, and what is said of its earlier images."""
+"""Training on from a model file: what follows from it, what is recorded, and going on when it is gone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -13,23 +14,20 @@ import torch
 from makers.model_files import HYBRID, SMALL_CNN
 from makers.tiny import SMALL
 from makers.trained_files import write_trained_file
-from osteon.config import RunSettings, load_settings
+from osteon.cli.app import main
+from osteon.config import ModelSettings, RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
-from osteon.errors import SettingsError
-from osteon.evaluation.evaluate import evaluate_run
-from osteon.evaluation.limits import limits
-from osteon.evaluation.record import RunRecord
-from osteon.evaluation.report import report_page
+from osteon.errors import InputError, SettingsError
 from osteon.export.export import export_run
 from osteon.export.model_file import read_model_file
 from osteon.inference.initial import read_initial
 from osteon.models.file_network import FileNetwork
 from osteon.models.hybrid import Hybrid
+from osteon.run import RunFolder
 from osteon.training.network import load_network, make_network
 from osteon.training.pipeline import train
 from osteon.training.start import settled
 
-WARNED = "validation and test images of this run may be among them"
 FAST = {key: value for key, value in SMALL.items() if key.startswith("training.")} | {"training.epochs": 1}
 
 
@@ -99,6 +97,13 @@ def test_settings_that_contradict_the_file_are_refused_by_name(
     assert said in caught.value.what
 
 
+def test_one_channel_is_too_few_for_a_file_of_three(tmp_path: Path) -> None:
+    write_trained_file(tmp_path / "model.onnx", ModelSettings(name="timm/resnet10t"))
+    with pytest.raises(SettingsError, match="channels is 1, the file's 3"):
+        settled(_settings(None, tmp_path / "model.onnx", preprocess__channels=1))
+    assert settled(_settings(None, tmp_path / "model.onnx")).preprocess.channels == 3
+
+
 def test_a_run_from_a_file_starts_from_its_answers_and_records_it(
     class_folders: Path, model_file: Path, tmp_path: Path
 ) -> None:
@@ -111,7 +116,7 @@ def test_a_run_from_a_file_starts_from_its_answers_and_records_it(
     assert about["taught_on"]["name"] == "made up"
     assert Catalogue.read(run.folder.split).source["started_from"] == [about]
     assert any("learnt to tell 'fractured'; label 1 means 'abnormal'" in text for text in notes)
-    assert not any(WARNED in text for text in notes)
+    assert not any("may be among them" in text for text in notes)
     assert run.folder.settings().model.name == "hybrid"
     squares = np.random.default_rng(0).integers(0, 256, (4, 32, 32)).astype(np.uint8)
     before = 1 / (1 + np.exp(-file.answers(squares)["logit"]))
@@ -131,39 +136,6 @@ def settings_of(folder: Path) -> RunSettings:
     return load_settings(folder / "config.yaml")
 
 
-def test_images_of_a_data_set_of_the_same_name_are_warned_of(class_folders: Path, tmp_path: Path) -> None:
-    facts = {
-        "name": f"MURA, with 10 of X, after 1,000 of {class_folders.name}",
-        "images": 84,
-        "positives": 42,
-        "regions": {},
-    }
-    write_trained_file(tmp_path / "model.onnx", size=32, data=facts)
-    notes: list[str] = []
-    first = train(_settings(class_folders, tmp_path / "model.onnx"), tmp_path / "one", audit=False, note=notes.append)
-    assert sum(WARNED in text for text in notes) == 1
-    evaluation, record = evaluate_run(first.folder.path), RunRecord.of(first.folder)
-    assert WARNED in limits(evaluation, record)[0]
-    assert "The network may have seen these images before" in report_page(evaluation, record, ([], []), {})
-    same = {"model.name": "hybrid", "model.options": HYBRID.options, "store.size": 32, "preprocess.channels": 1}
-    second = train(
-        load_settings(None, {**FAST, **same, "data.path": class_folders, "model.weights": str(first.folder.path)}),
-        tmp_path / "two",
-        audit=False,
-        note=notes.append,
-    )
-    assert sum(WARNED in text for text in notes) == 2
-    assert second.summary["started_from"] == first.summary["started_from"]
-
-
-def test_a_run_is_not_gone_on_with_from_another_file(class_folders: Path, model_file: Path, tmp_path: Path) -> None:
-    run = train(_settings(class_folders, model_file), tmp_path / "run", audit=False)
-    train(run.folder.settings(), run.folder.path, resume=True, audit=False)
-    write_trained_file(model_file, size=32, name="another")
-    with pytest.raises(SettingsError, match="not the one that the run began with"):
-        train(run.folder.settings(), run.folder.path, resume=True, audit=False)
-
-
 def test_norms_are_measured_on_training_images(class_folders: Path, model_file: Path, tmp_path: Path) -> None:
     settings = _settings(class_folders, model_file, training__learning_rate=1e-9, training__freeze=0)
     run = train(settings, tmp_path / "run", audit=False)
@@ -171,3 +143,91 @@ def test_norms_are_measured_on_training_images(class_folders: Path, model_file: 
     made = make_network(run.folder.settings()).get_submodule("trunk.blocks.0.norm")
     assert torch.equal(made.running_mean, torch.zeros(8))  # type: ignore[arg-type]
     assert trunk.running_mean.abs().max() > 0.1  # type: ignore[operator, union-attr]
+
+
+class StopInEpoch(pl.Callback):
+    """Breaks a fit off within an epoch, counted from 0."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+        if trainer.current_epoch >= self.epoch:
+            raise RuntimeError("stopped")
+
+
+def _broken_off(settings: RunSettings, out: Path, epoch: int) -> RunFolder:
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(settings, out, audit=False, callbacks=[StopInEpoch(epoch)])
+    return RunFolder(out)
+
+
+def test_a_run_goes_on_from_its_checkpoint_when_the_file_is_gone(
+    class_folders: Path, model_file: Path, tmp_path: Path
+) -> None:
+    settings = _settings(class_folders, model_file, training__epochs=2, training__ema=0.9)
+    whole = train(settings, tmp_path / "whole", audit=False).folder
+    broken = _broken_off(settings, tmp_path / "broken", 1)
+    model_file.unlink()
+    notes: list[str] = []
+    resumed = train(settings, broken.path, resume=True, audit=False, note=notes.append).folder
+    assert resumed.predictions.read_bytes() == whole.predictions.read_bytes()
+    assert json.loads(resumed.summary.read_text()) | {"training_seconds": 0, "images_per_second": 0} == json.loads(
+        whole.summary.read_text()
+    ) | {"training_seconds": 0, "images_per_second": 0}
+    assert resumed.settings().model.weights == str(model_file)
+    assert not any("gone" in text for text in notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "epoch", "why"),
+    [({}, 0, "there is no checkpoint yet"), ({"training__keep_initial": 0.5}, 1, "keep_initial averages with")],
+)
+def test_where_the_file_is_still_needed_that_is_said(
+    changes: dict[str, Any], epoch: int, why: str, class_folders: Path, model_file: Path, tmp_path: Path
+) -> None:
+    settings = _settings(class_folders, model_file, training__epochs=2, **changes)
+    broken = _broken_off(settings, tmp_path / "run", epoch)
+    model_file.unlink()
+    with pytest.raises(InputError, match="is gone, and it is needed") as caught:
+        train(settings, broken.path, resume=True, audit=False)
+    assert why in caught.value.what
+    assert caught.value.where == str(model_file)
+
+
+def test_a_run_goes_on_when_other_weights_that_it_started_from_are_gone(class_folders: Path, tmp_path: Path) -> None:
+    settings = load_settings(None, {**SMALL, "training.epochs": 2, "data.path": class_folders})
+    torch.save(make_network(settings).state_dict(), tmp_path / "weights.pt")
+    named = settings.model.model_copy(update={"weights": str(tmp_path / "weights.pt")})
+    broken = _broken_off(settings.model_copy(update={"model": named}), tmp_path / "run", 1)
+    (tmp_path / "weights.pt").unlink()
+    assert train(settings, broken.path, resume=True, audit=False).summary["epochs"] == 2
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_the_whole_network_learns_as_in_any_training(
+    size: int, class_folders: Path, model_file: Path, tmp_path: Path
+) -> None:
+    still: list[list[str]] = []
+
+    class Look(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, module: pl.LightningModule, *args: Any) -> None:
+            still.append([name for name, part in module.named_modules() if not part.training])
+
+    settings = _settings(class_folders, model_file, store__size=size)
+    train(settings, tmp_path / "run", audit=False, callbacks=[Look()])
+    assert still
+    assert still == [[]] * len(still), "dropout and batch norm are as in evaluation"
+
+
+@pytest.mark.slow  # the report, the export and the maps of a run, by the command
+def test_what_is_done_with_a_finished_run_needs_no_file(class_folders: Path, model_file: Path, tmp_path: Path) -> None:
+    run = train(_settings(class_folders, model_file), tmp_path / "run", audit=False).folder
+    model_file.unlink()
+    assert main(["evaluate", str(run.path)]) == 0
+    assert run.report.is_file()
+    assert main(["export", str(run.path), "--out", str(tmp_path / "next.onnx")]) == 0
+    assert "started from tiny" in " ".join(read_model_file(tmp_path / "next.onnx").card.notes)
+    assert main(["explain", str(run.path), "--most", "1", "--no-scores", "--out", str(tmp_path / "maps")]) == 0
+    assert any((tmp_path / "maps").iterdir())
+    assert train(run.settings(), run.path, resume=True, audit=False).summary["epochs"] == 1

@@ -12,7 +12,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from makers.model_files import SIZE, tiny_card, tiny_network
-from makers.page import CHROMIUM, WAIT
+from makers.page import CHROMIUM, SWITCHES, WAIT
 from makers.web_service import running
 from osteon.export.assemble import assemble, write_model
 from osteon.export.network_graph import network_graph
@@ -74,7 +74,7 @@ LATE = r"failed: \S*/static/icon\.svg$"
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
         yield browser
         browser.close()
 

@@ -30,9 +30,7 @@ def proxied(address: str) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             path = self.path.removeprefix(PREFIX)
             assert path != self.path, f"asked beside the sub-path: {self.path}"
-            answer = httpx.request(
-                self.command, address.rstrip("/") + path, content=body, headers=dict(self.headers), timeout=30
-            )
+            answer = client.request(self.command, path, content=body, headers=dict(self.headers))
             self.send_response(answer.status_code)
             for name in ("Content-Type", "Content-Security-Policy"):
                 self.send_header(name, answer.headers[name])
@@ -45,8 +43,11 @@ def proxied(address: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+    with (
+        httpx.Client(base_url=address.rstrip("/"), timeout=30) as client,
+        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
+    ):
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}{PREFIX}/"
         server.shutdown()

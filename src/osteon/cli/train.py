@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -183,7 +184,9 @@ def _new_folder(settings: RunSettings) -> Path:
     for folder in Path("runs").glob(f"{name}-*"):
         number = folder.name.rpartition("-")[2]
         taken.append(int(number) if number.isdigit() else 0)
-    return Path("runs") / f"{name}-{max(taken) + 1}"
+    from osteon.training.together import shared_folder
+
+    return shared_folder(Path("runs") / f"{name}-{max(taken) + 1}")
 
 
 def _one_run(
@@ -225,12 +228,14 @@ def _cross_validate(console: Console, settings: RunSettings, out: Path, *, audit
 
     require("lightning", extra="train", feature="Training")
     from osteon.training.crossvalidate import begun_before, fold_settings, pool, refusals
+    from osteon.training.together import end_help
 
     like = begun_before(out, settings, console.note)
     folds = []
     for name, fold in fold_settings(settings):
         folds.append(_fold(console, fold, out / name, like, audit=audit, evaluate=evaluate))
         like = like or folds[:1]
+    end_help()
     names = [fold.path.name for fold in folds]
     pool(out, names)
     values: dict[str, Any] = {"run": str(out), "folds": names}
@@ -249,6 +254,7 @@ def _fold(
     """Train and evaluate a fold, as far as that has not been done before."""
     from osteon.run import RunFolder
     from osteon.training.crossvalidate import finished
+    from osteon.training.together import Helped, helps
 
     fold = RunFolder(out)
     done = finished(out, settings)
@@ -258,7 +264,8 @@ def _fold(
         console.note(f"{out.name}:")
         again = fold.config.is_file()
         others = [run for run in like if run.path != out]
-        _train(console, settings, out, resume=again, audit=audit, like=others)
-    if evaluate and not (done and fold.metrics.is_file() and fold.report.is_file()):
+        with contextlib.suppress(Helped):  # it helps with the next fold, too
+            _train(console, settings, out, resume=again, audit=audit, like=others)
+    if evaluate and not helps() and not (done and fold.metrics.is_file() and fold.report.is_file()):
         _evaluate(console, out)
     return fold

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from socketserver import BaseServer
+from functools import cache
 from typing import Any
 
 from pydicom.uid import (
@@ -20,10 +20,10 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context, evt
 
 from osteon.clinical.address import Address
-from osteon.clinical.connections import listen
+from osteon.clinical.connections import Contexts, listen, stop_listening
 from osteon.clinical.device import IMPLEMENTATION_CLASS
 from osteon.clinical.durable import FULL
 from osteon.clinical.inbox import DuplicateError
@@ -73,10 +73,6 @@ class Receiver:
         entity.maximum_associations = address.associations
         entity.network_timeout = address.silent
         entity.acse_timeout = min(30.0, address.silent)
-        entity.add_supported_context(VERIFICATION)
-        for context in AllStoragePresentationContexts:
-            sop_class = str(context.abstract_syntax)
-            entity.add_supported_context(sop_class, list(ALL_TRANSFER_SYNTAXES if sop_class in IMAGES else NATIVE))
         handlers: list[Any] = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
@@ -84,7 +80,7 @@ class Receiver:
             (evt.EVT_REJECTED, _rejected),
         ]
         intake = Intake(queue.store.incoming, LIMITS.bytes, min_free)
-        self._server = listen(entity, address, intake, handlers)
+        self._server = listen(entity, _contexts(), address, intake, handlers)
         self.port = int(self._server.server_address[1])
 
     def _store(self, event: evt.Event) -> int:
@@ -132,8 +128,7 @@ class Receiver:
 
     def close(self) -> None:
         """Stop listening; associations under way are ended, all at once."""
-        BaseServer.shutdown(self._server)
-        self._server.server_close()
+        stop_listening(self._server)
         callers = self._server.active_associations
         ends = [threading.Thread(target=caller.abort, name="osteon-abort", daemon=True) for caller in callers]
         for end in ends:
@@ -141,6 +136,14 @@ class Receiver:
         patience = time.monotonic() + CLOSING
         for end in ends:
             end.join(max(0.0, patience - time.monotonic()))
+
+
+@cache
+def _contexts() -> Contexts:
+    """Return what is taken: any object, radiographs in any transfer syntax."""
+    classes = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+    objects = [build_context(name, list(ALL_TRANSFER_SYNTAXES if name in IMAGES else NATIVE)) for name in classes]
+    return Contexts([build_context(VERIFICATION), *objects])
 
 
 def _rejected(event: evt.Event) -> None:

@@ -219,7 +219,12 @@ class Sender:
             if self._failures:
                 self._stop.wait(self.pause(self._failures))
             elif not busy:
-                self._wake.wait(1.0)
+                self._wake.wait(self._idle())
+
+    def _idle(self) -> float:
+        """Return how many seconds to wait where there was nothing to send: until one that was rejected is due."""
+        now = time.monotonic()
+        return min([1.0, *(rejected.until - now for rejected in self._rejected.values() if rejected.until > now)])
 
     def pause(self, failures: int) -> float:
         """Return how many seconds to wait after so many failures in a row."""

@@ -16,13 +16,14 @@ ANYONES = frozenset(
 )
 """Names of folders that say nothing of whose images they hold."""
 
-_BETWEEN = re.compile(r"(?:, with |, after | and )[\d,]+ of ")
+_BETWEEN = re.compile(r"(?:, with |, after |, by teachers of | and )[\d,]+ of ")
 
 
 def joined_names(name: str) -> set[str]:
     """Return the data sets that a record's name of them means, in small letters, with the name as a whole.
 
-    A model taught on several names all: "A, with 20 of B and 30 of C, after 1,000 of D".
+    A model taught on several names all: "A, with 20 of B and 30 of C, after 1,000 of D, by
+    teachers of 50 of E".
     """
     name = name.casefold()
     return {part for part in (name, *_BETWEEN.split(name)) if part}

@@ -70,7 +70,7 @@ def picture_uri(colours: Colours) -> str:
 
 def _png(colours: Colours) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(colours).save(buffer, "PNG", optimize=True)
+    Image.fromarray(colours).save(buffer, "PNG")
     return buffer.getvalue()
 
 

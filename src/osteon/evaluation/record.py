@@ -12,6 +12,7 @@ import pandas as pd
 from osteon.data.catalogue import Catalogue
 from osteon.data.splits import describe, leaks
 from osteon.errors import OsteonError
+from osteon.evaluation.lineage import LEAK, model_files
 from osteon.run import RunFolder, read_json
 
 T = TypeVar("T")
@@ -104,10 +105,8 @@ class RunRecord:
 
     @property
     def may_have_seen(self) -> list[str]:
-        """What the network started from that may have been taught on images scored here, in sentences."""
-        starts = self.source.get("started_from")
-        known = [item for item in starts if isinstance(item, dict)] if isinstance(starts, list) else []
-        return [str(item["may_leak"]) for item in known if item.get("may_leak")]
+        """What the network learnt from that may have been taught on images scored here, in sentences."""
+        return [str(about[LEAK]) for about in model_files(self.source) if about.get(LEAK)]
 
     @property
     def patients_known(self) -> bool:

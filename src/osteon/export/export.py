@@ -18,6 +18,7 @@ from osteon.data.groups import block_length
 from osteon.data.splits import leaks
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, SettingsError
+from osteon.evaluation.lineage import STARTED, model_files
 from osteon.export.assemble import write_model
 from osteon.export.card_figures import calibration_of, conformal_of, figures_of, metrics_of, point_of
 from osteon.export.closer_look import closer_look, look_closer
@@ -36,9 +37,9 @@ from osteon.export.smaller import Reduced, Subject, make_smaller, refuse_loss
 from osteon.export.squares import SquareScorer, assembled
 from osteon.run import RunFolder
 from osteon.statistics.recalibration import PlattScaling
+from osteon.training.learnt_from import sentences
 from osteon.training.method import load_run
 from osteon.training.network import TrainedNetwork
-from osteon.training.start import LEAK, STARTED, taught_on
 
 PACKAGES = ("osteon", "torch", "timm", "onnx", "onnxruntime", "numpy", "pillow")
 Note = Callable[[str], None]
@@ -118,7 +119,7 @@ def export_run(
         note(f"{precision}: {reduced.text()}")
         if not force:
             refuse_loss(reduced, precision)
-    notes = (*notes, *_started(subject.catalogue), *_caveats(subject), *doubts, *([reduced.text()] if reduced else []))
+    notes = (*notes, *sentences(catalogue.source), *_caveats(subject), *doubts, *([reduced.text()] if reduced else []))
     card = _card(name or folder.path.resolve().name, subject, known, point).model_copy(
         update={"precision": precision, "notes": notes, "input": _input(settings, layout)}
     )
@@ -204,15 +205,6 @@ def _check_recipe(settings: RunSettings, target: str, folds: Path) -> None:
 _RECIPE = "--calibration names a cross-validation of the same settings (osteon train --folds 5)"
 
 
-def _started(catalogue: Catalogue) -> tuple[str, ...]:
-    """Say which model files the network started from: what they were taught on is in it too."""
-    return tuple(
-        f"Its training started from {about['model']}, which was {taught_on(about)} (SHA-256 {about['sha256']})."
-        + (f" {about[LEAK]}." if about.get(LEAK) else "")
-        for about in catalogue.source.get(STARTED) or []
-    )
-
-
 def _caveats(subject: Subject) -> tuple[str, ...]:
     """Say what was not kept apart because nobody looked."""
     data, images = subject.settings.data, subject.catalogue.images
@@ -281,12 +273,14 @@ def _data(catalogue: Catalogue, evidence: Evidence) -> DataFacts:
     others = catalogue.source.get("also_train", [])
     name = str(catalogue.source.get("name") or catalogue.name)
     joined = " and ".join(f"{other['images']:,} of {other['name']}" for other in others)
-    before = [about["taught_on"] for about in catalogue.source.get(STARTED) or []]
-    after = " and ".join(f"{taught.get('images', 0):,} of {taught.get('name', 'unknown data')}" for taught in before)
+    starts, files = catalogue.source.get(STARTED) or [], model_files(catalogue.source)
+    teachers = [about for about in files if about not in starts]
+    learnt = {"with": joined, "after": _images_of(starts), "by teachers of": _images_of(teachers)}
     sources = [(name, catalogue.source), *((str(other["name"]), other.get("source", {})) for other in others)]
+    before = [about["taught_on"] for about in files]
     sources += [(str(item.get("name")), {**item, "citation": item.get("attribution")}) for item in before]
     return DataFacts(
-        name=", ".join([name, *([f"with {joined}"] if joined else []), *([f"after {after}"] if after else [])]),
+        name=", ".join([name, *(f"{words} {of}" for words, of in learnt.items() if of)]),
         images=len(train),
         positives=int(train["label"].sum()),
         regions={region: int(has_name(train["region"], region).sum()) for region in names_in(train["region"])},
@@ -295,6 +289,12 @@ def _data(catalogue: Catalogue, evidence: Evidence) -> DataFacts:
         leaks=evidence.kind == "run" and not leaks(catalogue).empty,
         synthetic=bool(catalogue.source.get("synthetic")),
     )
+
+
+def _images_of(files: list[dict[str, Any]]) -> str:
+    """Return what model files were taught on: "1,000 of A and 50 of B"."""
+    data = [about["taught_on"] for about in files]
+    return " and ".join(f"{taught.get('images', 0):,} of {taught.get('name', 'unknown data')}" for taught in data)
 
 
 def _of_each(sources: list[tuple[str, Mapping[str, Any]]], key: str) -> str:

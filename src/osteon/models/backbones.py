@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
@@ -166,16 +167,15 @@ def survey(architecture: str, size: int) -> Survey:
         SettingsError: There is no such network, it gives no maps or is recurrent, or images of this size do not fit it.
     """
     body: Any
-    spare: Any
     with torch.device("meta"):
-        body, spare = (make_body(architecture, size).eval() for _ in range(2))
+        body = make_body(architecture, size).eval()
     if any(isinstance(layer, nn.RNNBase) for layer in body.modules()):
         raise SettingsError(f"{architecture} is recurrent, which is not supported", where="model.name")
     images = torch.empty(1, 3, size, size, device="meta")
     with torch.enable_grad():
         maps, tokens = _try(body, images, architecture)
         used = _used(body, maps)
-    unused = _removable(spare, images, tokens, tuple(_unused_modules(body, used)))
+    unused = _removable(body, images, tokens, tuple(_unused_modules(body, used)))
     return Survey(
         channels=maps.shape[1],
         tokens=tokens,
@@ -227,7 +227,7 @@ def _try(body: Any, images: Tensor, architecture: str) -> tuple[Tensor, bool]:
     try:
         maps = body.forward_features(images)
         if isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[1] == body.num_features:
-            return _maps(body, images, tokens=False), False
+            return _normed(body, maps), False
         if hasattr(body, "forward_intermediates"):
             return _maps(body, images, tokens=True), True
     except Exception as error:  # whatever timm's many networks raise at images that they cannot take
@@ -249,7 +249,11 @@ def _level_before_last(body: Any) -> int | None:
 def _maps(body: Any, images: Tensor, tokens: bool) -> Tensor:
     if tokens:
         return _maps_of_tokens(body, images)
-    maps: Tensor = body.forward_features(images)
+    return _normed(body, body.forward_features(images))
+
+
+def _normed(body: Any, maps: Tensor) -> Tensor:
+    """Return the last maps normalised, where the network's head does that before it pools them."""
     head = getattr(body, "head", None)
     return head.norm(maps) if isinstance(head, NormMlpClassifierHead) else maps
 
@@ -279,8 +283,11 @@ def _unused_modules(module: nn.Module, used: set[str], prefix: str = "") -> Iter
             yield from _unused_modules(child, used, f"{path}.")
 
 
-def _removable(spare: nn.Module, images: Tensor, tokens: bool, unused: tuple[str, ...]) -> tuple[str, ...]:
-    """Remove modules, and return which; none if the network passes through some although nothing comes of it."""
+def _removable(body: nn.Module, images: Tensor, tokens: bool, unused: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the modules if a copy does without them; none if it passes through some although nothing comes of it."""
+    if not unused:
+        return ()
+    spare = deepcopy(body)
     for name in unused:
         _remove(spare, name)
     try:

@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+BATCH_NORMS = (torch.ops.aten.native_batch_norm.default, torch.ops.aten._native_batch_norm_legit_no_training.default)
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -75,15 +77,13 @@ def measure(model: nn.Module, size: int, channels: int) -> Cost:
         channels: Channels of the input.
     """
     model = _on_meta(model)
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        model.eval()(_image(size, channels))
+    multiply_adds, inference_bytes = _of_inference(model, size, channels)
     return Cost(
         parameters=sum(item.numel() for item in model.parameters()),
         trainable_parameters=_trainable(model),
-        multiply_adds=counter.get_total_flops() // 2,
+        multiply_adds=multiply_adds,
         activation_bytes=_kept_for_backward(model, size, channels),
-        inference_bytes=_inference_peak(model, size, channels),
+        inference_bytes=inference_bytes,
     )
 
 
@@ -92,7 +92,7 @@ def layers(model: nn.Module, size: int, channels: int) -> list[Layer]:
     model = _on_meta(model).eval()
     rows: list[Layer] = []
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), _recording(model, rows, counter), counter:
+    with torch.no_grad(), _recording(model, rows, counter), BatchNormByShape(), counter:
         model(_image(size, channels))
     return rows
 
@@ -132,20 +132,35 @@ def _kept_for_backward(model: nn.Module, size: int, channels: int) -> int:
             kept[key] = tensor
         return tensor
 
-    with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
+    with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor), BatchNormByShape():
         result = model.train()(_image(size, channels, batch=2))
     total: int = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     del result
     return total // 2
 
 
-def _inference_peak(model: nn.Module, size: int, channels: int) -> int:
+def _of_inference(model: nn.Module, size: int, channels: int) -> tuple[int, int]:
+    """Return the multiply-adds of a forward pass, and the bytes of its activations at their peak."""
     image = _image(size, channels)
-    live = _LiveBytes()  # type: ignore[no-untyped-call]  # torch's is not annotated
-    with torch.no_grad(), live:
+    counter, live = FlopCounterMode(display=False), _LiveBytes()  # type: ignore[no-untyped-call]  # torch's is not annotated
+    with torch.no_grad(), BatchNormByShape(), counter, live:
         model.eval()(image)
     peak: int = live.peak + image.untyped_storage().nbytes()
-    return peak
+    return counter.get_total_flops() // 2, peak
+
+
+class BatchNormByShape(TorchDispatchMode):
+    """Answers a batch norm on the meta device from its shape: torch's own answer took most of a measurement's time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's is not annotated
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return maps, means and deviations of the right shapes, or run any other operation."""
+        if function not in BATCH_NORMS or kwargs:
+            return function(*args, **(kwargs or {}))
+        maps: Tensor = args[0]
+        return torch.empty_like(maps), maps.new_empty(maps.shape[1]), maps.new_empty(maps.shape[1])
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is not annotated

@@ -5,6 +5,7 @@ Whoever reads the file fills this in (see :mod:`osteon.export.graph_layers`); ne
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,11 +87,40 @@ class FileNetwork:
         return 1 if first is None else int(first.tensors["weight"].shape[1])
 
 
-def find_file_network(weights: str) -> FileNetwork | None:
-    """Return the network of the model file that ``model.weights`` names; None where it names something else.
+@dataclass(frozen=True)
+class NamedFile:
+    """A model file that a name means.
+
+    Attributes:
+        path: Of the file, whether it is there or not.
+        read: Gives its network; raises ``InputError`` where training cannot start from it.
+    """
+
+    path: Path
+    read: Callable[[], FileNetwork]
+
+
+def find_file_network(name: str) -> FileNetwork | None:
+    """Return the network of the model file that ``model.weights`` or a teacher names; None where it is something else.
 
     Raises:
-        InputError: The file is none that training can start from.
+        InputError: The file is none that a network can be made of.
     """
-    found: FileNetwork | None = STARTS["model_file"].load()(weights)
+    found = _named(name)
+    return None if found is None else found.read()
+
+
+def names_model_file(name: str) -> bool:
+    """Return whether a name means a model file, be it there or not; nothing is read."""
+    return _named(name) is not None
+
+
+def is_gone(name: str) -> bool:
+    """Return whether a name means a model file that is not there."""
+    found = _named(name)
+    return found is not None and not os.path.exists(found.path)  # noqa: PTH110 - a Path raises where it may not look
+
+
+def _named(name: str) -> NamedFile | None:
+    found: NamedFile | None = STARTS["model_file"].load()(name)
     return found

@@ -163,24 +163,36 @@ class _State:
 
     def rest(self, called: set[str]) -> None:
         """Take the tensors that are of no layer; those of modules that were not asked stay as they are."""
-        named = {
-            name: self.file.others[name] for name in self.file.others if not self._is_known(self.file.others[name])
-        }
+        others = self.file.others
+        named = {name: value for name, value in others.items() if not self._is_known(value)}
+        nameless = [name for name in named if name.removeprefix(PREFIX) not in self.wanted]
         for name, value in self.wanted.items():
             if name in self.found:
                 continue
             given = named.pop(PREFIX + name, None)
-            owner = name.rpartition(".")[0]
-            idle = owner not in called and next(self.network.get_submodule(owner).children(), None) is None
             if given is not None:
                 self._put(name, given)
-            elif name.endswith(COUNTER) or idle:
+            elif name.endswith(COUNTER) or self._is_idle(name, called):
                 self.found[name] = value
             else:
-                raise _MismatchError(f"it has no {name}")
+                self._put(name, named.pop(self._reshaped(name, nameless)).reshape(value.shape))
         unused = [name for name in named if name.removeprefix(PREFIX) not in self.found]
         if unused:
             raise _MismatchError(f"of the network's layers none takes {', '.join(unused[:_TOLD])}")
+
+    def _is_idle(self, name: str, called: set[str]) -> bool:
+        owner = name.rpartition(".")[0]
+        return owner not in called and next(self.network.get_submodule(owner).children(), None) is None
+
+    def _reshaped(self, name: str, nameless: list[str]) -> str:
+        """Take the first tensor out of those that lost their names, if it is this one but for sides of 1.
+
+        The export shapes some beforehand, such as the scales of ConvNeXt's blocks; in the graph they keep their order.
+        """
+        shape = [side for side in self.wanted[name].shape if side != 1]
+        if not nameless or [side for side in self.file.others[nameless[0]].shape if side != 1] != shape:
+            raise _MismatchError(f"it has no {name}")
+        return nameless.pop(0)
 
     def _is_fixed(self, layer: Layer) -> bool:
         return layer.kind == "linear" and self._is_known(layer.tensors["weight"])

@@ -155,7 +155,7 @@ def _draw(figure: Figure, kind: str, dpi: int) -> bytes:
     buffer = io.BytesIO()
     with theme():
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
-        figure.set_layout_engine("none")  # laid out once; drawn again it keeps its places
+        figure.set_layout_engine(None)  # laid out once; drawn again it keeps its places, and is drawn only once
     return buffer.getvalue()
 
 

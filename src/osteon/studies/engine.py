@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from osteon.errors import OsteonError
 from osteon.run import RunFolder
 from osteon.studies.plan import PlannedRun
 from osteon.training.same_data import OtherDataError, one_of_each, refuse_changed
+from osteon.training.together import Helped, end_help
 
 log = logging.getLogger(__name__)
 Note = Callable[[str], None]
@@ -105,21 +107,23 @@ def train_all(
             failed.append(FailedRun(planned, "not enough memory"))
         else:
             done.append(planned.now())
+    end_help()
     return done, failed
 
 
 def _train(planned: PlannedRun, like: Sequence[RunFolder], note: Note, callbacks: Sequence[Callback]) -> None:
     from osteon.training.pipeline import train
 
-    train(
-        planned.settings,
-        planned.folder.path,
-        resume=planned.state == "started",
-        audit=False,
-        like=like,
-        callbacks=callbacks,
-        note=lambda text: note(f"  {text}"),
-    )
+    with contextlib.suppress(Helped):  # it helps with the next run, too
+        train(
+            planned.settings,
+            planned.folder.path,
+            resume=planned.state == "started",
+            audit=False,
+            like=like,
+            callbacks=callbacks,
+            note=lambda text: note(f"  {text}"),
+        )
 
 
 def by_system(runs: Sequence[PlannedRun], *, region: str = "") -> dict[str, dict[int, Path]]:

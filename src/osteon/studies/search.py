@@ -320,6 +320,8 @@ def _check(base: RunSettings, settings: SearchSettings) -> None:
         )
     if base.data.path is None:
         raise SettingsError("no data given", where="data.path", hint="osteon study search DATA --out OUT")
+    if str(base.training.devices) not in ("auto", "1"):
+        raise SettingsError("a search trains each trial on one device", where="training.devices", hint="Leave it out")
     check_space(settings.space, base)
     for point in settings.first:
         stored_point(settings.space, point)

@@ -133,7 +133,7 @@ def train_trial(settings: RunSettings, folder: Path, watch: Watch, callbacks: li
         Cut: It was broken off.
         InputError: The data cannot be used.
     """
-    run = RunFolder(folder)
+    settings, run = _on_one_device(settings), RunFolder(folder)
     if not run.summary.is_file():
         resume = run.config.is_file()
         if folder.exists() and not resume:
@@ -144,6 +144,11 @@ def train_trial(settings: RunSettings, folder: Path, watch: Watch, callbacks: li
     summary = json.loads(run.summary.read_text(encoding="utf-8"))
     history = pd.read_csv(run.history).set_index("epoch")
     return float(history.loc[summary["best_epoch"], "valid_auc"])
+
+
+def _on_one_device(settings: RunSettings) -> RunSettings:
+    """Leave other devices alone: a process that helped would begin the search anew."""
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"devices": 1})})
 
 
 def refuse_changed_data(trials: Path) -> None:

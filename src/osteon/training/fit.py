@@ -83,7 +83,7 @@ def fit(
     checkpoints = Checkpoints(folder.checkpoints, settings.training.select)
     trainer = make_trainer(settings, folder, checkpoints, [History(folder.history), *callbacks])
     shuffled, held_out = _batches(trainer, train, valid, settings)
-    network = _laid_out(network, settings.training)
+    network = _laid_out(network, settings.training).train()  # Lightning trains it in the mode in which it is given
     share = settings.training.keep_initial
     initial = learnt_before(network, settings) if share else {}
     module = Classifier(network, settings, len(shuffled), shuffled.prior_shift, teachers)

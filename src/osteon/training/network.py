@@ -39,7 +39,7 @@ class NetworkMethod(Method):
         network = make_network(settings)
         check_fit(network, settings)
         check_location(network, settings)
-        check_teachers(settings)
+        check_teachers(settings, made_of_file)
 
     def check_data(self, prepared: Prepared, settings: RunSettings) -> None:
         """Refuse data without training images or the validation images that are needed, and teachers of other data."""
@@ -62,7 +62,7 @@ class NetworkMethod(Method):
             job.folder,
             resume=job.resume,
             callbacks=job.callbacks,
-            teachers=load_teachers(job.settings, load_network),
+            teachers=load_teachers(job.settings, load_network, made_of_file),
         )
         history = pd.read_csv(job.folder.history)
         return {
@@ -160,6 +160,18 @@ def make_network(settings: RunSettings, *, initial: bool = True) -> Network:
     if initial:
         load_initial(network, settings.model.model_copy(update={"weights": initial_weights(settings)}))
     return network
+
+
+def made_of_file(settings: RunSettings) -> TrainedNetwork:
+    """Return the network of the model file that ``model.weights`` names.
+
+    Args:
+        settings: As :func:`osteon.training.start.settled` returns them.
+
+    Raises:
+        InputError: The file's graph is of another network.
+    """
+    return TrainedNetwork(make_network(settings), settings)
 
 
 def load_network(folder: RunFolder, settings: RunSettings | None = None) -> TrainedNetwork:

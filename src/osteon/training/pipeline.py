@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +15,16 @@ from osteon.config import RunSettings
 from osteon.data.catalogue import SPLITS, Catalogue
 from osteon.data.splits import leaks
 from osteon.errors import Refusal, SettingsError
-from osteon.evaluation.lineage import refuse_leaks
+from osteon.evaluation.lineage import STARTED, TAUGHT, refuse_leaks
 from osteon.evaluation.predictions import write_predictions
 from osteon.run import RunFolder, atomic_path, write_json
+from osteon.training.learnt_from import refuse_other_files, with_model_files
 from osteon.training.method import Job, Method, Note, Trained, make_method
 from osteon.training.predict import predictions_table
 from osteon.training.prepare import Prepared, prepare, split_catalogue
 from osteon.training.same_data import is_split, read_contents, refuse_other_data, write_contents
-from osteon.training.start import STARTED, refuse_other_file, settled, started
+from osteon.training.start import settled, to_go_on
+from osteon.training.together import end_help, helps
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 3600
@@ -84,11 +84,13 @@ def train(
         OtherDataError: The data are not those of ``like``, or, of a run that is resumed, not those it began with.
     """
     folder = _existing(out, resume=resume)
-    settings = settled(folder.settings() if folder else settings)
-    method = _check(settings)
+    settings = folder.settings() if folder else settled(settings)
+    kept = _kept(folder, settings)
+    learning = to_go_on(settings, folder) if folder and resume else settings
+    method = _check(learning)
     if folder is None:
         RunFolder.refuse_taken(out)
-    catalogue = _catalogue(folder, settings)
+    catalogue = with_model_files(split_catalogue(settings), settings) if kept is None else kept
     for warning in catalogue.warnings:
         note(f"note: {warning}")
     note(_describe(catalogue))
@@ -99,12 +101,11 @@ def train(
     refuse_other_data(settings, catalogue, prepared.store, [*like, *begun])
     folder = folder or RunFolder.create(out, settings)
     _write_data(catalogue, prepared, folder, note)
-    if audit and not folder.audit.is_file() and not _helps():
+    if audit and not folder.audit.is_file() and not helps():
         _audit(catalogue, settings, folder)
-    job = Job(prepared, settings, folder, resume, callbacks, note)
+    job = Job(prepared, learning, folder, resume, callbacks, note)
     facts = method.fit(job)
-    if _helps():
-        sys.exit(0)
+    end_help()
     if len(job.held_out):
         _predict(job, method.load(folder, settings))
     else:
@@ -113,26 +114,18 @@ def train(
     return TrainingRun(folder, summary, prepared.catalogue, prepared.refusals)
 
 
-def _catalogue(folder: RunFolder | None, settings: RunSettings) -> Catalogue:
-    """Return the images with their split, as a run that is gone on with has kept them."""
+def _kept(folder: RunFolder | None, settings: RunSettings) -> Catalogue | None:
+    """Return the images with their split as a run that is gone on with has kept them; None where none are kept."""
     if folder is None or not is_split(folder):
-        return started(split_catalogue(settings), settings)
+        return None
     catalogue = Catalogue.read(folder.split)
-    refuse_other_file(catalogue, settings)
+    refuse_other_files(catalogue, settings)
     return catalogue
-
-
-def _helps() -> bool:
-    """Return whether this process was started by Lightning to train together with a first one (DDP).
-
-    Lightning starts the same command again for every further device; such a process takes part in the fit alone.
-    """
-    return int(os.environ.get("LOCAL_RANK", "0")) + int(os.environ.get("NODE_RANK", "0")) > 0
 
 
 def _existing(out: str | Path, *, resume: bool) -> RunFolder | None:
     """Return the run folder to go on with, if there is to be one; a helping process waits for the first one's."""
-    if _helps():
+    if helps():
         for _ in range(WAIT_SECONDS):
             if is_split(RunFolder(Path(out))):
                 break
@@ -147,7 +140,7 @@ def _write_data(catalogue: Catalogue, prepared: Prepared, folder: RunFolder, not
         write_contents(folder, prepared.store)
         catalogue.write(folder.split)
         _write_leaks(catalogue, folder, note)
-    elif read_contents(folder) is None and not _helps():  # a run of an earlier version
+    elif read_contents(folder) is None and not helps():  # a run of an earlier version
         write_contents(folder, prepared.store)
 
 
@@ -172,8 +165,9 @@ def system_name(settings: RunSettings) -> str:
 
 def _write_summary(job: Job, facts: dict[str, Any]) -> dict[str, Any]:
     refusals = [item.as_dict() for item in job.prepared.refusals]
-    begun = job.prepared.catalogue.source.get(STARTED)
-    summary = {"model": system_name(job.settings), **facts, **({STARTED: begun} if begun else {}), "refusals": refusals}
+    source = job.prepared.catalogue.source
+    files = {key: source[key] for key in (STARTED, TAUGHT) if source.get(key)}
+    summary = {"model": system_name(job.settings), **facts, **files, "refusals": refusals}
     write_json(job.folder.summary, summary)
     return summary
 

@@ -66,7 +66,7 @@ def test_how_a_picture_is_taken_does_not_depend_on_the_label(region):
 
 @pytest.mark.parametrize("region", ALL_REGIONS)
 def test_every_region_shows_a_limb_and_its_break_inside_the_picture(region):
-    settings = PhantomSettings(patients=8, regions=(region,), size=96, positive=1.0, difficulty="easy")
+    settings = PhantomSettings(patients=4, regions=(region,), size=96, positive=1.0, difficulty="easy")
     for study in plan_studies(settings):
         specimen = Specimen.of(study, settings)
         radiograph = render(specimen, 1)
@@ -84,7 +84,7 @@ def test_every_region_shows_a_limb_and_its_break_inside_the_picture(region):
 
 
 def test_the_break_changes_the_picture_near_its_box_more_than_anywhere():
-    settings = PhantomSettings(patients=30, regions=("humerus",), size=96, positive=1.0, difficulty="hard")
+    settings = PhantomSettings(patients=15, regions=("humerus",), size=96, positive=1.0, difficulty="hard")
     inside, outside = [], []
     for study in plan_studies(settings):
         broken = render(Specimen.of(study, settings), 1)
@@ -100,7 +100,7 @@ def test_the_break_changes_the_picture_near_its_box_more_than_anywhere():
 
 def test_harder_breaks_change_the_picture_less():
     def change(difficulty):
-        settings = PhantomSettings(patients=25, regions=("humerus",), size=64, positive=1.0, difficulty=difficulty)
+        settings = PhantomSettings(patients=12, regions=("humerus",), size=64, positive=1.0, difficulty=difficulty)
         pairs = [
             [render(Specimen(study, settings, broken), 1).pixels.astype(float) for broken in (True, False)]
             for study in plan_studies(settings)

@@ -11,7 +11,7 @@ from osteon.data.mura import read_mura
 from osteon.data.phantoms import PhantomSettings, write_phantoms, writer
 from osteon.errors import SettingsError
 
-SMALL = PhantomSettings(images=40, size=64, seed=4)
+SMALL = PhantomSettings(images=24, size=64, seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_the_mura_reader_reads_them(made):
     assert catalogue.source["synthetic"] is True
     assert catalogue.warnings == ()
     assert catalogue.refusals == ()
-    assert len(catalogue) == summary["counts"]["images"] == 40
+    assert len(catalogue) == summary["counts"]["images"] == 24
     assert int(catalogue.images["label"].sum()) == summary["counts"]["positive_images"]
     assert dict(catalogue.images["split"].value_counts()) == {
         "train": summary["counts"]["train_images"],
@@ -76,7 +76,7 @@ def test_marker_and_tables_agree(made):
     assert marker["synthetic"] is True
     assert PhantomSettings.model_validate(marker["settings"]) == SMALL
     header, *records = rows(folder / "phantoms.csv")
-    assert len(records) == 40
+    assert len(records) == 24
     labels = np.array([int(record[header.index("label")]) for record in records])
     assert labels.sum() == marker["counts"]["positive_images"]
     assert [record[header.index("fracture")] != "" for record in records] == list(labels == 1)
