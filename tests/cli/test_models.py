@@ -18,6 +18,7 @@ def test_list_shows_name_cost_and_summary(capsys: pytest.CaptureFixture[str], fe
         assert method in captured.out
 
 
+@pytest.mark.slow
 def test_list_as_json_holds_every_model(capsys: pytest.CaptureFixture[str]) -> None:
     from osteon.registry import MODELS
 

@@ -36,6 +36,7 @@ def test_damaged_files_are_read_or_refused(rng: np.random.Generator) -> None:
     assert len(outcomes) > 5
 
 
+@pytest.mark.slow
 def test_damaged_compressed_pixels_are_read_or_refused(rng: np.random.Generator) -> None:
     outcomes: Counter[str] = Counter()
     for syntax in (uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.JPEGExtended12Bit):

@@ -58,6 +58,7 @@ def refused(data: bytes, **limits: float) -> str:
     return caught.value.refusal.reason
 
 
+@pytest.mark.slow
 def test_a_codec_that_fails_costs_one_file(broken: Sandbox, tmp_path: Path) -> None:
     for number, (columns, (_, reason)) in enumerate(FAULTS.items(), 1):
         bad = dicom_bytes(pixels=radiograph(0, (70, columns)), syntax=uid.JPEGLSLossless)

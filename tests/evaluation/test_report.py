@@ -116,6 +116,7 @@ def run(tmp_path: Path, studies: pd.DataFrame) -> RunFolder:
     return run
 
 
+@pytest.mark.slow
 def test_figures_of_a_whole_run(run: RunFolder, studies: pd.DataFrame) -> None:
     page = report(run.path, studies, run)
     assert_self_contained(page)

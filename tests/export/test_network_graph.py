@@ -189,6 +189,7 @@ def test_the_file_declares_what_it_gives_and_a_plain_session_has_nothing_to_warn
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_real_radiographs_of_mixed_sizes(fracatlas: Path, tmp_path: Path) -> None:
     options = {"trunk": "timm/tf_efficientnet_lite0", "head": "both"}
     model = ModelSettings(name="hybrid", options=options, weights="default")

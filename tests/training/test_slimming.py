@@ -103,6 +103,7 @@ def test_importance_is_how_far_the_outputs_move(wide: Path) -> None:
     assert order > 0.7
 
 
+@pytest.mark.slow
 def test_a_slimmed_run_can_be_trained_on(wide: Path, tmp_path: Path) -> None:
     start = tmp_path / "start"
     slimmed = slim(wide, start, keep=0.6)
@@ -158,6 +159,7 @@ def test_the_command_says_what_it_took_out(wide: Path, tmp_path: Path, capsys: p
     assert "not empty" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_cannot_be_narrowed_is_refused_before_anything_is_written(wide: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run folder"):
         slim(tmp_path, tmp_path / "out", keep=0.5)
@@ -173,6 +175,7 @@ def test_what_cannot_be_narrowed_is_refused_before_anything_is_written(wide: Pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_to_be_full(
     wide: Path, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
 ) -> None:
