@@ -307,22 +307,7 @@ def dump_settings(settings: RunSettings) -> str:
 def _read_yaml(source: str | Path) -> dict[str, Any]:
     import yaml
 
-    name = str(source)
-    preset = resources.files("osteon").joinpath("presets", f"{name}.yaml")
-    if name in presets():
-        text = preset.read_text(encoding="utf-8")
-    else:
-        path = Path(source)
-        if not path.is_file():
-            raise SettingsError(
-                "no such preset or settings file",
-                where=name,
-                hint=f"Presets: {', '.join(presets())}; or a YAML file",
-            )
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise SettingsError("is no text in UTF-8", where=name) from None
+    name, text = str(source), _text(source)
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)  # libyaml's is six times as fast
         node = loader.get_single_node()
@@ -337,6 +322,19 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise SettingsError("a settings file must hold keys and values", where=name)
     return values
+
+
+def _text(source: str | Path) -> str:
+    if str(source) in presets():
+        return resources.files("osteon").joinpath("presets", f"{source}.yaml").read_text(encoding="utf-8")
+    path = Path(source)
+    if not path.is_file():
+        hint = f"Presets: {', '.join(presets())}; or a YAML file"
+        raise SettingsError("no such preset or settings file", where=source, hint=hint)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SettingsError("is no text in UTF-8", where=source) from None
 
 
 def _twice(node: Any, parent: str = "") -> str | None:

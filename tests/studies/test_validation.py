@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from osteon.inference.predictor import Predictor
 from osteon.studies import site_data, validation, validation_page
 from osteon.studies.validation import Validation, validate
 
-HERE = {"gate": False, "runtime": "onnxruntime", "workers": 1}
+HERE: dict[str, Any] = {"gate": False, "runtime": "onnxruntime", "workers": 1}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def found(site: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     every = validation_page.evaluation_figures
     with pytest.MonkeyPatch.context() as changed:  # one figure of the report's stands for all: each is drawn twice
         changed.setattr(validation_page, "evaluation_figures", lambda *of: {"reliability": every(*of)["reliability"]})
-        return validate(_data(site[0]), site[1], out=folder / "validation", recalibrate_to=local, **HERE)  # type: ignore[arg-type]
+        return validate(_data(site[0]), site[1], out=folder / "validation", recalibrate_to=local, **HERE)
 
 
 def _out(found: Validation) -> Path:
@@ -145,13 +146,13 @@ def test_broken_off_it_keeps_the_answers_under_a_name_that_says_so(
         for number, case in enumerate(cases):
             if number == 7:
                 raise KeyboardInterrupt
-            yield predictor.answer_surely(case)  # type: ignore[arg-type]
+            yield predictor.answer_surely(case)
 
     notes: list[str] = []
     with monkeypatch.context() as changed:
         changed.setattr(Predictor, "predict_each", stopping)
         with pytest.raises(KeyboardInterrupt):
-            validate(_data(site[0]), site[1], out=tmp_path / "v", note=notes.append, **HERE)  # type: ignore[arg-type]
+            validate(_data(site[0]), site[1], out=tmp_path / "v", note=notes.append, **HERE)
     assert sorted(path.name for path in (tmp_path / "v").iterdir()) == ["answers.partial.csv", "validation.json"]
     assert len(pd.read_csv(tmp_path / "v" / "answers.partial.csv")) == 7
     assert json.loads((tmp_path / "v" / "validation.json").read_text())["complete"] is False
@@ -160,16 +161,16 @@ def test_broken_off_it_keeps_the_answers_under_a_name_that_says_so(
         changed.setattr(validation, "one_look_logits", lambda *_, **__: stop())
         to = {"out": tmp_path / "w", "recalibrate_to": tmp_path / "l.onnx"}
         with pytest.raises(KeyboardInterrupt):
-            validate(_data(site[0]), site[1], note=notes.append, **to, **HERE)  # type: ignore[arg-type]
+            validate(_data(site[0]), site[1], note=notes.append, **to, **HERE)
     assert len(pd.read_csv(tmp_path / "w" / "answers.partial.csv")) == 160
     assert not (tmp_path / "l.onnx").exists()
     with monkeypatch.context() as changed:
         changed.setattr(validation, "evaluate", lambda *_: stop())
         with pytest.raises(KeyboardInterrupt):
-            validate(_data(site[0]), site[1], out=tmp_path / "x", **HERE)  # type: ignore[arg-type]
+            validate(_data(site[0]), site[1], out=tmp_path / "x", **HERE)
     assert len(pd.read_csv(tmp_path / "x" / "answers.partial.csv")) == 160
     monkeypatch.setattr(validation_page, "write_pages", lambda *_: {})
-    validate(_data(site[0]), site[1], out=tmp_path / "v", **HERE)  # type: ignore[arg-type]
+    validate(_data(site[0]), site[1], out=tmp_path / "v", **HERE)
     assert not (tmp_path / "v" / "answers.partial.csv").exists()
     assert json.loads((tmp_path / "v" / "validation.json").read_text())["complete"] is True
 
@@ -184,16 +185,16 @@ def test_what_cannot_be_written_is_said_before_any_image_is_read(
     (tmp_path / "json" / "validation.json").write_text("[1]")
     for name in ("full", "json"):
         with pytest.raises(SettingsError, match="holds other files"):
-            validate(_data(site[0]), site[1], out=tmp_path / name, **HERE)  # type: ignore[arg-type]
+            validate(_data(site[0]), site[1], out=tmp_path / name, **HERE)
     assert (tmp_path / "full" / "predictions.csv").read_text() == "mine"
     with pytest.raises(SettingsError, match="is a file"):
-        validate(_data(site[0]), site[1], out=site[0], **HERE)  # type: ignore[arg-type]
+        validate(_data(site[0]), site[1], out=site[0], **HERE)
     below = site[0] / "below"  # of a file
     for outputs in ({"out": below}, {"recalibrate_to": below / "local.onnx"}):
         with pytest.raises(SettingsError, match="is not a folder"):
-            validate(_data(site[0]), site[1], **outputs, **HERE)  # type: ignore[arg-type]
+            validate(_data(site[0]), site[1], **outputs, **HERE)
     with pytest.raises(SettingsError, match="the model itself"):
-        validate(_data(site[0]), site[1], recalibrate_to=site[1], **HERE)  # type: ignore[arg-type]
+        validate(_data(site[0]), site[1], recalibrate_to=site[1], **HERE)
 
 
 def test_too_few_patients_to_recalibrate_are_refused_before_the_work(
@@ -206,5 +207,5 @@ def test_too_few_patients_to_recalibrate_are_refused_before_the_work(
     )
     monkeypatch.setattr(validation, "ask", lambda *_, **__: pytest.fail("asked the model"))
     with pytest.raises(InputError, match="too few to calibrate a model on: 30 are needed"):
-        validate(data.data, site[1], recalibrate_to=tmp_path / "local.onnx", **HERE)  # type: ignore[arg-type]
+        validate(data.data, site[1], recalibrate_to=tmp_path / "local.onnx", **HERE)
     assert [path.name for path in tmp_path.iterdir()] == ["few.csv"]

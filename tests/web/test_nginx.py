@@ -193,3 +193,4 @@ def test_a_client_that_hangs_up_gives_its_place_back(site: Site) -> None:
     until(lambda: site.client.get("/osteon/ready").status_code == 503)
     caller.close()
     until(lambda: site.client.get("/osteon/ready").status_code == 200)
+    assert site.client.post("/osteon/v1/predict", files=upload(png()), headers=BEARER).status_code == 200

@@ -17,13 +17,13 @@ from osteon.cli.console import JSON_OPTION, Console
 from osteon.cli.stopping import REFUSED
 from osteon.errors import OsteonError, SettingsError, require
 
-IMAGES, BATCH, SIZE = 600, 32, 128
+BATCH, SIZE = 32, 128
 REGIONS = "humerus,forearm"
-START, EPOCHS = "fracture-fast", 2
-"""Model of the package that the demo trains on, and for how many epochs."""
+START, IMAGES, EPOCHS = "fracture-fast", 600, 2
+"""Model of the package that the demo trains on, with how many images and for how many epochs."""
 
-SCRATCH_EPOCHS = 12
-"""Epochs of the paper's network from random weights: fewer do not learn the phantoms."""
+SCRATCH_IMAGES, SCRATCH_EPOCHS = 800, 12
+"""Of the paper's network from random weights: fewer do not teach it the phantoms."""
 
 MARK = ".osteon-demo"
 """File by which a folder is known for a demo's, which may be replaced."""
@@ -44,7 +44,10 @@ def demo(
         "demo"
     ),
     seed: Annotated[int, typer.Option("--seed", help="Seed of the phantoms and the training.")] = 0,
-    images: Annotated[int, typer.Option("--images", min=100, help="Number of synthetic images.")] = IMAGES,
+    images: Annotated[
+        int | None,
+        typer.Option("--images", min=100, help=f"Number of synthetic images: {IMAGES}, from scratch {SCRATCH_IMAGES}."),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -77,20 +80,21 @@ def demo(
 
 
 def commands(
-    out: Path, *, seed: int, images: int, epochs: int | None = None, scratch: bool = False
+    out: Path, *, seed: int, images: int | None = None, epochs: int | None = None, scratch: bool = False
 ) -> Iterator[list[str]]:
     """Yield the commands that the demo runs, as a user would type them after ``osteon``.
 
     The last reads a patient of the test images, so it is known only when the commands before it have run.
     """
     phantoms, run, model = out / "phantoms", str(out / "run"), str(out / "model.onnx")
-    made = {"images": images, "size": SIZE, "seed": seed, "regions": REGIONS, "difficulty": "easy"}
+    usual = (SCRATCH_IMAGES, SCRATCH_EPOCHS) if scratch else (IMAGES, EPOCHS)
+    made = {"images": images or usual[0], "size": SIZE, "seed": seed, "regions": REGIONS, "difficulty": "easy"}
     options = [text for key, value in made.items() for text in (f"--{key}", str(value))]
     yield ["data", "phantoms", str(phantoms), *options]
     yield ["data", "audit", str(phantoms), "--out", str(out / "audit")]
     yield ["data", "explore", str(phantoms), "--out", str(out / "explore")]
     settings = {"store.size": SIZE, "augment.rotation": 15, "training.batch_size": BATCH, "seed": seed}
-    settings["training.epochs"] = epochs or (SCRATCH_EPOCHS if scratch else EPOCHS)
+    settings["training.epochs"] = epochs or usual[1]
     start = ["--set", "model.options.pools=early"] if scratch else ["--weights", START]
     chosen = [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
     yield ["train", str(phantoms), "--out", run, *start, *chosen, "--no-evaluate"]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from osteon.evaluation.curves import histogram
 from osteon.evaluation.figures import reliability_diagram
-from osteon.export.card_text import markdown, sections
+from osteon.export.card_text import markdown, not_for_patients, sections
 from osteon.export.evidence import Measured
 from osteon.export.export import Export
 from osteon.pages.html import render
@@ -30,7 +30,7 @@ def write_card(made: Export) -> dict[str, Path]:
     write_text(files["card"], markdown(card))
     figures = {} if made.measured is None else _figures(made.measured, card.target, card.operating_points[0].name)
     parts = sections(card)
-    limits = next(part.paragraphs for part in parts if part.name == "limits")
+    limits = [*not_for_patients(card), *next(part.paragraphs for part in parts if part.name == "limits")]
     shown = [part for part in parts if part.name != "limits"]
     page = render("osteon.export", "card.html.j2", card=card, sections=shown, limits=limits, figures=figures)
     write_text(files["page"], page)

@@ -99,6 +99,11 @@ def _markdown_table(table: Table) -> list[str]:
     return [table.caption, "", *lines] if table.caption else lines
 
 
+def not_for_patients(card: ModelCard) -> tuple[str, ...]:
+    """Warn of a model of synthetic pictures."""
+    return (f"**Not for patients: {SYNTHETIC}.**",) if card.data.synthetic else ()
+
+
 def _purpose(card: ModelCard) -> Section:
     meaning = MEANINGS.get((card.target, card.data.name), "as the data set's labels mean it")
     point = card.operating_points[0]
@@ -108,8 +113,7 @@ def _purpose(card: ModelCard) -> Section:
         f"It takes a radiograph of a bone and gives the calibrated probability that it is **{card.target}**: "
         f"{meaning}. With it come a call (from {point.threshold:.3f} on it is positive){further}."
     )
-    warning = (f"**Not for patients: {SYNTHETIC}.**",) if card.data.synthetic else ()
-    return Section("purpose", "What it is for", (*warning, text, *card.notes))
+    return Section("purpose", "What it is for", (*not_for_patients(card), text, *card.notes))
 
 
 def _data(card: ModelCard) -> Section:

@@ -23,7 +23,7 @@ CHECKSUM = "osteon_sha256"
 ALL = "all"
 """Name under which what holds for images of any region is kept."""
 
-SYNTHETIC = "the model was taught on synthetic pictures, not on patients' radiographs"
+SYNTHETIC = "the model was trained for synthetic pictures, not for patients' radiographs"
 """What is said of each answer of such a model."""
 
 LEAST_SIDE = 0.01

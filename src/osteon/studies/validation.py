@@ -26,7 +26,7 @@ from osteon.export.evidence import check_enough
 from osteon.inference.prediction import NOT_A_DEVICE, Prediction
 from osteon.inference.predictor import Predictor
 from osteon.inference.runtime import RuntimeName
-from osteon.run import RunFolder, atomic_path, check_output_folder, read_json, unwritable, write_json
+from osteon.run import RunFolder, check_output_folder, write_json
 from osteon.studies.recalibration import Recalibrated, check_target_file, recalibrate
 from osteon.studies.site_data import (
     Remark,
@@ -52,9 +52,8 @@ from osteon.studies.site_figures import (
     region_figures,
     set_figures,
 )
+from osteon.studies.validation_folder import KIND, SCHEMA, check_folder, mark, write_table
 
-SCHEMA = 1
-KIND = "osteon.validate"
 POOLING = "max"
 """Views to a study, so that one positive view makes a study positive, as the predictor has it."""
 
@@ -244,7 +243,7 @@ def validate(
 def _check_targets(folder: Path | None, local: Path | None, predictor: Predictor, asked: Asked) -> None:
     """Refuse before any work what could not be written after it."""
     if folder is not None:
-        _check_folder(folder)
+        check_folder(folder)
         check_output_folder(folder)
     if local is None:
         return
@@ -253,26 +252,6 @@ def _check_targets(folder: Path | None, local: Path | None, predictor: Predictor
         what = "its calibration is that of a closer look too, which --one-look leaves out"
         raise SettingsError(what, where="--recalibrate", hint="Recalibrate without --one-look")
     check_target_file(local, predictor.file)
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that holds anything but what this command wrote before.
-
-    Raises:
-        SettingsError: It does.
-    """
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise SettingsError("is a file, not a folder to write to", where=folder, hint="Choose another --out")
-    marker = folder / "validation.json"
-    try:
-        own = marker.is_file() and read_json(marker).get("kind") == KIND
-    except (OsteonError, AttributeError):
-        own = False
-    if not own and any(folder.iterdir()):
-        what = "the folder holds other files, which are never written over"
-        raise SettingsError(what, where=folder, hint="Choose another --out, new or empty")
 
 
 def _answers(
@@ -300,9 +279,9 @@ def _stopped(site: SiteData, kept: Sequence[Prediction], folder: Path | None, no
         note(f"stopped after {total}: nothing was written")
         return
     if not (folder / "validation.json").exists():
-        _mark(folder)
+        mark(folder)
     path = folder / _SECOND[1]
-    _write_table(path, answer_table(site.catalogue.images, kept))
+    write_table(path, answer_table(site.catalogue.images, kept))
     note(f"stopped after {total}: their answers are in {path}; no figures were made")
 
 
@@ -373,29 +352,15 @@ def _warnings(asked: Asked, answers: SiteAnswers, settings: DataSettings) -> lis
     return [*found, *site.catalogue.warnings]
 
 
-def _mark(folder: Path) -> None:
-    """Say in the folder whose it is, and that it is not whole; what a complete one says takes its place at the end."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(error, folder) from None
-    write_json(folder / "validation.json", {"schema": SCHEMA, "kind": KIND, "complete": False, "osteon": __version__})
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.9g")
-
-
 def _written(found: Validation, folder: Path) -> Validation:
     """Write every file, the one that says that all are there last."""
     from osteon.studies.validation_page import write_pages
 
-    _mark(folder)
+    mark(folder)
     run = RunFolder(folder)
     answers, partial = (folder / name for name in _SECOND)
     partial.unlink(missing_ok=True)
-    _write_table(answers, found.answers.table())
+    write_table(answers, found.answers.table())
     write_predictions(run.predictions, contract(found.answers.rows, found.asked))
     write_json(run.metrics, {"osteon": __version__, "predictions": run.predictions.name, **found.evaluation.as_dict()})
     files = {"answers": answers, "predictions": run.predictions, "metrics": run.metrics}
