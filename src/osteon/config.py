@@ -241,6 +241,7 @@ class EvaluationSettings(Group):
     resamples: int = Field(2000, ge=100, description="bootstrap resamples")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: int = Field(0, ge=0)
+    by: list[str] = Field([], description="further columns to score subgroups by: sex, or age:18,65 with bounds")
 
 
 class RunSettings(Group):

@@ -266,3 +266,19 @@ def test_the_evaluation_of_another_run_is_not_written_over(
     assert not run.metrics.exists()
     assert main(["evaluate", str(run.path), "--out", str(run.path), "--no-report", *FAST]) == 0
     assert run.metrics.is_file()
+
+
+def test_subgroups_of_a_further_column(tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = predictions().assign(sex=np.resize(["F", "M", "M"], 120), age=np.arange(120) % 90)
+    table.to_csv(csv, index=False)
+    arguments = ["evaluate", str(csv), "--no-report", *FAST]
+    assert main([*arguments, "--by", "sex", "--by", "age:18,65"]) == 0
+    assert "test, by age: minus all other images" in capsys.readouterr().out
+    found = read(tmp_path / "mine-evaluation" / "metrics.json")["by_column"]
+    assert {name: item["image"]["n"] for name, item in found["sex"].items()} == {"F": 26, "M": 54}
+    assert set(found["age:18,65"]["under 18"]["against_others"]) == {"auc", "sensitivity", "specificity"}
+    assert main([*arguments, "--by", "scanner"]) == 3
+    assert "lack the column scanner" in capsys.readouterr().err
+    assert main([*arguments, "--by", "age"]) == 3
+    assert "bounds" in capsys.readouterr().err
+    assert main([*arguments, "--by", "age:65,18"]) == 2

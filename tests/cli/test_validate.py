@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -59,6 +60,23 @@ def test_a_foreign_table_with_bad_files_as_json(
     assert len(pd.read_csv(out / "predictions.csv")) == 24
     assert found["recalibration"] is None
     assert "not a medical device" in found["notice"].lower()
+
+
+def test_subgroups_of_a_column_of_the_table(
+    site: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
+    table, out = _small(site[0], tmp_path / "in"), tmp_path / "out"
+    rows = pd.read_csv(table, sep=";")
+    rows.assign(Geschlecht=np.resize(["w", "m", "m", ""], len(rows))).to_csv(table, index=False, sep=";")
+    assert main(_arguments(table, site[1], "--out", out, "--by", "Alter", "--json")) == 3
+    assert "no column Alter" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(_arguments(table, site[1], "--out", out, "--by", "Geschlecht", "--json")) == 3
+    found = json.loads(capsys.readouterr().out)["by_column"]["Geschlecht"]
+    assert {name: item["image"]["n"] for name, item in found.items()} == {"m": 12, "not known": 6, "w": 6}
+    again = ["evaluate", str(out), "--out", str(tmp_path / "again"), "--by", "Geschlecht", "--no-report", "--json"]
+    assert main([*again, "--resamples", "100"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["by_column"]["Geschlecht"]) == {"m", "not known", "w"}
 
 
 def test_labels_of_another_meaning_are_refused(

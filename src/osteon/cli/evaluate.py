@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osteon.cli.console import JSON_OPTION, Console, jsonable
+from osteon.cli.options import ByOption
 from osteon.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def evaluate(
     ] = None,
     threshold: ThresholdOption = None,
     pooling: PoolingOption = None,
+    by: ByOption = None,
     resamples: ResamplesOption = None,
     settings: SetOption = None,
     model: Annotated[
@@ -69,6 +71,7 @@ def evaluate(
     """
     console = Console(as_json=as_json)
     overrides = evaluation_overrides(threshold, pooling, resamples, settings)
+    overrides |= {"evaluation.by": by} if by else {}
     console.emit(evaluate_and_report(console, source, overrides=overrides, out=out, model=model, report=report))
 
 
@@ -134,13 +137,16 @@ def evaluate_and_report(
         InputError: The predictions are missing or break the contract.
         SettingsError: A setting is wrong or the folder cannot be written.
     """
+    from osteon.config import load_settings
     from osteon.evaluation.evaluate import evaluate as run
     from osteon.evaluation.sources import Source
+    from osteon.evaluation.subgroups import columns_of
 
     found = Source.open(source)
     _refuse_other_run(found, out)
     _refuse_validation(out or found.out)
-    predictions = found.read(model)
+    chosen = load_settings(found.config, overrides or {}).evaluation
+    predictions = found.read(model, columns_of(chosen.by))
     settings = _settings(console, found, predictions, overrides or {})
     with console.progress():
         evaluation = run(predictions, settings)

@@ -46,6 +46,15 @@ DamagedOption = Annotated[
         show_default="use",
     ),
 ]
+ByOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        metavar="COLUMN[:BOUNDS]",
+        help="Score the subgroups of a further column too, each against all others: sex, or age:18,65. Repeatable.",
+        show_default=False,
+    ),
+]
 
 
 def output_path(text: str | Path) -> Path:

@@ -9,6 +9,7 @@ import typer
 
 from osteon.cli.console import JSON_OPTION, Console
 from osteon.cli.options import (
+    ByOption,
     DataArgument,
     NeighboursOption,
     OptionOption,
@@ -79,6 +80,7 @@ def validate(
         typer.Option(help="Error rate behind 'uncertain': smaller abstains more.", show_default="the model's"),
     ] = None,
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
+    by: ByOption = None,
     workers: Annotated[int | None, typer.Option(help="Images at a time.", show_default="one a core", min=1)] = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,
     closer_look: Annotated[
@@ -115,6 +117,7 @@ def validate(
             runtime=runtime,  # type: ignore[arg-type]
             gate=gate,
             closer_look=closer_look,
+            by=by or (),
             workers=workers,
             processes=MANY,
             note=console.note,
@@ -152,6 +155,8 @@ def _show(console: Console, found: Validation) -> None:
 
 def _show_figures(console: Console, found: Validation) -> None:
     """Show the figures at the operating point: of images, of studies where they differ, of always answering no."""
+    from osteon.evaluation.tables import subgroup_tables
+
     image, study = found.evaluation.overall["image"], found.evaluation.overall["study"]
     columns = {f"{image.n:,} images, {image.positives:,} positive": image, "always negative": _always(image)}
     if study is not image:
@@ -160,6 +165,10 @@ def _show_figures(console: Console, found: Validation) -> None:
     point = found.asked.point
     title = f"At the operating point {point.name}, from {point.threshold:.3f} on; {image.groups:,} groups"
     console.table(title, ["", *columns], rows)
+    for table in subgroup_tables(found.evaluation):
+        console.table(table.title, table.columns, table.rows)
+        for note in table.notes:
+            console.note(f"  {note}")
 
 
 def _always(scores: Scores) -> Scores:

@@ -13,9 +13,11 @@ from osteon.data.catalogue import has_name, names_in
 from osteon.errors import InputError
 from osteon.evaluation.curves import curves
 from osteon.evaluation.pooling import pool_studies
-from osteon.evaluation.predictions import check_predictions, read_predictions
+from osteon.evaluation.predictions import check_predictions
 from osteon.evaluation.results import LEVELS, Evaluation, Level, Scores, Threshold
 from osteon.evaluation.scoring import Scorer, cases_of, leaks_of, prevalence_of, scored_split
+from osteon.evaluation.sources import Source
+from osteon.evaluation.subgroups import by_column, columns_of, worse_subgroups
 from osteon.evaluation.thresholds import choose_threshold
 from osteon.progress import track
 from osteon.run import RunFolder
@@ -32,10 +34,11 @@ def evaluate(predictions: pd.DataFrame, settings: EvaluationSettings | None = No
         settings: How to score; None for the defaults.
 
     Raises:
-        InputError: The predictions break the contract, are of several models, or hold neither test nor validation rows.
+        InputError: The predictions break the contract, are of several models, hold neither test nor validation rows, or
+            lack a column of ``settings.by``.
     """
     settings = settings or EvaluationSettings()
-    table = check_predictions(predictions, "predictions")
+    table = check_predictions(predictions, "predictions", columns_of(settings.by))
     model = _one_model(table)
     split, warnings = scored_split(table)
     valid = _levels(table[table["split"] == "valid"], settings)
@@ -44,6 +47,7 @@ def evaluate(predictions: pd.DataFrame, settings: EvaluationSettings | None = No
     prevalence = {level: prevalence_of(table, level, settings) for level in LEVELS}
     scorer = Scorer(settings, thresholds, prevalence)
     overall = scorer.levels(tested["image"])
+    subgroups = by_column(tested["image"], settings, scorer)
     return Evaluation(
         model=model,
         split=split,
@@ -58,7 +62,13 @@ def evaluate(predictions: pd.DataFrame, settings: EvaluationSettings | None = No
         curves={
             level: curves(cases_of(tested[level], thresholds[level].value), settings.confidence) for level in LEVELS
         },
-        warnings=(*warnings, *leaks_of(table, split), *_warnings(tested, thresholds, overall)),
+        warnings=(
+            *warnings,
+            *leaks_of(table, split),
+            *_warnings(tested, thresholds, overall),
+            *worse_subgroups(subgroups, settings.confidence),
+        ),
+        by_column=subgroups,
     )
 
 
@@ -73,7 +83,8 @@ def evaluate_run(folder: str | Path, settings: EvaluationSettings | None = None)
         InputError: There is no run, or its predictions are missing or break the contract.
     """
     run = RunFolder.open(folder)
-    return evaluate(read_predictions(run.predictions), settings or run.settings().evaluation)
+    settings = settings or run.settings().evaluation
+    return evaluate(Source(run.predictions, run).read(further=columns_of(settings.by)), settings)
 
 
 def _by_name(images: pd.DataFrame, column: str, score: Callable[[pd.DataFrame], T], whole: T) -> dict[str, T]:

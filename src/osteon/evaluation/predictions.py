@@ -6,7 +6,7 @@ Contract 2 of the design; ``docs/predictions.md`` describes the file form.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,19 @@ _NUMBER_HINTS = {
 _MARKS = {",": "A comma", ";": "A semicolon", "\t": "A tab", "|": "A bar"}
 
 
-def write_predictions(path: str | Path, predictions: pd.DataFrame) -> None:
-    """Write predictions whole or not at all, probabilities with 9 significant digits."""
-    columns = [name for name in (*COLUMNS, *OPTIONAL) if name in predictions]
+def write_predictions(path: str | Path, predictions: pd.DataFrame, further: Sequence[str] = ()) -> None:
+    """Write predictions whole or not at all, probabilities with 9 significant digits; ``further`` columns too."""
+    columns = [name for name in dict.fromkeys((*COLUMNS, *OPTIONAL, *further)) if name in predictions]
     with atomic_path(path) as temporary:
         predictions[columns].to_csv(temporary, index=False, float_format="%.9g")
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def read_predictions(path: str | Path, further: Sequence[str] = ()) -> pd.DataFrame:
     """Read and check predictions.
+
+    Args:
+        path: The CSV.
+        further: Other columns that it must have; they are kept, as text.
 
     Returns:
         One row per image with the columns of :data:`COLUMNS` and :data:`OPTIONAL`; absent text columns are filled:
@@ -56,7 +60,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         raise InputError("file not found", where=path) from None
     except (csv.Error, OSError) as error:
         raise InputError(f"not a readable CSV: {str(error).strip()}", where=path, hint=HINT) from None
-    _check_header(header, path)
+    _check_header(header, path, further)
     for line, row in rows.items():
         if any(row[len(header) :]):
             what = f"line {line} has {len(row)} fields, the header {len(header)}"
@@ -66,7 +70,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     table = pd.DataFrame(cells, columns=header, index=list(rows), dtype=object)
     if content.separator != ",":
         table[list(NUMBERS)] = table[list(NUMBERS)].map(with_point)
-    return _checked(table, path)
+    return _checked(table, path, further)
 
 
 def _cells(content: DelimitedText) -> tuple[list[str], dict[int, list[str]]]:
@@ -77,22 +81,22 @@ def _cells(content: DelimitedText) -> tuple[list[str], dict[int, list[str]]]:
     return filled.pop(first, []), filled
 
 
-def _check_header(header: list[str], path: Path) -> None:
+def _check_header(header: list[str], path: Path, further: Sequence[str]) -> None:
     if not header:
         raise InputError("the file is empty", where=path, hint=HINT)
-    if twice := [name for name in (*COLUMNS, *OPTIONAL) if header.count(name) > 1]:
+    if twice := [name for name in (*COLUMNS, *OPTIONAL, *further) if header.count(name) > 1]:
         raise InputError(f"there are several columns {twice[0]}", where=path, hint=HINT)
-    _refuse_missing(header, path)
+    _refuse_missing(header, path, further)
 
 
-def check_predictions(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
+def check_predictions(table: pd.DataFrame, where: str | Path, further: Sequence[str] = ()) -> pd.DataFrame:
     """Return predictions in the contract's types, or say how they break it (see :func:`read_predictions`)."""
-    return _checked(table.set_axis(range(2, len(table) + 2)), where)
+    return _checked(table.set_axis(range(2, len(table) + 2)), where, further)
 
 
-def _checked(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
+def _checked(table: pd.DataFrame, where: str | Path, further: Sequence[str]) -> pd.DataFrame:
     """Check rows whose index says in which line of a file they are."""
-    _refuse_missing(table, where)
+    _refuse_missing(table, where, further)
     if table.empty:
         raise InputError("the predictions have no rows", where=where, hint=HINT)
     table["image_id"] = _text(table["image_id"])
@@ -103,7 +107,7 @@ def _checked(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
     outside = ~table["probability"].between(0, 1)
     _refuse(table, outside, "probability is not a number in 0-1", where, _range_hint(table["probability"]))
     table["label"] = table["label"].astype(np.int8)
-    return _fill(table, where)
+    return _fill(table, where, further)
 
 
 def _range_hint(values: pd.Series[float]) -> str:
@@ -115,14 +119,17 @@ def _range_hint(values: pd.Series[float]) -> str:
     return "If these are percentages, divide them by 100" if 2 < values.max() <= 100 else HINT
 
 
-def _refuse_missing(names: Iterable[Any], where: str | Path) -> None:
+def _refuse_missing(names: Iterable[Any], where: str | Path, further: Sequence[str]) -> None:
     there = [str(name) for name in names]
-    if missing := [name for name in REQUIRED if name not in there]:
-        hint = f"{HINT}; its columns: {', '.join(there)}"
+    if missing := [name for name in (*REQUIRED, *further) if name not in there]:
+        wanted = HINT if set(missing) & set(REQUIRED) else "Subgroups are made of a column's values"
+        hint = f"{wanted}; its columns: {', '.join(there)}"
         raise InputError(f"the predictions lack the column {', '.join(missing)}", where=where, hint=hint)
 
 
-def _fill(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
+def _fill(table: pd.DataFrame, where: str | Path, further: Sequence[str]) -> pd.DataFrame:
+    kept = [name for name in dict.fromkeys(further) if name not in (*COLUMNS, *OPTIONAL)]
+    table[kept] = table[kept].apply(_text)
     for name in (*COLUMNS, *OPTIONAL):
         if name not in ("label", "probability"):
             table[name] = _text(table[name]) if name in table else ""
@@ -133,7 +140,7 @@ def _fill(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
     _refuse(table, ~table["split"].isin(SPLITS), f"split is not {', '.join(SPLITS)} or empty", where)
     _refuse(table, table.duplicated(["image_id", "model"]), "a second row for the same image", where)
     _refuse(table, _shared_studies(table), "study_id stands for studies of several patients", where)
-    return table[[*COLUMNS, *OPTIONAL]].reset_index(drop=True)
+    return table[[*COLUMNS, *OPTIONAL, *kept]].reset_index(drop=True)
 
 
 def _filled(names: pd.Series[str], others: pd.Series[str], what: str) -> pd.Series[str]:

@@ -16,6 +16,7 @@ from osteon.evaluation.limits import limits
 from osteon.evaluation.pooling import Pooling, pool_studies
 from osteon.evaluation.record import RunRecord
 from osteon.evaluation.results import Evaluation, Level
+from osteon.evaluation.subgroups import Subgrouping
 from osteon.evaluation.tables import levels
 from osteon.evaluation.worst import WrongCall, worst_errors
 from osteon.pages.html import render
@@ -73,6 +74,11 @@ def evaluation_figures(evaluation: Evaluation, scored: pd.DataFrame, record: Run
         rows_of_regions = [("all", evaluation.overall["image"]["auc"])]
         rows_of_regions += [(name, item["image"]["auc"]) for name, item in evaluation.by_region.items()]
         found["regions"] = draw.forest(rows_of_regions, 0.5, "AUC-ROC (dotted: chance)", "By region")
+    for number, (text, subgroups) in enumerate(evaluation.by_column.items(), 1):
+        column = Subgrouping.parse(text).column
+        rows_of_subgroups = [("all", evaluation.overall["image"]["auc"])]
+        rows_of_subgroups += [(name, item.scores["image"]["auc"]) for name, item in subgroups.items()]
+        found[f"subgroups-{number}"] = draw.forest(rows_of_subgroups, 0.5, "AUC-ROC (dotted: chance)", f"By {column}")
     return found
 
 
@@ -149,6 +155,7 @@ def _context(evaluation: Evaluation, record: RunRecord) -> dict[str, Any]:
         "every_metric": tables.metric_table(evaluation, list(METRICS)),
         "region_tables": {level: tables.by_region(evaluation, level, target) for level in levels(evaluation)},
         "view_table": tables.by_view(evaluation, target),
+        "subgroups": tables.by_column(evaluation, target),
         "threshold_table": tables.threshold_table(evaluation),
         "split_table": tables.split_table(record),
         "leaks": [] if record.leaks is None else record.leaks.to_dict("records"),

@@ -10,7 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from osteon.evaluation.record import RunRecord
-from osteon.evaluation.results import Evaluation, Level, Scores
+from osteon.evaluation.results import COMPARED, Evaluation, Level, Scores, Subgroup
+from osteon.evaluation.subgroups import Subgrouping
 from osteon.evaluation.tables import BASELINES, levels
 from osteon.pages.html import number, percent, thousands
 from osteon.statistics.definitions import METRICS
@@ -59,6 +60,57 @@ def by_region(evaluation: Evaluation, level: Level, target: str) -> Table:
 def by_view(evaluation: Evaluation, target: str) -> Table:
     """Return figures by view, image level, the baselines under each."""
     return _by_name(evaluation.by_view, "view", target)
+
+
+@dataclass(frozen=True)
+class SubgroupTables:
+    """What the report shows of one column's subgroups.
+
+    Attributes:
+        column: Its name.
+        slug: Of its figure.
+        by_level: Figures of each subgroup, the baselines under each.
+        differences: Of each subgroup from all other images; None if there is one subgroup.
+        notes: Why p-values are missing.
+    """
+
+    column: str
+    slug: str
+    by_level: Mapping[Level, Table]
+    differences: Table | None
+    notes: list[str]
+
+
+def by_column(evaluation: Evaluation, target: str) -> list[SubgroupTables]:
+    """Return the tables of the subgroups of every further column."""
+    return [
+        SubgroupTables(
+            column,
+            f"subgroups-{number}",
+            {
+                level: _by_name({name: item.scores[level] for name, item in subgroups.items()}, column, target)
+                for level in levels(evaluation)
+            },
+            _differences(column, subgroups) if len(subgroups) > 1 else None,
+            p_notes(
+                (f"{name}, {short_label(m)}", test)
+                for name, item in subgroups.items()
+                for m, test in item.against_others.items()
+            ),
+        )
+        for number, (text, subgroups) in enumerate(evaluation.by_column.items(), 1)
+        for column in (Subgrouping.parse(text).column,)
+    ]
+
+
+def _differences(column: str, subgroups: Mapping[str, Subgroup]) -> Table:
+    table = Table([column, *(heading for name in COMPARED for heading in (f"{short_label(name)}#", "p, Holm#"))])
+    for name, item in subgroups.items():
+        row: list[Cell] = [name]
+        for metric, test in item.against_others.items():
+            row += [test.difference, p_cell(item.adjusted[metric], why_no_p(test))]
+        table.add(row)
+    return table
 
 
 def _by_name(scores: Mapping[str, Scores], heading: str, target: str) -> Table:

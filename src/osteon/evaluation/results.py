@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,10 +10,13 @@ from typing import Any, Literal
 from osteon.statistics.calibration import ReliabilityBin
 from osteon.statistics.intervals import Estimate
 from osteon.statistics.metrics import Confusion
+from osteon.statistics.paired import PairedTest
 
 SCHEMA = 1
 Level = Literal["image", "study"]
 LEVELS: tuple[Level, ...] = ("image", "study")
+COMPARED = ("auc", "sensitivity", "specificity")
+"""Figures of a subgroup that are compared with those of all other images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,27 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class Subgroup:
+    """Figures of the images that share a value of a column, and how they differ from those of all others.
+
+    Attributes:
+        scores: By level. A study's figures use only its views of the subgroup.
+        against_others: Image level, by figure: the subgroup's minus that of all other images; empty if there are none.
+        adjusted: The p-values of these, corrected for the number of the column's subgroups (Holm 1979).
+    """
+
+    scores: Mapping[Level, Scores]
+    against_others: Mapping[str, PairedTest]
+    adjusted: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        tests = {name: test.as_dict() for name, test in self.against_others.items()}
+        adjusted = {name: None if math.isnan(p) else p for name, p in self.adjusted.items()}
+        return {**_plain(self.scores), "against_others": tests, "p_adjusted": adjusted}
+
+
+@dataclass(frozen=True, slots=True)
 class Histogram:
     """Numbers of cases by probability.
 
@@ -170,6 +195,7 @@ class Evaluation:
         by_view: By view; image level.
         curves: By level.
         warnings: Sentences for the user.
+        by_column: By further column asked for, then by subgroup.
     """
 
     model: str
@@ -184,6 +210,7 @@ class Evaluation:
     by_view: Mapping[str, Scores]
     curves: Mapping[Level, Curves]
     warnings: tuple[str, ...] = ()
+    by_column: Mapping[str, Mapping[str, Subgroup]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for ``metrics.json``; ``docs/statistics.md`` lists the keys."""
@@ -199,6 +226,7 @@ class Evaluation:
             "overall": _plain(self.overall),
             "by_region": {region: _plain(levels) for region, levels in self.by_region.items()},
             "by_view": _plain(self.by_view),
+            "by_column": {column: _plain(subgroups) for column, subgroups in self.by_column.items()},
             "curves": _plain(self.curves),
             "warnings": list(self.warnings),
         }

@@ -102,14 +102,28 @@ class Source:
         found = [_rule(self.path.parent / name, model) for name in _RULES]
         return next((value for value in found if value is not None), None)
 
-    def read(self, model: str | None = None) -> pd.DataFrame:
+    @property
+    def listing(self) -> Path | None:
+        """The table of the images that the predictions are of, as it was read: of the run, or of the folds pooled."""
+        folder = self.path.parent / "fold-0" if self.run is None else self.run.path
+        listing = RunFolder(folder).split
+        return listing if self.config is not None and listing.is_file() else None
+
+    def read(self, model: str | None = None, further: Sequence[str] = ()) -> pd.DataFrame:
         """Read the predictions, of one model if named.
 
+        Args:
+            model: Which; None: all.
+            further: Other columns to keep, as text: of the run's table of images, else of the file.
+
         Raises:
-            InputError: The file breaks the contract.
+            InputError: The file breaks the contract, or there is no such column.
             SettingsError: There are no predictions of that model.
         """
-        table = read_predictions(self.path)
+        if further and self.listing is not None:
+            table = _beside(read_predictions(self.path), self.listing, further)
+        else:
+            table = read_predictions(self.path, further)
         if model is None:
             return table
         chosen = table[table["model"] == model]
@@ -152,6 +166,16 @@ def read_models_with_thresholds(paths: Sequence[str | Path]) -> tuple[dict[str, 
     )
     thresholds = {name: value for name, value in zip(names, own, strict=True) if value is not None}
     return {name: rows for name, (_, _, rows) in zip(names, found, strict=True)}, thresholds
+
+
+def _beside(predictions: pd.DataFrame, listing: Path, further: Sequence[str]) -> pd.DataFrame:
+    """Add columns of a table of images to predictions of these."""
+    images = pd.read_csv(listing, dtype=str, keep_default_na=False).set_index("image_id", drop=False)
+    if missing := [name for name in further if name not in images]:
+        what, known = f"the images have no column {', '.join(missing)}", ", ".join(map(str, images.columns))
+        raise InputError(what, where=listing, hint=f"Columns: {known}")
+    new = [name for name in dict.fromkeys(further) if name not in predictions]
+    return predictions.assign(**{name: predictions["image_id"].map(images[name]).fillna("") for name in new})
 
 
 def _rule(path: Path, model: str) -> float | None:

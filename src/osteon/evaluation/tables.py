@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from osteon.evaluation.comparison import Comparison, Pair
-from osteon.evaluation.results import LEVELS, Evaluation, Level, Scores
+from osteon.evaluation.results import COMPARED, LEVELS, Evaluation, Level, Scores, Subgroup
+from osteon.evaluation.subgroups import Subgrouping
 from osteon.statistics.definitions import METRICS
 from osteon.statistics.intervals import Estimate
 
@@ -34,14 +35,50 @@ class Table:
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """Return every table: all figures at both levels, then the headline figures by region and by view."""
+    """Return every table: all figures at both levels, then the headline figures by region, view and other columns."""
     found = [full_table(evaluation, level) for level in levels(evaluation)]
     for level in levels(evaluation):
         by_region = {region: scores[level] for region, scores in evaluation.by_region.items()}
         found += [headline_table(evaluation, by_region, "region", level)] if by_region else []
     if evaluation.by_view:
         found.append(headline_table(evaluation, evaluation.by_view, "view", "image"))
+    return [*found, *subgroup_tables(evaluation)]
+
+
+def subgroup_tables(evaluation: Evaluation) -> list[Table]:
+    """Return for each further column the headline figures of its subgroups, and how they differ from the others'."""
+    found = []
+    for text, subgroups in evaluation.by_column.items():
+        for level in levels(evaluation):
+            parts = {name: item.scores[level] for name, item in subgroups.items()}
+            found.append(headline_table(evaluation, parts, Subgrouping.parse(text).column, level))
+        if len(subgroups) > 1:
+            found.append(_differences_table(evaluation, text, subgroups))
     return found
+
+
+def _differences_table(evaluation: Evaluation, text: str, subgroups: Mapping[str, Subgroup]) -> Table:
+    """Return each subgroup's figures minus those of all other images."""
+    column = Subgrouping.parse(text).column
+    columns = (column, *(heading for name in COMPARED for heading in (SHORT[name], "p (Holm)")))
+    rows, notes = [], ["p: cluster bootstrap; Holm: over the subgroups"]
+    for name, item in subgroups.items():
+        cells = [cell for metric in COMPARED for cell in (_gap(item, metric), _p(item.adjusted[metric]))]
+        rows.append((name, *cells))
+        whys = [(metric, test.difference.reason) for metric, test in item.against_others.items()]
+        notes += [f"{name}: {METRICS[metric].label}: {why}" for metric, why in whys if why]
+    title = f"{evaluation.split}, by {column}: minus all other images"
+    return Table(title, columns, tuple(rows), tuple(notes))
+
+
+def _gap(item: Subgroup, metric: str) -> str:
+    difference = item.against_others[metric].difference
+    if not difference.defined:
+        return "NA"
+    if math.isnan(difference.low):
+        return f"{difference.value:+.3f}"
+    low, high = (f"{bound:.2f}".replace("0.", ".", 1) for bound in (difference.low, difference.high))
+    return f"{difference.value:+.3f}\n{low} to {high}"
 
 
 def levels(evaluation: Evaluation) -> tuple[Level, ...]:
@@ -74,7 +111,7 @@ def headline_table(evaluation: Evaluation, parts: Mapping[str, Scores], kind: st
     Args:
         evaluation: What the parts belong to.
         parts: Scores by name.
-        kind: What the parts are: ``"region"`` or ``"view"``.
+        kind: What the parts are, e.g. ``"region"``.
         level: Level of the scores.
     """
     columns = (kind, "n/pos.", *(SHORT[name] for name in HEADLINE))

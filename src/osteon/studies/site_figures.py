@@ -40,6 +40,7 @@ class Asked:
         closer_look: Whether it looked closer where its card asks for it.
         gate: Whether input that is no radiograph was held back.
         runtime: What ran it.
+        by: Further columns whose subgroups are scored too.
     """
 
     card: ModelCard
@@ -48,6 +49,7 @@ class Asked:
     closer_look: bool = True
     gate: bool = True
     runtime: str = ""
+    by: tuple[str, ...] = ()
 
     @property
     def all_looks(self) -> bool:

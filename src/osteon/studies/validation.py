@@ -22,6 +22,7 @@ from osteon.errors import InputError, OsteonError, SettingsError
 from osteon.evaluation.evaluate import evaluate
 from osteon.evaluation.predictions import COLUMNS, write_predictions
 from osteon.evaluation.results import Evaluation
+from osteon.evaluation.subgroups import check_subgroups, columns_of
 from osteon.export.evidence import check_enough
 from osteon.inference.prediction import NOT_A_DEVICE, Prediction
 from osteon.inference.predictor import Predictor
@@ -137,6 +138,7 @@ class Validation:
             "promised_on": asked.promised_on,
             "promises": [item.as_dict() for item in self.promises],
             "by_region": {name: item.as_dict() for name, item in self.by_region.items()},
+            "by_column": self.evaluation.as_dict()["by_column"],
             "remarks": [item.as_dict() for item in self.remarks],
             "recalibration": None if self.recalibrated is None else self.recalibrated.as_dict(),
             "refusals": [item.as_dict() for item in self.answers.refusals],
@@ -177,6 +179,7 @@ def validate(
     runtime: RuntimeName = "auto",
     gate: bool = True,
     closer_look: bool = True,
+    by: Sequence[str] = (),
     workers: int | None = None,
     processes: int | None = None,
     note: Note = _log.info,
@@ -194,6 +197,7 @@ def validate(
         runtime: See :class:`osteon.inference.predictor.Predictor`.
         gate: Whether input that is no radiograph is held back.
         closer_look: Whether the model looks closer where its card asks for it.
+        by: Further columns whose subgroups are scored too, e.g. ``sex`` or ``age:18,65``.
         workers: Images at a time; None: as many as there are cores.
         processes: From so many images on the workers are processes (see :meth:`Predictor.predict_each`, also for what
             a script that asks for them must do); None: never.
@@ -214,10 +218,12 @@ def validate(
         closer_look=closer_look,
     )
     card = predictor.card
-    asked = Asked(card, predictor.operating_point, predictor.error_rate, closer_look, gate, predictor.runtime.name)
+    runs_on = predictor.runtime.name
+    asked = Asked(card, predictor.operating_point, predictor.error_rate, closer_look, gate, runs_on, tuple(by))
     folder, local = None if out is None else Path(out), None if recalibrate_to is None else Path(recalibrate_to)
     _check_targets(folder, local, predictor, asked)
     site = read_site(settings, card)
+    check_subgroups(site.catalogue.images, by)
     if local is not None:
         check_enough(site.catalogue.images, site.name)
     note(f"{card.name} on {asked.runtime}: {len(site.catalogue):,} labelled images of {site.name}")
@@ -288,7 +294,8 @@ def _stopped(site: SiteData, kept: Sequence[Prediction], folder: Path | None, no
 def _measured(asked: Asked, path: Path, answers: SiteAnswers, settings: DataSettings) -> Validation:
     rows = answers.rows
     table = contract(rows, asked)
-    scoring = EvaluationSettings(threshold="fixed", fixed_threshold=asked.point.threshold, pooling=POOLING)
+    point = asked.point.threshold
+    scoring = EvaluationSettings(threshold="fixed", fixed_threshold=point, pooling=POOLING, by=list(asked.by))
     evaluation = evaluate(table, scoring)
     warnings = [*taught_on_warnings(answers.site, asked.card), *_warnings(asked, answers, settings)]
     evaluation = replace(evaluation, warnings=(*warnings, *evaluation.warnings))
@@ -320,7 +327,7 @@ def _recalibrated(
 
 def contract(rows: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     """Return answered images in the predictions contract."""
-    return rows[[*COLUMNS, "view"]].assign(model=asked.card.name)
+    return rows[list(dict.fromkeys([*COLUMNS, "view", *columns_of(asked.by)]))].assign(model=asked.card.name)
 
 
 def _warnings(asked: Asked, answers: SiteAnswers, settings: DataSettings) -> list[str]:
@@ -361,7 +368,7 @@ def _written(found: Validation, folder: Path) -> Validation:
     answers, partial = (folder / name for name in _SECOND)
     partial.unlink(missing_ok=True)
     write_table(answers, found.answers.table())
-    write_predictions(run.predictions, contract(found.answers.rows, found.asked))
+    write_predictions(run.predictions, contract(found.answers.rows, found.asked), columns_of(found.asked.by))
     write_json(run.metrics, {"osteon": __version__, "predictions": run.predictions.name, **found.evaluation.as_dict()})
     files = {"answers": answers, "predictions": run.predictions, "metrics": run.metrics}
     files |= write_pages(found, folder)
