@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex
 
 from osteon.evaluation import figures as draw
 from osteon.evaluation.bands import RocBand
+from osteon.evaluation.net_benefit import DecisionCurve
 from osteon.evaluation.results import Histogram
 from osteon.pages.style import NEGATIVE, POSITIVE
 from osteon.statistics.calibration import ReliabilityBin
@@ -99,6 +100,19 @@ def test_precision_recall_curve_stands_above_the_prevalence() -> None:
     assert np.sum(np.diff(drawn[:, 0]) * drawn[1:, 1]) == pytest.approx(0.8), "the average precision"
     assert axes.lines[1].get_label() == "model: AP 0.900 (0.800–0.950)"
     np.testing.assert_array_equal(axes.lines[2].get_xydata(), [[0.8, 0.9]])
+
+
+def test_a_decision_curve_stands_beside_calling_all_and_none() -> None:
+    curve = DecisionCurve((0.1, 0.2), (0.25, 0.2), (0.2, 0.1), (0.3, 0.25), (0.22, 0.125))
+    (axes,) = draw.net_benefit(curve, 0.3, "images").axes
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_array_equal(lines["images"].get_xydata(), [[0.1, 0.25], [0.2, 0.2]])
+    np.testing.assert_array_equal(lines["all called positive"].get_xydata(), [[0.1, 0.22], [0.2, 0.125]])
+    assert list(lines["none called positive"].get_ydata()) == [0, 0]
+    assert len(axes.collections) == 1
+    assert axes.get_ylim()[1] == pytest.approx(0.33)
+    without = DecisionCurve((0.1,), (0.2,), (float("nan"),), (float("nan"),), (0.1,))
+    assert not draw.net_benefit(without, 0.3).axes[0].collections
 
 
 def test_reliability_diagram_shows_bins_with_their_intervals() -> None:

@@ -121,7 +121,14 @@ def test_figures_of_a_whole_run(run: RunFolder, studies: pd.DataFrame) -> None:
     page = report(run.path, studies, run)
     assert_self_contained(page)
     names = {path.stem for path in run.figures.iterdir()}
-    levels = {"figure-5-confusion-matrix", "figure-6-roc", "precision-recall", "reliability", "scores"}
+    levels = {
+        "figure-5-confusion-matrix",
+        "figure-6-roc",
+        "precision-recall",
+        "reliability",
+        "decision-curve",
+        "scores",
+    }
     assert names == levels | {f"{name}-study" for name in levels} | {
         "figure-4-learning-curves",
         "regions",
@@ -198,7 +205,7 @@ def test_same_input_same_bytes(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     report(tmp_path, table_2, settings=AT_HALF)
     names = [path.relative_to(reported) for path in reported.rglob("*") if path.is_file()]
-    assert len(names) == 1 + 5
+    assert len(names) == 1 + 6
     for name in names:
         assert (tmp_path / name).read_bytes() == (reported / name).read_bytes(), name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.evaluation.net_benefit import decision_curve
 from osteon.evaluation.results import Curves, Histogram
 from osteon.statistics.calibration import reliability_bins
 from osteon.statistics.estimates import Cases
@@ -14,8 +15,8 @@ POINTS = 300
 HISTOGRAM_BINS = 20
 
 
-def curves(cases: Cases, confidence: float) -> Curves:
-    """Return ROC, precision-recall, reliability and histogram of a set of cases."""
+def curves(cases: Cases, confidence: float, seed: int = 0) -> Curves:
+    """Return ROC, precision-recall, reliability, decision curve and histogram of a set of cases."""
     counts = rank_counts(cases.labels, cases.probabilities)
     false_positive_rate, true_positive_rate = roc_points(counts)
     recall, precision = precision_recall_points(counts)
@@ -27,6 +28,7 @@ def curves(cases: Cases, confidence: float) -> Curves:
         precision=_plain(precision),
         reliability=tuple(bins),
         histogram=histogram(cases),
+        decision=decision_curve(cases, confidence=confidence, seed=seed),
     )
 
 

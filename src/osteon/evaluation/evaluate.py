@@ -60,7 +60,8 @@ def evaluate(predictions: pd.DataFrame, settings: EvaluationSettings | None = No
         by_region=_by_name(tested["image"], "region", scorer.levels, overall),
         by_view=_by_name(tested["image"], "view", lambda rows: scorer.scores(rows, "image"), overall["image"]),
         curves={
-            level: curves(cases_of(tested[level], thresholds[level].value), settings.confidence) for level in LEVELS
+            level: curves(cases_of(tested[level], thresholds[level].value), settings.confidence, settings.seed)
+            for level in LEVELS
         },
         warnings=(
             *warnings,

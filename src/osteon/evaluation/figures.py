@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from osteon.evaluation.bands import RocBand
+from osteon.evaluation.net_benefit import DecisionCurve
 from osteon.evaluation.results import Histogram
 from osteon.pages.html import thousands
 from osteon.pages.style import GREY, INK, NEGATIVE, POSITIVE, look, new_figure, save, themed
@@ -197,6 +198,31 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], scores: Histogram, error
     lower.stairs(counts, scores.edges, fill=True, color=GREY, alpha=0.75)
     lower.set(xlabel="predicted probability", ylabel="cases")
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    return figure
+
+
+@themed
+def net_benefit(curve: DecisionCurve, prevalence: float, name: str = "model") -> Figure:
+    """Draw a decision curve with its band, beside calling every case positive and calling none.
+
+    Args:
+        curve: Net benefit by threshold.
+        prevalence: Share of class 1, the most that there is to gain.
+        name: Of the curve.
+    """
+    figure, axes = new_figure(4.7, 4.5)
+    top = 1.1 * max(prevalence, 0.05)
+    if not np.isnan(curve.low).any():
+        axes.fill_between(
+            curve.threshold, curve.low, curve.high, color=NEGATIVE, alpha=0.16, linewidth=0, label="pointwise band"
+        )
+    axes.plot(curve.threshold, curve.always, color=POSITIVE, linewidth=1.1, linestyle="--", label="all called positive")
+    axes.axhline(0, color=GREY, linewidth=1.1, linestyle=":", label="none called positive")
+    axes.plot(curve.threshold, curve.net_benefit, color=NEGATIVE, label=name)
+    axes.set(
+        xlabel="probability from which one acts", ylabel="net benefit per case", xlim=(0, 1), ylim=(-0.4 * top, top)
+    )
+    axes.legend(loc="upper right")
     return figure
 
 

@@ -109,6 +109,7 @@ def _level_figures(evaluation: Evaluation, level: Level, rows: pd.DataFrame, tar
             name=unit,
         ),
         "reliability": draw.reliability_diagram(curves.reliability, curves.histogram, scores["ece"], target),
+        "decision-curve": draw.net_benefit(curves.decision, scores.positives / scores.n, unit),
         "scores": draw.score_histogram(curves.histogram, target, threshold),
     }
 

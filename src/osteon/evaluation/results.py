@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from osteon.evaluation.net_benefit import DecisionCurve
 from osteon.statistics.calibration import ReliabilityBin
 from osteon.statistics.intervals import Estimate
 from osteon.statistics.metrics import Confusion
@@ -149,6 +150,7 @@ class Curves:
         precision: Precision-recall curve, same length.
         reliability: Bins of equal mass, from low to high probability.
         histogram: Probabilities by class.
+        decision: Net benefit by threshold.
     """
 
     false_positive_rate: tuple[float, ...]
@@ -157,6 +159,7 @@ class Curves:
     precision: tuple[float, ...]
     reliability: tuple[ReliabilityBin, ...]
     histogram: Histogram
+    decision: DecisionCurve
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -172,6 +175,7 @@ class Curves:
                 "negatives": list(self.histogram.negatives),
                 "positives": list(self.histogram.positives),
             },
+            "decision": self.decision.as_dict(),
         }
 
 
