@@ -169,6 +169,7 @@ def _show_figures(console: Console, found: Validation) -> None:
         console.table(table.title, table.columns, table.rows)
         for note in table.notes:
             console.note(f"  {note}")
+        console.note("")
 
 
 def _always(scores: Scores) -> Scores:
