@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tiny networks are fastest on one thread, and threads that wait for one another stall on a busy machine.
@@ -11,6 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+
+# Else every process of a test, and every worker, compiles the package and rewrites all tests anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -21,10 +28,17 @@ def _seeded() -> None:
     np.random.seed(0)  # noqa: NPY002 - libraries under test may draw from the global state
 
 
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names for folders of caches, which are made when something is put there."""
+    root = tmp_path_factory.mktemp("caches")
+    return (root / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_cache(_caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep each test's caches out of the user's home and out of other tests."""
-    monkeypatch.setenv("OSTEON_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("OSTEON_CACHE", str(next(_caches)))
 
 
 @pytest.fixture

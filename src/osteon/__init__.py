@@ -72,9 +72,26 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'osteon' has no attribute {name!r}")
+    try:
         return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'osteon' has no attribute {name!r}")
+    except ModuleNotFoundError:
+        if name != "train":
+            raise
+        return _train  # so that help(osteon) and a star import go on in the core install
+
+
+def _train(*_: Any, **__: Any) -> Any:
+    """Train a network: needs the extra ``train``, which is not installed; with it, there is more to read here.
+
+    Raises:
+        MissingExtraError: Always, until then.
+    """
+    from osteon.errors import require
+
+    require("lightning", extra="train", feature="Training")
+    importlib.import_module(_LAZY["train"])  # says what else is not there
 
 
 def __dir__() -> list[str]:

@@ -38,23 +38,25 @@ class Group(Settings):
 class DataSettings(Group):
     """Which radiographs, and how they are read."""
 
-    path: Path | None = Field(None, description="folder or table that holds the data")
-    reader: str = Field("auto", description="mura, fracatlas, table, or auto: by what lies in the folder")
+    path: Path | None = Field(default=None, description="folder or table that holds the data")
+    reader: str = Field(default="auto", description="mura, fracatlas, table, or auto: by what lies in the folder")
     reader_options: dict[str, Any] = Field(default_factory=dict, description="options of the reader by name")
-    regions: tuple[str, ...] = Field((), description="body regions to keep, in lower case; empty: all")
-    damaged: Damaged = Field("use", description="what to do with truncated files: use what can be read, skip, fail")
+    regions: tuple[str, ...] = Field(default=(), description="body regions to keep, in lower case; empty: all")
+    damaged: Damaged = Field(
+        default="use", description="what to do with truncated files: use what can be read, skip, fail"
+    )
     neighbours: int | None = Field(
-        None,
+        default=None,
         ge=0,
         description="block length in consecutive file numbers taken as one patient where patients are "
         "unknown; 0 off; null: the reader's own",
     )
-    duplicates: bool = Field(True, description="join near-identical images into one group before splitting")
+    duplicates: bool = Field(default=True, description="join near-identical images into one group before splitting")
     also_train: tuple[Path, ...] = Field(
-        (), description="further data sets whose images join the training images, and nothing else"
+        default=(), description="further data sets whose images join the training images, and nothing else"
     )
     same_target: bool = Field(
-        False,
+        default=False,
         description="label 1 of the data sets in also_train means the same as here, even where they call it by "
         "another word",
     )
@@ -63,29 +65,29 @@ class DataSettings(Group):
 class StoreSettings(Group):
     """How images are resized and kept for training."""
 
-    size: int = Field(256, ge=16, le=4096, description="height and width in pixels")
-    fit: Fit = Field("pad", description="pad keeps the aspect; squeeze is the paper's plain resize")
+    size: int = Field(default=256, ge=16, le=4096, description="height and width in pixels")
+    fit: Fit = Field(default="pad", description="pad keeps the aspect; squeeze is the paper's plain resize")
 
 
 class SplitSettings(Group):
     """Who is trained on, validated on and tested on."""
 
     method: Literal["auto", "grouped", "image", "paper", "given"] = Field(
-        "auto",
+        default="auto",
         description="grouped: by patient or group; image: leaks, for comparison only; paper: MURA humerus as the paper "
         "did, leaks; given: the catalogue's own column; auto: given where complete, else grouped",
     )
     valid: Fraction = Field(
-        0.15, description="share of images for validation; 0: none, which training.select=last goes with"
+        default=0.15, description="share of images for validation; 0: none, which training.select=last goes with"
     )
-    test: Fraction = Field(0.15, description="share of images for test")
-    folds: int | None = Field(None, ge=2, le=50, description="number of folds of a grouped cross-validation")
+    test: Fraction = Field(default=0.15, description="share of images for test")
+    folds: int | None = Field(default=None, ge=2, le=50, description="number of folds of a grouped cross-validation")
     fold: int = Field(
-        0, ge=0, description="which fold is the test set; the next one is validation unless split.valid is 0"
+        default=0, ge=0, description="which fold is the test set; the next one is validation unless split.valid is 0"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     train_regions: tuple[str, ...] = Field(
-        (), description="regions kept in training and validation, while all stay in the test set; empty: all"
+        default=(), description="regions kept in training and validation, while all stay in the test set; empty: all"
     )
 
 
@@ -93,42 +95,47 @@ class PreprocessSettings(Group):
     """Standardisation of grey values."""
 
     mean: float | None = Field(
-        None,
+        default=None,
         description="grey value subtracted, on 0-255; null: the network's own, the paper's 52.47 unless pretrained",
     )
     sd: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="grey values are divided by it, on 0-255; null: the network's own, else the paper's 68.79",
     )
-    channels: Literal[1, 3] = Field(3, description="3 repeats the grey channel, as the paper's input")
+    channels: Literal[1, 3] = Field(default=3, description="3 repeats the grey channel, as the paper's input")
 
 
 class AugmentSettings(Group):
     """Random changes of training images, sampled for each image; the defaults are the paper's."""
 
-    rotation: float = Field(45.0, ge=0, le=180, description="uniform in +- degrees")
-    brightness: tuple[float, float] = Field((0.8, 1.2), description="factor on grey values, uniform")
-    horizontal_flip: float = Field(0.5, ge=0, le=1, description="probability")
-    vertical_flip: float = Field(0.0, ge=0, le=1, description="probability")
-    scale: tuple[float, float] = Field((1.0, 1.0), description="zoom factor, log-uniform")
-    shift: float = Field(0.0, ge=0, le=0.5, description="uniform in +- this fraction of the side")
-    shear: float = Field(0.0, ge=0, le=45, description="uniform in +- degrees")
-    contrast: tuple[float, float] = Field((1.0, 1.0), description="factor about the image's mean, uniform")
-    gamma: tuple[float, float] = Field((1.0, 1.0), description="exponent on grey values in 0-1, log-uniform")
-    noise: float = Field(0.0, ge=0, le=64, description="standard deviation of added noise, up to, on 0-255")
-    erase: float = Field(0.0, ge=0, le=1, description="probability of one erased rectangle")
+    rotation: float = Field(default=45.0, ge=0, le=180, description="uniform in +- degrees")
+    brightness: tuple[float, float] = Field(default=(0.8, 1.2), description="factor on grey values, uniform")
+    horizontal_flip: float = Field(default=0.5, ge=0, le=1, description="probability")
+    vertical_flip: float = Field(default=0.0, ge=0, le=1, description="probability")
+    scale: tuple[float, float] = Field(default=(1.0, 1.0), description="zoom factor, log-uniform")
+    shift: float = Field(default=0.0, ge=0, le=0.5, description="uniform in +- this fraction of the side")
+    shear: float = Field(default=0.0, ge=0, le=45, description="uniform in +- degrees")
+    contrast: tuple[float, float] = Field(default=(1.0, 1.0), description="factor about the image's mean, uniform")
+    gamma: tuple[float, float] = Field(default=(1.0, 1.0), description="exponent on grey values in 0-1, log-uniform")
+    noise: float = Field(default=0.0, ge=0, le=64, description="standard deviation of added noise, up to, on 0-255")
+    erase: float = Field(default=0.0, ge=0, le=1, description="probability of one erased rectangle")
     corruptions: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=1,
         description="probability of other tone, sharpness, noise or JPEG compression, after teachers saw it without",
     )
     quarter_turns: float = Field(
-        0.0, ge=0, le=1, description="probability of a turn by 90, 180 or 270 degrees, last; teachers see it upright"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="probability of a turn by 90, 180 or 270 degrees, last; teachers see it upright",
     )
-    cutmix: float = Field(0.0, ge=0, le=1, description="probability of a patch of another image; labels go by outlines")
-    fill: Literal["zero", "nearest"] = Field("zero", description="grey values from outside the image")
+    cutmix: float = Field(
+        default=0.0, ge=0, le=1, description="probability of a patch of another image; labels go by outlines"
+    )
+    fill: Literal["zero", "nearest"] = Field(default="zero", description="grey values from outside the image")
 
 
 class MethodSettings(Group):
@@ -144,7 +151,7 @@ class ModelSettings(Group):
     name: str = "paper_cnn"
     options: dict[str, Any] = Field(default_factory=dict, description="options of the model by name")
     weights: str = Field(
-        "default",
+        default="default",
         description="to start from: default (pretrained where the network has such), none (random), fracture or "
         "fracture-fast (the package's models), or the path of a model file, run folder, checkpoint, state dict or "
         "safetensors file",
@@ -155,93 +162,105 @@ class EarlyStopping(Group):
     """When to stop before the last epoch."""
 
     metric: Metric = "auc"
-    patience: int = Field(10, ge=1, description="epochs without improvement on validation data")
-    min_delta: float = Field(0.0, ge=0)
+    patience: int = Field(default=10, ge=1, description="epochs without improvement on validation data")
+    min_delta: float = Field(default=0.0, ge=0)
 
 
 class TrainingSettings(Group):
     """How the network is fitted; the defaults are a short modern recipe, the preset ``paper`` is the paper's."""
 
     optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = Field(
-        "one_cycle", description="plateau: a tenth after each epoch that did not lower the validation loss"
+        default="one_cycle", description="plateau: a tenth after each epoch that did not lower the validation loss"
     )
-    warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up; not with one_cycle, which has its own")
-    epochs: int = Field(20, ge=1)
+    warmup_epochs: float = Field(default=0.0, ge=0, description="linear warm-up; not with one_cycle, which has its own")
+    epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(
-        64,
+        default=64,
         ge=1,
         description="images a step; those that fill no batch, others each time, are left out of an epoch",
     )
     class_weights: Literal["none", "balanced", "region"] = Field(
-        "none",
+        default="none",
         description="weights of the loss: balanced by class, or by class within each region as MURA's baseline",
     )
     sampling: Literal["shuffle", "balanced"] = Field(
-        "shuffle",
+        default="shuffle",
         description="balanced: both classes equally often; the probabilities still go by how common they are",
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     ema: float | None = Field(
-        None,
+        default=None,
         gt=0,
         lt=1,
         description="decay of the averaged weights, which are then evaluated; after n steps at most (1 + n) / (10 + n)",
     )
     keep_initial: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         lt=1,
         description="share of the initial weights in the final ones, averaged when training has ended; heads new to "
         "pretrained weights are left out",
     )
-    gradient_clip: float | None = Field(None, gt=0)
-    freeze: int = Field(0, ge=0, description="number of the network's stages, from the input on, that are not trained")
-    unfreeze_epoch: int | None = Field(None, ge=1, description="epoch, from 1, that trains them too; null: none")
+    gradient_clip: float | None = Field(default=None, gt=0)
+    freeze: int = Field(
+        default=0, ge=0, description="number of the network's stages, from the input on, that are not trained"
+    )
+    unfreeze_epoch: int | None = Field(
+        default=None, ge=1, description="epoch, from 1, that trains them too; null: none"
+    )
     layer_decay: float = Field(
-        1.0, gt=0, le=1, description="factor on the learning rate for each stage further from the head"
+        default=1.0, gt=0, le=1, description="factor on the learning rate for each stage further from the head"
     )
     mask_weight: float = Field(
-        0.0, ge=0, description="weight of the loss on masks or boxes, for networks that localise; 0: off"
+        default=0.0, ge=0, description="weight of the loss on masks or boxes, for networks that localise; 0: off"
     )
     teachers: tuple[str, ...] = Field(
-        (),
+        default=(),
         description="trained networks that this one imitates: runs, folders of the same folds, or model files "
         "(fracture, FILE.onnx)",
     )
-    teacher_weight: float = Field(0.5, ge=0, le=1, description="the teachers' share of the loss on the logit")
+    teacher_weight: float = Field(default=0.5, ge=0, le=1, description="the teachers' share of the loss on the logit")
     select: Selection = Field(
-        "auc", description="validation metric that chooses the checkpoint; last takes the last epoch"
+        default="auc", description="validation metric that chooses the checkpoint; last takes the last epoch"
     )
     early_stopping: EarlyStopping | None = Field(
-        None,
+        default=None,
         description="its metric (auc), patience (10 epochs) and min_delta (0); any of them switches it on, e.g. "
         "training.early_stopping.patience=5",
     )
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="auto: bf16 where it is fast")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        default="auto", description="auto: bf16 where it is fast"
+    )
     channels_last: bool = True
     compile: bool = False
-    accelerator: str = Field("auto", description="as Lightning's Trainer")
-    devices: int | str = Field("auto", description="as Lightning's Trainer")
-    strategy: str = Field("auto", description="as Lightning's Trainer")
+    accelerator: str = Field(default="auto", description="as Lightning's Trainer")
+    devices: int | str = Field(default="auto", description="as Lightning's Trainer")
+    strategy: str = Field(default="auto", description="as Lightning's Trainer")
     loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
-        ("tensorboard",), description="besides history.csv, which is always written"
+        default=("tensorboard",), description="besides history.csv, which is always written"
     )
 
 
 class EvaluationSettings(Group):
     """How predictions are scored."""
 
-    pooling: Literal["mean", "max", "median", "noisy_or"] = Field("mean", description="views of a study to its score")
-    threshold: Literal["fixed", "youden", "sensitivity"] = Field("youden", description="chosen on validation only")
-    fixed_threshold: float = Field(0.5, ge=0, le=1)
-    target_sensitivity: float = Field(0.9, gt=0, le=1)
-    resamples: int = Field(2000, ge=100, description="bootstrap resamples")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    seed: int = Field(0, ge=0)
-    by: list[str] = Field([], description="further columns to score subgroups by: sex, or age:18,65 with bounds")
+    pooling: Literal["mean", "max", "median", "noisy_or"] = Field(
+        default="mean", description="views of a study to its score"
+    )
+    threshold: Literal["fixed", "youden", "sensitivity"] = Field(
+        default="youden", description="chosen on validation only"
+    )
+    fixed_threshold: float = Field(default=0.5, ge=0, le=1)
+    target_sensitivity: float = Field(default=0.9, gt=0, le=1)
+    resamples: int = Field(default=2000, ge=100, description="bootstrap resamples")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    seed: int = Field(default=0, ge=0)
+    by: list[str] = Field(
+        default=[], description="further columns to score subgroups by: sex, or age:18,65 with bounds"
+    )
 
 
 class RunSettings(Group):
@@ -256,7 +275,7 @@ class RunSettings(Group):
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
-    seed: int = Field(0, ge=0, lt=2**64)
+    seed: int = Field(default=0, ge=0, lt=2**64)
 
 
 def presets() -> list[str]:

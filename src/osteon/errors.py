@@ -30,7 +30,7 @@ class OsteonError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """Join the three parts in one line."""
+        """Return where and what in one line; ``hint`` says what to do."""
         return f"{self.where}: {self.what}" if self.where else self.what
 
     def as_dict(self) -> dict[str, Any]:

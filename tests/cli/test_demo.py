@@ -30,11 +30,15 @@ def test_the_demo_learns_and_says_that_it_is_synthetic(tmp_path: Path, capsys: p
 
 
 @pytest.mark.slow  # all commands once more, to see that what they print does not get in between
-def test_the_demo_replaces_a_demo_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_the_demo_replaces_a_demo_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("osteon.cli.demo.SIZE", 32)
     out = tmp_path / "demo"
     (out / "run").mkdir(parents=True)
     (out / "run" / "old.txt").write_text("old")
-    arguments = ["demo", "--out", str(out), "--images", "100", "--epochs", "1", "--json"]
+    arguments = ["demo", "--out", str(out), "--images", "100", "--epochs", "1", "--scratch", "--json"]
     assert main(arguments) == 2  # named as a demo's folder is, but somebody's own
     assert "something else" in capsys.readouterr().err
     (out / MARK).write_text("")

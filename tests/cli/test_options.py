@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 
+from osteon.cli.app import command_line
 from osteon.cli.options import data_overrides, data_settings, reader_options
 from osteon.errors import SettingsError
 
@@ -32,3 +34,10 @@ def test_malformed_options(pairs: list[str]) -> None:
 def test_an_unknown_way_with_damaged_files() -> None:
     with pytest.raises(SettingsError, match=r"data\.damaged"):
         data_settings(Path("d"), damaged="drop")
+
+
+@pytest.mark.parametrize("name", ["predict", "validate", "serve", "dicom-node", "dicomweb"])
+def test_a_threshold_is_chosen_by_one_name_everywhere(name: str) -> None:
+    command = typer.main.get_command(command_line())
+    options = [option for item in command.commands[name].params for option in item.opts]  # type: ignore[attr-defined]
+    assert {"--point", "--operating-point"} <= set(options)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import RLELossless
 
 import osteon.run
 from makers.dicom import save_dicom
@@ -471,6 +473,42 @@ def test_dicom_files_of_two_patients_are_never_one_study(
     ):
         assert _predict(model, *inputs, "--json") == 0
         assert {study["study"] for study in _json(capsys)["studies"]} == {"1.2.3.1", "1.2.3.2"}
+
+
+def test_a_study_that_mixes_patients_has_no_answer(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, patient in enumerate(("A", "B", None)):
+        save_dicom(tmp_path / "in" / f"{number}.dcm", number=number, PatientID=patient)
+    assert _predict(model, tmp_path / "in", "--json") == 3
+    captured = capsys.readouterr()
+    values = json.loads(captured.out)
+    assert all(image["probability"] is not None for image in values["images"])
+    (study,) = values["studies"]
+    assert (study["probability"], study["positive"], study["verdict"]) == (None, None, "uncertain")
+    assert "belong to several patients" in captured.err
+    assert _predict(model, tmp_path / "in" / "0.dcm", "--json") == 0
+    shown = capsys.readouterr().out + captured.out
+    assert hashlib.sha256(b"A").hexdigest()[:8] not in shown
+
+
+def test_an_image_in_a_folder_and_in_an_archive_is_one_view(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = save_dicom(tmp_path / "cd" / "1.dcm", number=0)
+    save_dicom(tmp_path / "cd" / "2.dcm", number=1)
+    packed = save_dicom(tmp_path / "3.dcm", number=1, syntax=RLELossless)
+    with zipfile.ZipFile(tmp_path / "cd.zip", "w") as archive:
+        archive.write(first, "IM1")
+    inputs = [tmp_path / "cd.zip", tmp_path / "cd", packed]
+    assert _predict(model, *inputs, "--dicom-out", tmp_path / "out", "--json") == 0
+    values = _json(capsys)
+    assert [Path(image["name"]).name for image in values["images"]] == ["IM1", "1.dcm", "2.dcm", "3.dcm"]
+    (study,) = values["studies"]
+    assert [Path(name).name for name in study["views"]] == ["IM1", "2.dcm"]
+    known = [image["probability"] for image in values["images"]]
+    assert study["probability"] == pytest.approx((known[0] + known[2]) / 2)
+    assert len(list((tmp_path / "out").rglob("overlay-*.dcm"))) == 2
 
 
 def test_maps_need_a_folder(model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

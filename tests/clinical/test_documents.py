@@ -200,6 +200,23 @@ def test_outline_repeats_the_grey_pipeline(tmp_path, dciodvfy, tags, shape):
     assert (state.RescaleSlope, state.RescaleIntercept) == (2, -5)
 
 
+@pytest.mark.parametrize("part", ["PELVIS", "CSPINE", "SKULL", "HIP", None])
+def test_a_body_part_that_is_no_pair_has_no_side(tmp_path, dciodvfy, part):
+    paths = written(tmp_path, [dicom(BodyPartExamined=part, ImageLaterality="U", AnatomicRegionSequence=None)])
+    assert [dciodvfy(path) for path in paths] == [[]] * 3
+    sides = [dcmread(path).get("Laterality") for path in paths[1:]]
+    assert sides == ([""] * 2 if part in ("HIP", None) else [None] * 2)
+
+
+def test_outline_leaves_out_what_describes_shutters_of_another_shape(tmp_path, dciodvfy):
+    about = {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [60, 48], "RadiusOfCircularShutter": 40}
+    path = written(tmp_path, [dicom(ShutterLeftVerticalEdge=1, ShutterRightVerticalEdge=90, **about)])[2]
+    assert dciodvfy(path) == []
+    state = dcmread(path)
+    assert {keyword: state[keyword].value for keyword in about} == about
+    assert "ShutterLeftVerticalEdge" not in state
+
+
 def test_outline_repeats_shutters_and_the_shape_of_pixels(tmp_path, dciodvfy):
     edges = {"Left": 5, "Right": 90, "Upper": 7, "Lower": 110}
     kinds = {"Left": "Vertical", "Right": "Vertical", "Upper": "Horizontal", "Lower": "Horizontal"}
@@ -213,6 +230,28 @@ def test_outline_repeats_shutters_and_the_shape_of_pixels(tmp_path, dciodvfy):
     plain = dcmread(written(tmp_path / "plain", [dicom()])[2])
     assert "ShutterShape" not in plain
     assert plain.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio == [1, 1]
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_outline_repeats_a_voi_lut_of_negative_values(tmp_path, dciodvfy, bits):
+    table = lut(np.arange(2**bits), 0, bits)
+    table.add_new("LUTDescriptor", "SS", [2**bits, -2000, bits])
+    source = dicom(RescaleSlope=-1, RescaleIntercept=0, VOILUTSequence=[table], syntax=uid.ImplicitVRLittleEndian)
+    source.RescaleType = "US"
+    save_dicom(tmp_path / "in.dcm", source)
+    path = written(tmp_path, [dcmread(tmp_path / "in.dcm")])[2]
+    assert dciodvfy(path) == []
+    item = dcmread(path).SoftcopyVOILUTSequence[0].VOILUTSequence[0]
+    assert list(item.LUTDescriptor) == [2**bits, -2000, 16]
+    assert np.array_equal(np.frombuffer(item.LUTData, "<u2"), np.rint(np.linspace(0, 65535, 2**bits)))
+
+
+def test_outline_repeats_a_modality_lut_of_8_bits(tmp_path, dciodvfy):
+    table = lut(np.arange(256), 0, 8)
+    table.LUTData, table.ModalityLUTType = bytes(range(256)), "US"
+    path = written(tmp_path, [dicom(radiograph(bits=8), ModalityLUTSequence=[table])])[2]
+    assert dciodvfy(path) == []
+    assert dcmread(path).ModalityLUTSequence[0].LUTData == bytes(range(256))
 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])

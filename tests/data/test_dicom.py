@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydicom import uid
 from pydicom.data import get_testdata_file
+from pydicom.sr.codedict import codes as pydicom_codes
 
 from makers.dicom import LOSSLESS, NATIVE, SYNTAXES, code, dicom, dicom_bytes, lut, radiograph, save_dicom
 from makers.tiny import write_class_folders
@@ -116,6 +117,36 @@ def test_lookup_tables_come_in_the_order_of_the_standard() -> None:
     signed = (RAMP.astype(np.int16) - 2048).astype(np.int16)
     got = shown(signed, VOILUTSequence=[lut(np.arange(256), -128, 8)], bits=16)
     assert np.array_equal(got, np.clip(signed.astype(int) + 128, 0, 255) * 257)
+
+
+@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian])
+def test_a_voi_table_of_values_that_rescaling_made_negative(syntax: str) -> None:
+    table = lut(np.arange(256), 0, 8)
+    table.add_new("LUTDescriptor", "SS", [256, -2000, 8])
+    ds = dicom(RAMP, syntax=syntax, RescaleSlope=-1, RescaleIntercept=0, VOILUTSequence=[table])
+    got = read_dicom(dicom_bytes(ds)).image.pixels
+    assert np.array_equal(got, np.clip(2000 - RAMP.astype(int), 0, 255) * 257)
+
+
+def test_a_voi_table_of_signed_pixels_that_rescaling_made_positive() -> None:
+    signed = (RAMP.astype(np.int32) - 2048).astype(np.int16)
+    table = lut(np.arange(256), 0, 8)
+    table.add_new("LUTDescriptor", "US", [256, 36100, 8])
+    got = shown(signed, bits=12, RescaleSlope=1, RescaleIntercept=38048, VOILUTSequence=[table])
+    assert np.array_equal(got, np.clip(RAMP.astype(int) - 100, 0, 255) * 257)
+
+
+def test_a_packed_table_in_big_endian_words() -> None:
+    packed = np.arange(256)[::-1].astype(np.uint8)
+    expected = packed[np.clip(RAMP, 0, 255)].astype(int) * 257
+    for syntax, data in (
+        (uid.ExplicitVRLittleEndian, packed),
+        (uid.ExplicitVRBigEndian, packed.view("<u2").byteswap()),
+    ):
+        table = lut(packed, 0, 8)
+        table.add_new("LUTData", "OW", data.tobytes())
+        ds = dicom(RAMP, syntax=syntax, VOILUTSequence=[table])
+        assert np.array_equal(read_dicom(dicom_bytes(ds)).image.pixels, expected), syntax
 
 
 def test_tables_and_windows_that_make_no_sense_are_left_out() -> None:
@@ -251,8 +282,16 @@ def test_bits_that_are_not_stored_do_not_count() -> None:
         ds = dicom(overlay, bits=16, syntax=syntax, **window)
         ds.BitsStored, ds.HighBit = 12, 11
         assert np.array_equal(read_dicom(dicom_bytes(ds)).image.pixels, shown(RAMP, bits=12, **window)), syntax
-    shifted = dicom((RAMP << 4).astype(np.uint16), bits=12, HighBit=15, **window)
-    assert np.array_equal(read_dicom(dicom_bytes(shifted)).image.pixels, shown(RAMP, bits=12, **window))
+    for syntax in (uid.ExplicitVRLittleEndian, uid.RLELossless):
+        shifted = dicom((RAMP << 4).astype(np.uint16), bits=16, syntax=syntax, **window)
+        shifted.BitsStored, shifted.HighBit = 12, 15
+        image = read_dicom(dicom_bytes(shifted))
+        assert np.array_equal(image.image.pixels, shown(RAMP, bits=12, **window)), syntax
+        assert "odd_high_bit" not in codes(image)
+    coded = dicom(RAMP, bits=12, syntax=uid.JPEGLSLossless, HighBit=15, **window)
+    image = read_dicom(dicom_bytes(coded))
+    assert np.array_equal(image.image.pixels, shown(RAMP, bits=12, **window))
+    assert codes(image)["odd_high_bit"] == "abstain"  # some code all bits that are allocated
 
 
 def test_big_endian_words_of_8_bits() -> None:
@@ -292,11 +331,24 @@ def test_the_header_tells() -> None:
         ("TOES", "foot"),
         ("HAND WRIST", ""),
         ("PELVIS", "pelvis"),
+        ("Chest, Abdomen and Pelvis", "chest"),
+        ("ABDOMENPELVIS", "abdomen"),
+        ("Abdomen and hip", ""),
         ("", ""),
     ],
 )
 def test_words_name_a_region(words: str, region: str) -> None:
     assert region_of_words(words) == region
+
+
+def test_no_organ_of_the_trunk_is_taken_for_bone() -> None:
+    organs = """AbdomenAndPelvis BileDuct BiliaryTract Bronchus Chest ChestAbdomenAndPelvis ChestAndAbdomen Colon
+        Duodenum Esophagus EsophagusStomachAndDuodenum Gallbladder Jejunum LargeIntestine Mediastinum NeckAndChest
+        NeckChestAndAbdomen Pancreas Rectum SmallIntestine Stomach Trachea UpperUrinaryTract Ureter"""
+    concepts = pydicom_codes.CID4031.concepts  # common anatomic regions
+    for name in organs.split():
+        region = code(concepts[name].value, "SCT", concepts[name].meaning)
+        assert codes(read(GREY8, AnatomicRegionSequence=[region])).get("wrong_body_part") == "reject", name
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom, study_uid
 from makers.pictures import picture, save
 from osteon.data.dicom import read_dicom
 from osteon.data.dicom_archive import ArchiveLimits, FoundStudies, Instance, find_studies
+from osteon.data.dicom_checks import MANUFACTURER, PRODUCT
 from osteon.data.images import Limits, UnreadableImageError, read_image
 
 SMALL = radiograph(0, (70, 66))
@@ -60,6 +61,14 @@ def test_a_folder_becomes_studies(folder: Path) -> None:
 def test_an_instance_met_twice_is_taken_once(folder: Path) -> None:
     again = find_studies([folder / "c" / "IM1.dcm", folder, folder / "p.png"])
     assert sorted(names(again)) == [["IM1.dcm", "IM2"], ["IM3"], ["p.png"]]
+
+
+def test_overlays_of_our_own_are_passed_over(folder: Path) -> None:
+    own = {"Manufacturer": MANUFACTURER, "ManufacturerModelName": PRODUCT}
+    overlay = save_dicom(folder / "overlay-1.dcm", pixels=SMALL, modality="SC", number=7, **own)
+    assert sorted(names(find_studies([folder]))) == [["IM1.dcm", "IM2"], ["IM3"], ["p.png"]]
+    assert names(find_studies([overlay])) == [["overlay-1.dcm"]]
+    assert [flag.code for flag in read_dicom(overlay).flags if flag.severity == "reject"] == ["own_picture"]
 
 
 def test_an_instance_in_two_transfer_syntaxes_is_taken_once(folder: Path) -> None:

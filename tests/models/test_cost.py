@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import timm
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from osteon.models.cost import BatchNormByShape, layers, measure
 from osteon.models.paper_cnn import PLACEMENTS, WIDTHS, PaperCNN
@@ -108,6 +110,33 @@ def test_a_batch_norm_is_answered_as_torch_would(training: bool, memory: torch.m
     as_torch = answer()
     with BatchNormByShape():
         assert answer() == as_torch
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU6, nn.Hardtanh, nn.Hardswish, nn.SiLU])
+def test_activations_in_place_are_answered_by_what_they_are_given(activation: type[nn.Module]) -> None:
+    layer = activation(inplace=True)
+    maps = torch.empty(2, 5, 4, 3, device="meta")
+    taken: list[object] = []
+    with torch.no_grad(), _Operations(taken), BatchNormByShape():
+        answer = layer(maps)
+    assert not taken, "torch was asked"
+    assert answer.shape == maps.shape
+    assert answer.untyped_storage()._cdata == maps.untyped_storage()._cdata
+    numbers = torch.tensor([-9.0, 9.0])
+    with BatchNormByShape():
+        assert layer(numbers.clone()).tolist() == activation()(numbers).tolist(), "numbers are computed"
+
+
+class _Operations(TorchDispatchMode):
+    """Notes what is called."""
+
+    def __init__(self, taken: list[object]) -> None:
+        super().__init__()
+        self.taken = taken
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.taken.append(function)
+        return function(*args, **(kwargs or {}))
 
 
 def test_no_batch_norm_takes_torchs_long_way(monkeypatch: pytest.MonkeyPatch) -> None:

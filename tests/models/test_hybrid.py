@@ -9,6 +9,7 @@ from torch import nn
 
 from osteon.config import ModelSettings, PreprocessSettings, StoreSettings
 from osteon.errors import InputError, SettingsError
+from osteon.models import hybrid as hybrid_module
 from osteon.models.cost import measure
 from osteon.models.explain_grid import cell_grids
 from osteon.models.factory import create
@@ -259,3 +260,20 @@ def test_finer_maps_learn_from_the_map_and_are_parameters_of_it() -> None:
 def test_where_no_finer_maps_are_to_be_had_it_says_so(options: dict[str, Any], size: int, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         _pyramid(size, **options)
+
+
+def test_trunks_made_alike_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    look = hybrid_module._last_map
+    monkeypatch.setattr(hybrid_module, "_SEEN", {})
+    monkeypatch.setattr(hybrid_module, "_last_map", lambda trunk: looks.append(trunk) or look(trunk))
+    small = {"widths": [4, 8], "pools": [1]}
+    made = [Hybrid(1, 64, trunk_options=small), Hybrid(1, 64, trunk_options=dict(small))]
+    assert len(looks) == 1
+    for other, size in (({**small, "widths": [4, 6]}, 64), ({**small, "pools": [1, 2]}, 64), (small, 32)):
+        made.append(Hybrid(1, size, trunk_options=other))
+    assert len(looks) == 4
+    for network in made:
+        features = network.trunk.features(torch.zeros(1, 1, network.input_size, network.input_size))
+        assert network.channels == features.shape[1]
+        assert len(network.straighten.rows) == features.shape[2] * network.mapper.detail

@@ -169,7 +169,8 @@ def test_what_cannot_be_narrowed_is_refused_before_anything_is_written(wide: Pat
     slim(wide, tmp_path / "least", keep=least)
     with pytest.raises(SettingsError, match="so much cannot be taken out"):
         slim(wide, tmp_path / "out", keep=least - 0.01)
-    other = train_located(Path(RunFolder.open(wide).settings().data.path or ""), tmp_path / "other")
+    data = Path(RunFolder.open(wide).settings().data.path or "")
+    other = train_located(data, tmp_path / "other", **{"training.epochs": 1})
     with pytest.raises(SettingsError, match="no inverted residual blocks"):
         slim(other, tmp_path / "out", keep=0.5)
     assert not (tmp_path / "out").exists()

@@ -15,11 +15,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from pydicom import dcmread
+from pydicom.uid import ComprehensiveSRStorage
 
-from makers.dicom import dicom_bytes, study_uid
+from makers.dicom import dicom, dicom_bytes, study_uid
 from makers.model_files import write_tiny_model
 from makers.pictures import limb, picture
 from makers.web_service import png, upload
+from osteon.data.dicom_checks import MANUFACTURER, PRODUCT
 from osteon.inference.heat_map import OUTLINE_LEVEL
 from osteon.inference.prediction import NOT_A_DEVICE, verdict_words
 from osteon.inference.predictor import Predictor
@@ -139,6 +141,39 @@ def test_files_of_two_dicom_studies_are_never_joined(client: TestClient) -> None
     assert [[view["file"] for view in study["views"]] for study in answer["studies"]] == [[1, 3], [2]]
     assert "2 DICOM studies" in answer["warnings"][0]
     assert study_uid(0) not in str(answer)
+
+
+def test_patients_of_one_dicom_study_are_never_joined(client: TestClient) -> None:
+    answer = predicted(client, dicom_bytes(), dicom_bytes(number=1, PatientID="P7"), dicom_bytes(number=2))
+    assert [[view["file"] for view in study["views"]] for study in answer["studies"]] == [[1, 3], [2]]
+    assert answer["warnings"] == [
+        "A DICOM study has images of several patients; each patient's are answered for on their own."
+    ]
+
+
+def test_what_is_no_view_is_left_out_of_a_study(client: TestClient) -> None:
+    image, own = dicom(), {"Manufacturer": MANUFACTURER, "ManufacturerModelName": PRODUCT}
+    overlay = dicom_bytes(pixels=np.repeat(limb()[..., None], 3, axis=2), modality="SC", number=1, **own)
+    report = dicom(number=2, SOPClassUID=ComprehensiveSRStorage)
+    for keyword in ("Rows", "Columns", "PixelData"):
+        del report[keyword]
+    lone = predicted(client, dicom_bytes(image))["studies"]
+    answer = predicted(client, overlay, dicom_bytes(report), dicom_bytes(image))
+    (study,) = answer["studies"]
+    assert [view["file"] for view in study["views"]] == [3]
+    assert (study["verdict"], study["probability"]) == (lone[0]["verdict"], lone[0]["probability"])
+    assert "2 files that are no radiographs were left out" in answer["warnings"][0]
+    (view,) = predicted(client, overlay)["studies"][0]["views"]
+    assert view["refusal"]["reason"] == "own_picture"
+    lost = dicom(number=3, PixelData=b"")
+    assert len(predicted(client, dicom_bytes(lost), dicom_bytes(image))["studies"][0]["views"]) == 2
+
+
+def test_an_image_that_cannot_be_read_stays_in_its_dicom_study(client: TestClient) -> None:
+    short = dicom_bytes(study=1, number=1, PixelData=bytes(100))
+    answer = predicted(client, dicom_bytes(study=0), dicom_bytes(study=1), short)
+    assert [[view["file"] for view in study["views"]] for study in answer["studies"]] == [[1], [2, 3]]
+    assert answer["studies"][1]["views"][1]["refusal"]["reason"] == "pixel_length"
 
 
 def test_the_same_picture_twice_is_counted_once(client: TestClient) -> None:

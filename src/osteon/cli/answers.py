@@ -109,10 +109,23 @@ class Answers:
         from osteon.inference.prediction import pool_study
 
         views: dict[str, dict[str, Prediction]] = {}
-        for answer in self._kept:  # a file that was named twice is one view
-            views.setdefault(answer.study, {}).setdefault(os.path.realpath(answer.name), answer)
+        for answer in self._kept:  # an image that was named twice is one view
+            image = self._cases[answer.name].view or os.path.realpath(answer.name)
+            views.setdefault(answer.study, {}).setdefault(image, answer)
         pooling = cast("StudyPooling", self._pooling)
-        return [pool_study(study, list(of.values()), pooling) for study, of in views.items()]
+        return [self._of_one_patient(pool_study(study, list(of.values()), pooling)) for study, of in views.items()]
+
+    def _of_one_patient(self, study: StudyPrediction) -> StudyPrediction:
+        """Return a study's answer; without a call where its images are of several patients, which is said."""
+        from dataclasses import replace
+
+        from osteon.errors import Refusal
+
+        if len({self._cases[view.name].patient for view in study.views} - {""}) < 2:
+            return study
+        words = "the images of this study belong to several patients: together they have no answer"
+        self.refusals.append(Refusal(study.study, "several_patients", words))
+        return replace(study, probability=None, positive=None, verdict="uncertain")
 
     def _show(self, studies: Sequence[StudyPrediction], failure: dict[str, Any], *, complete: bool) -> None:
         from osteon.inference.prediction import NOT_A_DEVICE, verdict_words

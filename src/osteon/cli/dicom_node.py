@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osteon.cli.console import JSON_OPTION, Console, set_logging
+from osteon.cli.options import PointOption
 from osteon.errors import OsteonError, SettingsError, require
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def dicom_node(
     model: Annotated[
         Path | None, typer.Option(help="Model file, or fracture-int8 or -fast.", show_default="fracture")
     ] = None,
-    operating_point: Annotated[str | None, typer.Option(help="The model's threshold by name.")] = None,
+    operating_point: PointOption = None,
     pooling: Annotated[str, typer.Option(help="Views to one probability: mean, max or noisy_or.")] = "mean",
     workers: Annotated[int | None, typer.Option(min=1, help="Images at a time.", show_default="one a core")] = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,

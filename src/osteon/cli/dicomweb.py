@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osteon.cli.console import JSON_OPTION, Console
+from osteon.cli.options import PointOption
 from osteon.errors import InputError, require
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def dicomweb(
     model: Annotated[
         Path | None, typer.Option(help="Model file, or fracture-int8 or -fast.", show_default="fracture")
     ] = None,
-    operating_point: Annotated[str | None, typer.Option(help="The model's threshold by name.")] = None,
+    operating_point: PointOption = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:

@@ -55,6 +55,15 @@ ByOption = Annotated[
         show_default=False,
     ),
 ]
+PointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--point",
+        "--operating-point",
+        help="The model's threshold by name, e.g. kappa, youden or sensitive.",
+        show_default="the model's first",
+    ),
+]
 
 
 def output_path(text: str | Path) -> Path:

@@ -12,7 +12,7 @@ import typer
 
 from osteon.cli.answers import Answers
 from osteon.cli.console import JSON_OPTION, Console
-from osteon.cli.options import output_path
+from osteon.cli.options import PointOption, output_path
 from osteon.cli.stopping import stopped_once
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def predict(
     target: Annotated[
         str | None, typer.Option(help="What is asked for; a model for another target is refused.", show_default=False)
     ] = None,
-    point: Annotated[str | None, typer.Option(help="Operating point.", show_default="the model's first")] = None,
+    point: PointOption = None,
     error_rate: Annotated[
         float | None,
         typer.Option(help="Error rate behind 'uncertain': smaller abstains more.", show_default="the model's"),

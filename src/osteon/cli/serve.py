@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osteon.cli.console import JSON_OPTION, Console, set_logging
+from osteon.cli.options import PointOption
 from osteon.errors import SettingsError, require
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def serve(
     max_request: Annotated[float | None, typer.Option(help="MB of a request.", show_default="128")] = None,
     max_megapixels: Annotated[float | None, typer.Option(help="Megapixels of an image.", show_default="50")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds to an answer.", show_default="60")] = None,
-    operating_point: Annotated[str | None, typer.Option(help="The model's threshold by name.")] = None,
+    operating_point: PointOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each request.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:

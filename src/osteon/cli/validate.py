@@ -13,6 +13,7 @@ from osteon.cli.options import (
     DataArgument,
     NeighboursOption,
     OptionOption,
+    PointOption,
     ReaderOption,
     RegionOption,
     data_settings,
@@ -74,7 +75,7 @@ def validate(
     duplicates: Annotated[
         bool, typer.Option("--duplicates/--no-duplicates", help="Join near-identical images into one group.")
     ] = True,
-    point: Annotated[str | None, typer.Option(help="Operating point.", show_default="the model's first")] = None,
+    point: PointOption = None,
     error_rate: Annotated[
         float | None,
         typer.Option(help="Error rate behind 'uncertain': smaller abstains more.", show_default="the model's"),

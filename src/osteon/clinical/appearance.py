@@ -21,7 +21,8 @@ from osteon.data.dicom import DicomHeader, DicomImage, read_dicom
 
 UNDECODED = "-"
 """Remembered in place of a hash of an image that could not be decoded."""
-_OF_THE_SYNTAX = ("transfer_syntax_uid", "photometric")
+_LEFT_OUT = ("transfer_syntax_uid", "photometric", "patient", "own")
+"""Facts that the syntax decides, or that the identity holds; queues keep the hashes, so what is hashed may not grow."""
 _FLAGS_OF_THE_SYNTAX = ("lossy_compression", "pixel_length")
 _ONE = threading.Lock()
 """A decoded image can take hundreds of megabytes: one at a time."""
@@ -52,7 +53,7 @@ _IDENTITY = (*TYPE_2, "IssuerOfPatientID")
 
 def _hash(image: DicomImage, identity: list[str]) -> str:
     pixels = image.image.pixels
-    facts = {name: getattr(image, name) for name in DicomHeader.__dataclass_fields__ if name not in _OF_THE_SYNTAX}
+    facts = {name: getattr(image, name) for name in DicomHeader.__dataclass_fields__ if name not in _LEFT_OUT}
     flags = [asdict(flag) for flag in image.flags if flag.code not in _FLAGS_OF_THE_SYNTAX]
     about = json.dumps([facts, flags, identity, pixels.dtype.str, pixels.shape])
     digest = hashlib.sha256(about.encode())

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from osteon._version import __version__
 from osteon.clinical.identity import plain
+from osteon.data.dicom_checks import PRODUCT
 from osteon.export.model_card import ModelCard
 from osteon.inference.prediction import NOT_A_DEVICE, Prediction, StudyPrediction
 
-MANUFACTURER = "Osteon"
-PRODUCT = "Osteon radiograph classifier"
 DISCLAIMER = NOT_A_DEVICE
 IMPLEMENTATION_CLASS = "2.25.64159883686991145611098346222733060956"
 """Of the software that wrote a file; version 5 UUID of the URL namespace and the project's name."""

@@ -10,24 +10,20 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
-from osteon.data.dicom_dataset import items, number, numbers, pixel_aspect, raw, text
-from osteon.data.dicom_greys import WINDOWS
+from osteon.data.dicom_dataset import items, number, pixel_aspect, text, texts
+from osteon.data.dicom_greys import WINDOWS, Lut, is_voi_signed, read_lut
 from osteon.data.dicom_masks import shuttered
 
-_SHUTTER = (
-    "ShutterShape",
-    "ShutterLeftVerticalEdge",
-    "ShutterRightVerticalEdge",
-    "ShutterUpperHorizontalEdge",
-    "ShutterLowerHorizontalEdge",
-    "CenterOfCircularShutter",
-    "RadiusOfCircularShutter",
-    "VerticesOfThePolygonalShutter",
-)
+_SHUTTERS = {
+    "RECTANGULAR": [
+        f"Shutter{edge}Edge" for edge in ("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal")
+    ],
+    "CIRCULAR": ["CenterOfCircularShutter", "RadiusOfCircularShutter"],
+    "POLYGONAL": ["VerticesOfThePolygonalShutter"],
+}
 
 
 def set_grey_pipeline(state: Dataset, source: Dataset) -> None:
@@ -48,9 +44,10 @@ def set_geometry(state: Dataset, source: Dataset) -> None:
     hidden, misunderstood = shuttered(source, (int(source.Rows), int(source.Columns)))
     if hidden is None or misunderstood:
         return
-    for keyword in _SHUTTER:
-        if keyword in source:
+    for shape in texts(source, "ShutterShape"):  # what describes other shapes may not be there
+        for keyword in _SHUTTERS[shape.upper()]:
             state.add(deepcopy(source[keyword]))
+    state.add(deepcopy(source["ShutterShape"]))
     state.ShutterPresentationValue = 0
 
 
@@ -62,10 +59,11 @@ def _is_inverse(source: Dataset) -> bool:
 
 def _set_modality(state: Dataset, source: Dataset) -> None:
     for item in items(source, "ModalityLUTSequence")[:1]:
-        table = _lut(item, source)
-        if table is not None:
-            table.ModalityLUTType = text(item, "ModalityLUTType") or "US"
-            state.ModalityLUTSequence = [table]
+        lut = read_lut(item, signed=number(source, "PixelRepresentation") == 1)
+        if lut is not None:
+            state.ModalityLUTSequence = [
+                _with(_modality_item(lut), ModalityLUTType=text(item, "ModalityLUTType") or "US")
+            ]
             return
     slope, intercept = number(source, "RescaleSlope"), number(source, "RescaleIntercept")
     if (slope is None and intercept is None) or slope == 0:
@@ -78,9 +76,9 @@ def _set_modality(state: Dataset, source: Dataset) -> None:
 def _voi(source: Dataset) -> Dataset | None:
     """Return the VOI LUT, else the first window, as it is read for the answer."""
     for item in items(source, "VOILUTSequence")[:1]:
-        table = _lut(item, source)
-        if table is not None:
-            return _with(Dataset(), VOILUTSequence=[table])
+        lut = read_lut(item, signed=is_voi_signed(source))
+        if lut is not None:
+            return _with(Dataset(), VOILUTSequence=[_voi_item(lut)])
     center, width = number(source, "WindowCenter"), number(source, "WindowWidth")
     function = text(source, "VOILUTFunction").upper() or "LINEAR"
     if center is None or width is None or function not in WINDOWS or width < (1 if function == "LINEAR" else 1e-9):
@@ -93,39 +91,34 @@ def _voi(source: Dataset) -> Dataset | None:
     return voi if function == "LINEAR" else _with(voi, VOILUTFunction=function)
 
 
-def _lut(item: Dataset, source: Dataset) -> Dataset | None:
-    """Return a LUT's item in little endian with explicit kinds; None where descriptor and data do not fit."""
-    descriptor = numbers(item, "LUTDescriptor")
-    if len(descriptor) != 3 or not 1 <= descriptor[2] <= 16:
-        return None
-    length, first, bits = int(descriptor[0]) % 65536 or 65536, int(descriptor[1]), int(descriptor[2])
-    table = _table(item, length)
-    if table is None:
-        return None
-    signed = bool(number(source, "PixelRepresentation")) and first > 32767
-    copy = Dataset()
-    kind = "SS" if (first < 0 or signed) else "US"
-    copy.add_new("LUTDescriptor", kind, [_sized(length, kind), first - 65536 if signed else first, bits])
-    copy.add_new("LUTData", "OW", table.astype("<u2").tobytes())
-    return copy
+def _modality_item(lut: Lut) -> Dataset:
+    """Return a modality LUT as an item; entries of 8 bits are packed (PS3.3 C.11.1.1.1)."""
+    bits = lut.bits if lut.top < 2**lut.bits else 16
+    data = lut.table.astype("u1" if bits <= 8 else "<u2").tobytes()
+    return _lut_item(lut, bits, data + bytes(len(data) % 2))
+
+
+def _voi_item(lut: Lut) -> Dataset:
+    """Return a VOI LUT as an item of 16 bits, whatever it had: what counts is how far an entry is from black to white.
+
+    An image may have 10 or 12 bits there, for which checkers of presentation states know none but 8 and 16.
+    """
+    return _lut_item(lut, 16, np.rint(lut.table / lut.top * 65535).astype("<u2").tobytes())
+
+
+def _lut_item(lut: Lut, bits: int, data: bytes) -> Dataset:
+    """Return an item in little endian with explicit kinds."""
+    item = Dataset()
+    kind = "SS" if lut.first < 0 else "US"
+    item.add_new("LUTDescriptor", kind, [_sized(len(lut.table), kind), lut.first, bits])
+    item.add_new("LUTData", "OW", data)
+    return item
 
 
 def _sized(length: int, kind: str) -> int:
     """Return the number of entries as the kind of element can hold it: 65536 is 0."""
     count = length % 65536
     return count - 65536 if kind == "SS" and count > 32767 else count
-
-
-def _table(item: Dataset, length: int) -> NDArray[Any] | None:
-    data = raw(item, "LUTData")
-    if isinstance(data, bytes):
-        if length > 1 and len(data) in (length, length + 1):
-            return np.frombuffer(data[:length], np.uint8)
-        order = ">u2" if item.original_encoding[1] is False else "<u2"
-        values = np.frombuffer(data[: len(data) // 2 * 2], order)
-    else:
-        values = np.asarray(numbers(item, "LUTData"), dtype=np.float64)
-    return values[:length] if len(values) >= length else None
 
 
 def _with(dataset: Dataset, **values: Any) -> Dataset:

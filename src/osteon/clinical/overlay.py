@@ -27,12 +27,13 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from osteon.clinical.codes import finding
-from osteon.clinical.device import DISCLAIMER, MANUFACTURER, Maker, percent
+from osteon.clinical.device import DISCLAIMER, Maker, percent
 from osteon.clinical.grey_pipeline import set_geometry, set_grey_pipeline
 from osteon.clinical.identity import plain, reference
 from osteon.clinical.outlines import Region, regions
 from osteon.clinical.place import Place
 from osteon.data.dicom import read_dicom
+from osteon.data.dicom_checks import MANUFACTURER
 from osteon.data.dicom_dataset import text
 from osteon.data.dicom_pixels import GREY
 from osteon.inference.heat_map import HeatMap, Pixels

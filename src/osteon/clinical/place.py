@@ -13,6 +13,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from osteon.clinical.identity import new_uid, take_over
+from osteon.data.dicom_dataset import text
+
+_HEAD = ("FACE", "HEAD", "HEADNECK", "JAW", "MAXILLA", "MOUTH", "NECK", "NOSE", "SCALP", "SKULL")
+_SPINE = ("COCCYX", "CSPINE", "CTSPINE", "LSPINE", "LSSPINE", "SPINE", "SSPINE", "TLSPINE", "TSPINE")
+_TRUNK = ("ABDOMEN", "BACK", "CHEST", "CHESTABDOMEN", "HEART", "ILIUM", "MEDIASTINUM", "NECKCHEST", "PELVIS", "STERNUM")
+_SEVERAL = ("ABDOMENPELVIS", "CHESTABDPELVIS", "NECKCHESTABDOMEN", "NECKCHESTABDPELV", "WHOLEBODY")
+UNPAIRED = frozenset({*_HEAD, *_SPINE, *_TRUNK, *_SEVERAL})
+"""Body parts (PS3.16 annex L) that are no pair: a series of them may not name a side."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +33,8 @@ class Place:
         series: Identifier of its series.
         instance: Its own identifier.
         number: Of the image in its study, from 1.
-        side: ``R`` or ``L``; empty where the source does not say: a series must have the element, if only empty.
+        side: ``R`` or ``L``; empty where the source does not say: a series must have the element, if only empty, unless
+            its body part is no pair.
     """
 
     source: Dataset
@@ -53,7 +62,8 @@ class Place:
 
     def describe(self, document: Dataset) -> None:
         """Write side, body part and identity into a document."""
-        document.Laterality = self.side
+        if text(self.source, "BodyPartExamined") not in UNPAIRED:
+            document.Laterality = self.side
         if self.source.get("BodyPartExamined"):
             document.add(deepcopy(self.source["BodyPartExamined"]))
         take_over(document, self.identity)

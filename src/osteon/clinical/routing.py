@@ -22,8 +22,8 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
-from osteon.clinical.device import MANUFACTURER, PRODUCT
 from osteon.clinical.identity import is_uid
+from osteon.data.dicom_checks import is_own
 from osteon.data.dicom_dataset import BoundedBytes, BoundedFile, parse, transfer_syntax
 from osteon.data.files import LIMITS, Refused
 
@@ -136,8 +136,7 @@ def _read(file: BinaryIO, *, partly: bool = False) -> Received:
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"):
         if not is_uid(values[keyword]):
             raise Refused("invalid_uid", f"{keyword} is missing or malformed")
-    ours = values["Manufacturer"] == MANUFACTURER and values["ManufacturerModelName"] == PRODUCT
-    wanted = values["SOPClassUID"] in IMAGES and not ours
+    wanted = values["SOPClassUID"] in IMAGES and not is_own(header)
     patient = hashlib.sha256(values["PatientID"].strip("\0 ").encode("utf-8", "replace")).hexdigest()
     return Received(values["StudyInstanceUID"], values["SOPInstanceUID"], patient, wanted)
 

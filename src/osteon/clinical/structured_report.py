@@ -36,9 +36,10 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
 from osteon.clinical import codes as concepts
-from osteon.clinical.device import DISCLAIMER, MANUFACTURER, Maker, first_answer, parameters, percent
+from osteon.clinical.device import DISCLAIMER, Maker, first_answer, parameters, percent
 from osteon.clinical.identity import new_uid, plain, reference, take_over
 from osteon.clinical.outlines import Region, regions
+from osteon.data.dicom_checks import MANUFACTURER
 from osteon.export.model_card import ModelCard
 from osteon.inference.prediction import Prediction, StudyPrediction, verdict_words
 

@@ -8,7 +8,7 @@ of the result are those of the stored image. Neither results nor errors hold the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +17,9 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from osteon.data.dicom_anatomy import body_region
-from osteon.data.dicom_checks import constant_flag, header_flags, laterality
+from osteon.data.dicom_checks import constant_flag, header_flags, is_own, laterality
 from osteon.data.dicom_codecs import Layout
-from osteon.data.dicom_dataset import items, number, numbers, parse, text, texts, uid
+from osteon.data.dicom_dataset import hashed, items, number, numbers, parse, text, texts, uid
 from osteon.data.dicom_greys import shown
 from osteon.data.dicom_masks import Mask, padding, shuttered
 from osteon.data.dicom_pixels import GREY, Stored, layout_of, luma, stored_values
@@ -38,7 +38,8 @@ class DicomHeader:
     Unique identifiers are digits and dots only, else empty. ``region`` is the body region in the words of the
     catalogues (``hand``, ``shoulder`` …), empty where it is not known; ``anatomic_region`` the meaning of the region's
     code as the file has it. ``laterality`` is ``L``, ``R``, ``B`` or ``U``. ``pixel_spacing`` is the distance of rows
-    and of columns in mm, at the detector where the patient's is not known.
+    and of columns in mm, at the detector where the patient's is not known. ``patient`` is a hash of the patient's
+    number, which tells patients apart; ``own`` says whether Osteon made the file, as an overlay.
     """
 
     sop_class_uid: str
@@ -59,6 +60,8 @@ class DicomHeader:
     rows: int
     columns: int
     pixel_spacing: tuple[float, float] | None
+    patient: str = field(repr=False)
+    own: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +207,8 @@ def _header(dataset: Dataset, syntax: str) -> DicomHeader:
         rows=_int(dataset, "Rows"),
         columns=_int(dataset, "Columns"),
         pixel_spacing=(spacing[0], spacing[1]) if len(spacing) == 2 and min(spacing) > 0 else None,
+        patient=hashed(dataset, "PatientID"),
+        own=is_own(dataset),
     )
 
 

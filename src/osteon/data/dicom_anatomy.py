@@ -25,13 +25,22 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "foot": ("FOOT", "TOE", "CALCANEUS", "HEEL", "METATARSUS"),
     "pelvis": ("PELVIS", "SACRUM", "COCCYX", "SIJOINT"),
     "spine": ("SPINE", "CSPINE", "TSPINE", "LSPINE", "TLSPINE", "LSSPINE", "CTSPINE", "SSPINE"),
-    "skull": ("SKULL", "HEAD", "JAW", "FACE", "MANDIBLE", "MAXILLA", "ORBIT", "SINUS", "ZYGOMA", "NOSE"),
+    "skull": ("SKULL", "HEAD", "JAW", "FACE", "MANDIBLE", "MAXILLA", "ORBIT", "SINUS", "ZYGOMA", "NOSE", "TMJ"),
     "rib": ("RIB", "RIBS", "STERNUM"),
-    "chest": ("CHEST", "THORAX", "LUNG", "HEART"),
-    "abdomen": ("ABDOMEN", "KUB", "BOWEL", "COLON", "STOMACH", "KIDNEY", "BLADDER", "ABDOMENPELVIS"),
+    "chest": (
+        *("CHEST", "THORAX", "LUNG", "HEART", "MEDIASTINUM", "TRACHEA", "BRONCHUS", "ESOPHAGUS", "OESOPHAGUS"),
+        *("CHESTABDOMEN", "CHESTABDPELVIS", "NECKCHEST", "NECKCHESTABDOMEN", "NECKCHESTABDPELV"),
+    ),
+    "abdomen": (
+        *("ABDOMEN", "KUB", "BOWEL", "INTESTINE", "COLON", "RECTUM", "STOMACH", "DUODENUM", "JEJUNUM", "ABDOMENPELVIS"),
+        *("KIDNEY", "BLADDER", "URETER", "URETHRA", "URINARY TRACT", "PROSTATE", "UTERUS", "LIVER", "SPLEEN"),
+        *("GALLBLADDER", "BILE DUCT", "BILEDUCT", "BILIARY TRACT", "PANCREAS"),
+    ),
     "breast": ("BREAST",),
 }
 REGIONS = frozenset(_WORDS)
+NOT_BONES = frozenset({"chest", "abdomen", "breast"})
+"""Regions whose radiographs are not taken for their bones."""
 _BY_WORD = {word: region for region, words in _WORDS.items() for word in words}
 _BY_CODE = {
     "finger": ("7569003", "T-D8800", "76505004", "T-D8810"),
@@ -57,9 +66,6 @@ _BY_CODE = {
 }
 _BY_CODE_VALUE = {value: region for region, values in _BY_CODE.items() for value in values}
 
-NOT_BONES = frozenset({"chest", "abdomen", "breast"})
-"""Regions whose radiographs are not taken for their bones."""
-
 
 def body_region(dataset: Dataset) -> str:
     """Return the region in lower case, e.g. ``hand``; empty where the header names none that is known.
@@ -84,8 +90,11 @@ def region_of_words(words: str) -> str:
     plain = " ".join(word for word in plain.split() if word not in ("LEFT", "RIGHT", "L", "R", "JOINT", "REGION"))
     if plain in _BY_WORD:
         return _BY_WORD[plain]
-    found = set(_regions_in(plain.split()))
-    return found.pop() if len(found) == 1 else ""
+    found = list(dict.fromkeys(_regions_in(plain.split())))
+    trunk = [region for region in found if region in NOT_BONES]
+    if trunk and set(found) <= NOT_BONES | {"pelvis"}:  # as in "chest and abdomen"
+        return trunk[0]
+    return found[0] if len(found) == 1 else ""
 
 
 def _regions_in(words: list[str]) -> Iterator[str]:

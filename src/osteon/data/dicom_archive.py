@@ -65,6 +65,7 @@ class Instance:
         sop_uid: Its own identifier; empty for a picture.
         order: Series and instance number.
         member: Number of the archive's entry; None for a plain file.
+        patient: Tells patients apart, see :class:`osteon.data.dicom.DicomHeader`; empty for a picture.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Instance:
     sop_uid: str = ""
     order: tuple[int, int] = (0, 0)
     member: int | None = None
+    patient: str = field(default="", repr=False)
     limits: Limits = field(default=LIMITS, repr=False)
 
     @property
@@ -125,8 +127,9 @@ def find_studies(
 
     Headers are read, pixels are not, but of files that have one SOP instance UID and not the same bytes. In folders and
     archives, files that are neither pictures nor DICOM are passed over, and so are DICOM files without a picture
-    (reports, presentation states); named on their own they are kept, so that their reading says what is wrong. A file
-    met twice is taken once, also in two transfer syntaxes; a folder or an archive in which nothing is found is refused.
+    (reports, presentation states) and overlays that Osteon drew; named on their own they are kept, so that their
+    reading says what is wrong. A file met twice is taken once, also in two transfer syntaxes; a folder or an archive in
+    which nothing is found is refused.
 
     Args:
         paths: What to look at.
@@ -137,6 +140,20 @@ def find_studies(
     for path in paths:
         search.look(Path(path))
     return search.found()
+
+
+def first_met(instance: Instance, met: dict[str, list[Instance]]) -> Instance:
+    """Return the first instance that shows the very same image, wherever it was met; itself if there was none.
+
+    Args:
+        instance: Which is met now.
+        met: Those met so far, by identifier; this one is added to them.
+    """
+    alike = met.setdefault(instance.sop_uid or f"{instance.path}/{instance.member}", [])
+    found = next((other for other in alike if _same(instance, other)), None)
+    if found is None:
+        alike.append(instance)
+    return found or instance
 
 
 class _Search:
@@ -185,23 +202,20 @@ class _Search:
         if header.sop_class_uid == _DIRECTORY or (is_dicomdir(instance.path.name) and not header.rows):
             if named and instance.member is None:
                 self._directory(instance.path)
-        elif header.rows or named or not _is_without_picture(header.sop_class_uid):
+        elif named or (not header.own and (header.rows or not _is_without_picture(header.sop_class_uid))):
             known = replace(
                 instance,
                 study_uid=header.study_instance_uid,
                 sop_uid=header.sop_instance_uid,
                 order=(header.series_number, header.instance_number),
+                patient=header.patient,
             )
             self._add(known)
 
     def _add(self, instance: Instance) -> None:
         self._seen += 1
-        key = instance.sop_uid or f"{instance.path}/{instance.member}"
-        twins = self._met.setdefault(key, [])
-        if any(_same(instance, twin) for twin in twins):
-            return
-        twins.append(instance)
-        self.studies.setdefault(instance.study_uid or f"/{instance.name}", []).append(instance)
+        if first_met(instance, self._met) is instance:
+            self.studies.setdefault(instance.study_uid or f"/{instance.name}", []).append(instance)
 
     def _refuse(self, name: str, reason: str, detail: str) -> None:
         self.refusals.append(Refusal(name, reason, detail))

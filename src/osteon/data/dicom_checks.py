@@ -8,10 +8,12 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from osteon.data.dicom_anatomy import NOT_BONES, body_region
-from osteon.data.dicom_codecs import LOSSY, Layout
+from osteon.data.dicom_codecs import CODED_SAMPLES, LOSSY, Layout
 from osteon.data.dicom_dataset import items, numbers, pixel_aspect, text
 from osteon.data.flags import Flag
 
+MANUFACTURER, PRODUCT = "Osteon", "Osteon radiograph classifier"
+"""Who makes our documents, and of which model: by them the pictures that we draw are known."""
 MODALITIES = ("CR", "DX", "RF", "RG", "SC")
 """Projection radiographs, digitised films, and captures of them."""
 CAPTURES = ("OT", "XC", "")
@@ -43,7 +45,14 @@ def constant_flag(lowest: float, highest: float) -> list[Flag]:
     return [Flag("constant_image", "reject", "shows one grey value only")]
 
 
+def is_own(dataset: Dataset) -> bool:
+    """Whether Osteon made a file, as the overlay that it stores beside a radiograph: it is no view of a study."""
+    return text(dataset, "Manufacturer") == MANUFACTURER and text(dataset, "ManufacturerModelName") == PRODUCT
+
+
 def _kind(dataset: Dataset) -> Iterator[Flag]:
+    if is_own(dataset):
+        yield Flag("own_picture", "reject", "is a picture that Osteon drew of a radiograph, and none itself")
     modality = text(dataset, "Modality").upper()
     capture = _is_capture(dataset)
     if capture:
@@ -107,6 +116,10 @@ def _pixels(dataset: Dataset, layout: Layout) -> Iterator[Flag]:
             yield Flag("colour", "abstain", "is a secondary capture in colour; its luma is read")
         else:
             yield Flag("colour", "warn", "is in colour; its luma is read")
+    if layout.syntax in CODED_SAMPLES and layout.samples == 1 and layout.high != layout.stored - 1:
+        yield Flag(
+            "odd_high_bit", "abstain", "says of its compressed pixels that their highest bit is not the last one"
+        )
 
 
 def laterality(dataset: Dataset) -> str:

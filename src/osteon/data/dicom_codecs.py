@@ -71,6 +71,9 @@ LOSSY: frozenset[str] = frozenset(
     {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K}
 )
 
+CODED_SAMPLES = COMPRESSED - {uid.RLELossless}
+"""Syntaxes that code samples, whose bits are those stored, as a rule; RLE codes the bytes of all that is allocated."""
+
 
 def decode(data: bytes, layout: Layout) -> npt.NDArray[Any]:
     """Decode the one frame of encapsulated pixel data.
@@ -105,13 +108,14 @@ def decode(data: bytes, layout: Layout) -> npt.NDArray[Any]:
 
 
 def _options(layout: Layout) -> dict[str, Any]:
+    of_bytes = layout.syntax == uid.RLELossless  # all that is allocated is coded; pydicom would drop the highest bits
     options: dict[str, Any] = {
         "rows": layout.rows,
         "columns": layout.columns,
         "number_of_frames": 1,
         "samples_per_pixel": layout.samples,
         "bits_allocated": layout.allocated,
-        "bits_stored": layout.stored,
+        "bits_stored": layout.allocated if of_bytes else layout.stored,
         "pixel_representation": int(layout.signed),
         "photometric_interpretation": layout.photometric,
         "pixel_keyword": "PixelData",

@@ -1,7 +1,11 @@
-"""A DICOM file's bytes to the few elements that Osteon looks at; nothing else of it, no name, no number, is decoded."""
+"""A DICOM file's bytes to the few elements that Osteon looks at; nothing else of it, no name, no number, is decoded.
+
+Of the patient's number a hash is taken, to tell patients apart.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
@@ -35,6 +39,7 @@ MOST_READS = 300_000
 """Two or three make an element: a radiograph has some hundreds of them, a DICOMDIR fifteen an image."""
 
 _HEADER = """SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber InstanceNumber Modality
+    PatientID Manufacturer ManufacturerModelName
     BodyPartExamined AnatomicRegionSequence ViewPosition ViewCodeSequence Laterality ImageLaterality PatientOrientation
     PresentationIntentType BurnedInAnnotation LossyImageCompression LossyImageCompressionRatio
     SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns PixelSpacing
@@ -213,6 +218,14 @@ def uid(dataset: Dataset, keyword: str) -> str:
     """Return a unique identifier; empty where it is none (so that it is safe within a file's name)."""
     value = text(dataset, keyword)
     return value if _UID.fullmatch(value) else ""
+
+
+def hashed(dataset: Dataset, keyword: str) -> str:
+    """Return the hash of an element's bytes, which are not decoded; of one that is missing as of an empty one."""
+    element = dataset.get_item(keyword)
+    value = b"" if element is None else element.value or b""
+    value = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+    return hashlib.sha256(value.strip(b"\0 ")).hexdigest()
 
 
 def is_of_image_class(dataset: Dataset) -> bool:

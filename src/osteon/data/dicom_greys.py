@@ -19,15 +19,28 @@ from osteon.data.flags import Flag
 Values = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Lut:
-    """A table of the standard: ``table[clip(value - first)]``, its results in 0 to ``top``."""
+@dataclass(frozen=True, eq=False)
+class Lut:
+    """A table of the standard: ``table[clip(value - first)]``.
+
+    Attributes:
+        table: Its entries, at least one.
+        first: The value that the first entry is for.
+        bits: Of an entry, as the descriptor has it, 1 to 16.
+    """
 
     table: Values
     first: int
-    top: int
+    bits: int
+
+    @property
+    def top(self) -> int:
+        """What is white: the largest entry that the bits can hold, or 65535 where some are larger."""
+        top: int = 2**self.bits - 1
+        return top if self.table.max() <= top else 65535
 
     def __call__(self, values: Values) -> Values:
+        """Return the entries of values."""
         places = np.clip(np.floor(values) - self.first, 0, len(self.table) - 1).astype(np.intp)
         return np.asarray(self.table[places])
 
@@ -83,7 +96,7 @@ def _inverted(dataset: Dataset) -> bool:
 def _modality(dataset: Dataset, stored: Values) -> tuple[Values, list[Flag]]:
     flags: list[Flag] = []
     if sequence := items(dataset, "ModalityLUTSequence"):
-        lut = _lut(sequence[0], signed=bool(number(dataset, "PixelRepresentation")))
+        lut = read_lut(sequence[0], signed=_is_signed(dataset))
         if lut is not None:
             return lut(stored), flags
         flags.append(Flag("invalid_modality_lut", "abstain", "its modality LUT cannot be read and is left out"))
@@ -99,15 +112,32 @@ def _voi_lut(dataset: Dataset, flags: list[Flag]) -> Callable[[Values], Values] 
     sequence = items(dataset, "VOILUTSequence")
     if not sequence:
         return None
-    lut = _lut(sequence[0], signed=bool(number(dataset, "PixelRepresentation")))
+    lut = read_lut(sequence[0], signed=is_voi_signed(dataset))
     if lut is None:
         flags.append(Flag("invalid_voi_lut", "abstain", "its VOI LUT cannot be read and is left out"))
         return None
     return lambda values: lut(values) / lut.top
 
 
-def _lut(item: Dataset, *, signed: bool) -> _Lut | None:
-    """Read a LUT item; None where its descriptor and its data do not fit."""
+def is_voi_signed(dataset: Dataset) -> bool:
+    """Whether a VOI LUT is of signed values: those that the modality transform gives, whatever is stored."""
+    bits = int(number(dataset, "BitsStored") or 16)
+    lowest = -(2 ** (bits - 1)) if _is_signed(dataset) else 0
+    values, _ = _modality(dataset, np.array([lowest, lowest + 2**bits - 1], dtype=np.float64))
+    return bool(values.min() < 0)
+
+
+def _is_signed(dataset: Dataset) -> bool:
+    return number(dataset, "PixelRepresentation") == 1
+
+
+def read_lut(item: Dataset, *, signed: bool) -> Lut | None:
+    """Read a LUT item; None where its descriptor and its data do not fit.
+
+    Args:
+        item: Of a modality or VOI LUT sequence.
+        signed: Whether the values that it is for are: files of implicit VR do not say it of the descriptor.
+    """
     descriptor = numbers(item, "LUTDescriptor")
     if len(descriptor) != 3 or not 1 <= descriptor[2] <= 16:
         return None
@@ -115,21 +145,18 @@ def _lut(item: Dataset, *, signed: bool) -> _Lut | None:
     table = _lut_data(item, length)
     if table is None:
         return None
-    first = first - 65536 if signed and first > 32767 else first
-    top = 2**bits - 1
-    return _Lut(table, first, top if table.max() <= top else 65535)
+    return Lut(table, first - 65536 if signed and first > 32767 else first, bits)
 
 
 def _lut_data(item: Dataset, length: int) -> Values | None:
     data = raw(item, "LUTData")
     if isinstance(data, bytes):
-        if len(data) in (length, length + 1) and length > 1:  # 8 bits each, packed
-            return np.frombuffer(data[:length], np.uint8).astype(np.float64)
-        order = ">u2" if item.original_encoding[1] is False else "<u2"
-        values = np.frombuffer(data[: len(data) // 2 * 2], order).astype(np.float64)
+        values = np.frombuffer(data[: len(data) // 2 * 2], ">u2" if item.original_encoding[1] is False else "<u2")
+        if len(data) in (length, length + 1) and length > 1:  # 8 bits each, packed into words
+            values = np.frombuffer(values.astype("<u2").tobytes() + data[len(data) // 2 * 2 :], np.uint8)
     else:
-        values = np.asarray(numbers(item, "LUTData"), dtype=np.float64)
-    return values[:length] if len(values) >= length else None
+        values = np.asarray(numbers(item, "LUTData"))
+    return values[:length].astype(np.float64) if len(values) >= length else None
 
 
 def _window(dataset: Dataset, flags: list[Flag]) -> Callable[[Values], Values] | None:

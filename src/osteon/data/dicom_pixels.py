@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from osteon.data.dicom_codecs import COMPRESSED, LOSSY, Layout, decode
+from osteon.data.dicom_codecs import CODED_SAMPLES, COMPRESSED, LOSSY, Layout, decode
 from osteon.data.dicom_dataset import is_of_image_class, number, numbers, raw, text
 from osteon.data.dicom_sandbox import SANDBOX
 from osteon.data.files import Limits, Refused
@@ -110,8 +110,8 @@ def stored_values(dataset: Dataset, layout: Layout, limits: Limits, *, sandbox: 
     pixels = SANDBOX.decode(value, layout, limits) if sandbox else decode(value, layout)
     if layout.samples > 1 or layout.syntax in LOSSY:  # losses run over the bits stored, and are no overlay
         return pixels, []
-    codes_samples = layout.syntax != uid.RLELossless  # RLE codes the bytes of whatever is allocated
-    return _significant(pixels, replace(layout, high=layout.stored - 1) if codes_samples else layout), []
+    coded = layout.syntax in CODED_SAMPLES
+    return _significant(pixels, replace(layout, high=layout.stored - 1) if coded else layout), []
 
 
 def _swapped(dataset: Dataset, layout: Layout) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,16 @@ class Case:
         name: What it is called in the answer.
         study: The study that it belongs to; empty: a DICOM file's own, else it is a study by itself.
         region: Body region where known, e.g. ``hand``; empty: a DICOM file's own.
+        view: Name of the first case that shows this very image, as its copy in an archive; empty: not known.
+        patient: Tells patients apart; empty: not known.
     """
 
     source: Source | Decoded | Callable[[], bytes]
     name: str = ARRAY
     study: str = ""
     region: str = ""
+    view: str = ""
+    patient: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, source: Source | Case) -> Case:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from osteon.errors import InputError, SettingsError
 from osteon.export.model_card import ModelCard
 from osteon.export.model_file import ModelFile
+from osteon.inference.runtime import RuntimeName
 
 if TYPE_CHECKING:
     from osteon.inference.gate import EmbeddingGate
+
+
+class Options(TypedDict, total=False):
+    """What :class:`osteon.Predictor` takes beside its model; :func:`osteon.load` and ``predict`` pass it on."""
+
+    target: str | None
+    operating_point: str | None
+    error_rate: float | None
+    runtime: RuntimeName
+    threads: int
+    gate: bool
+    closer_look: bool
 
 
 def embedding_gate(file: ModelFile) -> EmbeddingGate | None:

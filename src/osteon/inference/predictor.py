@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from osteon.inference.case import Case as Case
 from osteon.inference.case import Decoded, Source, decode
 from osteon.inference.gate_region import unseen_region
 from osteon.inference.heat_map import HeatMap
-from osteon.inference.options import check_target, embedding_gate, error_rate_of
+from osteon.inference.options import Options, check_target, embedding_gate, error_rate_of
 from osteon.inference.prediction import Prediction, Verdict
 from osteon.inference.runtime import ModelError, Runtime, RuntimeName, Scores, make_runtime
 from osteon.inference.shipped import find_model
@@ -327,20 +327,24 @@ def _several(sources: Iterable[Any]) -> Iterable[Any]:
     return [sources] if picture or isinstance(sources, str | bytes | bytearray | memoryview | Path | Case) else sources
 
 
-def load(model: str | Path | None = None, **options: object) -> Predictor:
+def load(model: str | Path | None = None, **options: Unpack[Options]) -> Predictor:
     """Return a predictor: ``osteon.load().predict("wrist.png")``; options as of :class:`Predictor`."""
-    return Predictor(model, **options)  # type: ignore[arg-type]
+    return Predictor(model, **options)
 
 
 @overload
 def predict(
-    source: Source | Case, model: str | Path | None = ..., *, heat_map: bool = ..., **options: object
+    source: Source | Case, model: str | Path | None = ..., *, heat_map: bool = ..., **options: Unpack[Options]
 ) -> Prediction: ...
 
 
 @overload
 def predict(
-    source: list[Any] | tuple[Any, ...], model: str | Path | None = ..., *, heat_map: bool = ..., **options: object
+    source: list[Any] | tuple[Any, ...],
+    model: str | Path | None = ...,
+    *,
+    heat_map: bool = ...,
+    **options: Unpack[Options],
 ) -> list[Prediction]: ...
 
 
@@ -349,7 +353,7 @@ def predict(
     model: str | Path | None = None,
     *,
     heat_map: bool = False,
-    **options: object,
+    **options: Unpack[Options],
 ) -> Prediction | list[Prediction]:
     """Answer for one image, or for each of a list: ``osteon.predict("wrist.png").verdict``.
 

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 BATCH_NORMS = (torch.ops.aten.native_batch_norm.default, torch.ops.aten._native_batch_norm_legit_no_training.default)
+IN_PLACE = (torch.ops.aten.hardtanh_.default, torch.ops.aten.hardswish_.default, torch.ops.aten.silu_.default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +151,15 @@ def _of_inference(model: nn.Module, size: int, channels: int) -> tuple[int, int]
 
 
 class BatchNormByShape(TorchDispatchMode):
-    """Answers a batch norm on the meta device from its shape: torch's own answer took most of a measurement's time."""
+    """Answers what costs most of a measurement's time on the meta device: batch norms, activations in their place."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's is not annotated
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Return maps, means and deviations of the right shapes, or run any other operation."""
+        """Return maps, means and deviations of the right shapes, the maps themselves, or run any other operation."""
+        if function in IN_PLACE and args[0].is_meta:
+            return args[0]
         if function not in BATCH_NORMS or kwargs:
             return function(*args, **(kwargs or {}))
         maps: Tensor = args[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
 from pydantic import Field, PositiveInt
@@ -23,6 +23,10 @@ from osteon.models.weights import load_tensors
 Head = Literal["pooled", "map", "both"]
 PRIOR = 0.01
 SHARPNESS = 4.0
+T = TypeVar("T")
+
+_SEEN: dict[tuple[object, ...], Any] = {}
+"""What was seen of trunks, by how it was looked at and how they are made."""
 
 
 class LocalisingNetwork(Network):
@@ -108,8 +112,9 @@ class Hybrid(LocalisingNetwork):
         self.finer = finer
         if finer and detail % 2:
             raise SettingsError("with finer maps an even number of cells is needed", where="model.options.detail")
-        self.channels, grids = _last_map(self.trunk)
-        self.mapper = MapHead(self.channels, hidden, detail, _finer_channels(self.trunk) if finer else 0)
+        made = f"{trunk} {trunk_options} {in_channels} {input_size}"
+        self.channels, grids = _once(_last_map, self.trunk, made)
+        self.mapper = MapHead(self.channels, hidden, detail, _once(_finer_channels, self.trunk, made) if finer else 0)
         self.straighten = Straighten(*(evened(grid, detail, input_size) for grid in grids))
         self.pool = None if head == "pooled" else SmoothMaximum()
 
@@ -268,6 +273,15 @@ def _trunk(name: str, options: dict[str, Any], in_channels: int, input_size: int
     if isinstance(network, LocalisingNetwork):
         raise SettingsError(f"{name} draws a map itself", where="model.options.trunk", hint="Train it as model.name")
     return network
+
+
+def _once(look: Callable[[Network], T], trunk: Network, made: str) -> T:
+    """Return what is seen of a trunk; those made alike are looked at once, which for timm's takes half a second."""
+    seen = (look, type(trunk), made)
+    if seen not in _SEEN:
+        _SEEN[seen] = look(trunk)
+    found: T = _SEEN[seen]
+    return found
 
 
 def _last_map(trunk: Network) -> tuple[int, tuple[Grid, Grid]]:

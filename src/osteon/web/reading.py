@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -34,6 +34,8 @@ class File:
         refusal: Why it cannot be read.
         study: Its DICOM study; empty where there is none.
         region: Body region by its header; empty where unknown.
+        patient: Tells patients apart; empty of a picture.
+        no_view: Whether it is no view of a study, but a report, a presentation state, an overlay that Osteon drew.
         copies: Places in the request of further files with the same bytes, which are this view once more.
     """
 
@@ -45,6 +47,8 @@ class File:
     refusal: Refusal | None = None
     study: str = ""
     region: str = ""
+    patient: str = field(default="", repr=False)
+    no_view: bool = False
     copies: tuple[int, ...] = ()
 
     @property
@@ -139,13 +143,15 @@ def read_request(
     files = [
         replace(decode(first, contents[first - 1], limits), copies=tuple(copies)) for first, *copies in wanted(alike)
     ]
+    files, left_out = only_views(files)
     groups, warnings = group(files, wish.grouping)
     studies = []
     for number, members in enumerate(groups, start=1):
         name = f"study {number}"
         views = tuple(View(file, answer(predictor, file, name, wish)) for file in wanted(members))
         studies.append(Study(views, pool_study(name, [view.prediction for view in views], wish.pooling)))
-    return Reading(tuple(studies), (*warnings, *map(counted_once, (places for places in alike if len(places) > 1))))
+    twice = [places for places in alike if len(places) > 1]
+    return Reading(tuple(studies), (*warnings, *left_out, *map(counted_once, twice)))
 
 
 def same_files(contents: Sequence[bytes]) -> list[tuple[int, ...]]:
@@ -163,41 +169,83 @@ def counted_once(places: Sequence[int]) -> str:
     return f"The same picture {times} (files {', '.join(most)} and {last}): counted once."
 
 
+def only_views(files: Sequence[File]) -> tuple[list[File], tuple[str, ...]]:
+    """Leave out what is no view of a study; where there is nothing else it stays, to be refused with its reason.
+
+    Returns:
+        The views, and a sentence for the reader.
+    """
+    views = [file for file in files if not file.no_view]
+    count = len(files) - len(views)
+    if not views or not count:
+        return list(files), ()
+    many = "One file that is no radiograph was" if count == 1 else f"{count} files that are no radiographs were"
+    return views, (f"{many} left out (reports, presentation states, pictures that Osteon drew).",)
+
+
 def decode(number: int, data: bytes, limits: Limits) -> File:
     """Decode one file; one that cannot be read becomes a refusal."""
     dicom = is_dicom(data)
     try:
         if not dicom:
             return File(number, data, dicom, read_image(data, limits=limits))
-        from osteon.data.dicom import read_dicom
-
-        found = read_dicom(data, limits=limits)
-        image = replace(found.image, notes=())
-        return File(number, data, dicom, image, found.flags, study=found.study_instance_uid, region=found.region)
+        return _decode_dicom(number, data, limits)
     except UnreadableImageError as error:
         return File(number, data, dicom, refusal=error.told(f"view {number}"))
     except MemoryError:
         return File(number, data, dicom, refusal=Refusal(f"view {number}", "too_large", "does not fit in memory"))
 
 
+def _decode_dicom(number: int, data: bytes, limits: Limits) -> File:
+    """Decode a DICOM file; what its header says counts also where its pixels cannot be read.
+
+    Raises:
+        UnreadableImageError: Its header cannot be read either.
+    """
+    from osteon.data.dicom import read_dicom, read_header
+
+    try:
+        found = read_dicom(data, limits=limits)
+    except UnreadableImageError as error:
+        header = read_header(data, limits=limits)
+        no_view = error.refusal.reason == "no_pixels" and not header.rows  # else its pixels are lost
+        unread = File(number, data, dicom=True, refusal=error.told(f"view {number}"), no_view=no_view)
+        return replace(unread, study=header.study_instance_uid, patient=header.patient)
+    file = File(number, data, True, replace(found.image, notes=()), found.flags, no_view=found.own)
+    return replace(file, study=found.study_instance_uid, region=found.region, patient=found.patient)
+
+
 def group(files: Sequence[File], grouping: Grouping) -> tuple[list[list[File]], tuple[str, ...]]:
-    """Share files out over studies; files of different DICOM studies are never joined, nor such that name none.
+    """Share files out over studies; files of different DICOM studies or patients are never joined.
+
+    Nor are DICOM files that name no study.
 
     Returns:
         The studies' files, and sentences for the reader.
     """
-    own = {file.number: file.study or (file.name if file.dicom and file.image is not None else "") for file in files}
-    known = {study for study in own.values() if study}
+    own = {file.number: _belongs_to(file) for file in files}
+    known = {place for place in own.values() if place is not None}
     if grouping == "one" and len(known) <= 1:
         return [list(files)], ()
-    groups: dict[str, list[File]] = {}
+    groups: dict[tuple[str, str], list[File]] = {}
     for file in files:
-        rest = "pictures" if grouping == "one" else file.name
+        rest = ("pictures" if grouping == "one" else file.name, "")
         groups.setdefault(own[file.number] or rest, []).append(file)
     if grouping == "each":
         return list(groups.values()), ()
-    words = f"The files come from {len(known)} DICOM studies; each study is answered for on its own."
-    return list(groups.values()), (words,)
+    studies, warnings = {study for study, _ in known}, []
+    if len(studies) > 1:
+        warnings.append(f"The files come from {len(studies)} DICOM studies; each study is answered for on its own.")
+    if len(known) > len(studies):
+        warnings.append("A DICOM study has images of several patients; each patient's are answered for on their own.")
+    return list(groups.values()), tuple(warnings)
+
+
+def _belongs_to(file: File) -> tuple[str, str] | None:
+    """Return a DICOM file's study and patient; None of a picture, and of what says neither and cannot be read."""
+    if file.study:
+        return file.study, file.patient
+    return (file.name, "") if file.dicom and file.image is not None else None
 
 
 def answer(predictor: Predictor, file: File, study: str, wish: Wish) -> Prediction:
