@@ -21,12 +21,14 @@ def data(tmp_path: Path) -> Path:
 
 def test_train_writes_run_metrics_and_report(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    assert main(["train", str(data), "--out", str(out), *SETTINGS, "--set", "training.epochs=2", "--json"]) == 0
+    more = ["--set", "training.epochs=2", "--set", "evaluation.by=[label]"]
+    assert main(["train", str(data), "--out", str(out), *SETTINGS, *more, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["images"] == {"train": 84, "valid": 18, "test": 18}
     assert printed["epochs"] == 2
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["overall"]["image"]["n"] == 18
+    assert set(metrics["by_column"]["label"]) == {"0", "1"}
     assert printed["metrics"]["overall"]["image"]["metrics"]["auc"] == metrics["overall"]["image"]["metrics"]["auc"]
     assert (out / "report.html").is_file()
     assert (out / "audit.json").is_file()
@@ -53,6 +55,7 @@ def test_refused_files_give_exit_code_3(data: Path, tmp_path: Path, capsys: pyte
         (["DATA", "--set", "model.options={depth: 3}"], 2, "no option 'depth'"),
         (["DATA", "--region", "skull"], 3, "skull"),
         (["DATA", "--split", "paper"], 2, "paper"),
+        (["DATA", "--set", "evaluation.by=[sex]"], 3, "no column sex"),
         ([], 2, "no data given"),
     ],
 )

@@ -92,6 +92,30 @@ def test_one_class_only_is_refused_before_anything_is_written(class_folders: Pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"split__valid": 0, "training__select": "last"},
+        {"method__name": "logistic"},
+        {"method__name": "adaboost"},
+    ],
+)
+def test_a_region_of_one_class_is_not_trained_on(
+    class_folders: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    files = sorted(class_folders.rglob("*.png"))
+    rows = [
+        (path, path.parent.name, ("hip", "hand")[path.parent.name == "abnormal" or i % 2])
+        for i, path in enumerate(files)
+    ]
+    pd.DataFrame(rows, columns=["image", "label", "region"]).to_csv(tmp_path / "images.csv", index=False)
+    chosen = {"data__reader_options": {"positive": "abnormal"}, "split__train_regions": ["hip"], **changes}
+    with pytest.raises(InputError, match="training images of hip are all of class 0"):
+        train(_settings(tmp_path / "images.csv", **chosen), tmp_path / "run", audit=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_data_is_a_wrong_setting(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no data given"):
         train(load_settings(), tmp_path / "run")

@@ -232,11 +232,9 @@ def _run(
 
 def _dry_run(console: Console, runs: list[PlannedRun]) -> None:
     from osteon.studies.estimate import estimate_seconds
-    from osteon.training.prepare import split_catalogue
 
-    catalogue = split_catalogue(runs[0].settings)
     with console.progress():
-        seconds = estimate_seconds(runs, len(catalogue.in_split("train")))
+        seconds = estimate_seconds(runs)
     rows = [
         [run.system, run.region, run.settings.seed, run.state, _minutes(time), str(run.folder.path)]
         for run, time in zip(runs, seconds, strict=True)

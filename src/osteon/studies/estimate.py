@@ -4,34 +4,64 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
 
 from osteon.config import RunSettings
+from osteon.data.catalogue import Catalogue
 from osteon.errors import OsteonError
 from osteon.progress import track
 from osteon.run import read_json
 from osteon.studies.plan import PlannedRun
 from osteon.studies.steps import TrainingSteps
 from osteon.training.network import make_network
+from osteon.training.prepare import split_catalogue, train_on_regions
 
 OVERHEAD = 1.15  # validation, augmentation, predictions
 STEPS = 2
+BATCH = 16  # images a second hardly grow with larger ones, the time to measure them does
 
 
-def estimate_seconds(runs: Sequence[PlannedRun], images: int) -> list[float]:
+def estimate_seconds(runs: Sequence[PlannedRun]) -> list[float]:
     """Return how long each run still takes, in seconds: 0 if it is finished, NaN where it cannot be said.
 
-    A network's training is estimated from two timed steps on noise; anything else from a finished run of the same
-    system. Runs on one region are taken for as long as on all, so the sum is on the safe side.
+    The time of an image is that of a finished run of the same system; else a network's is estimated from two timed
+    steps on noise. It counts as often as the run has training images, of its regions and further data sets, too.
 
     Args:
         runs: The study's runs.
-        images: Number of training images.
+
+    Raises:
+        InputError: The data cannot be used, e.g. none of them are of a run's region.
     """
-    known = {run.system: _recorded(run) for run in runs if run.state == "finished" and not run.region}
+    images = _training_images(runs)
+    known: dict[str, float] = {}
+    for run, n in zip(runs, images, strict=True):
+        if run.state == "finished":
+            known.setdefault(run.system, _recorded(run) / n)
     for run in track(list(runs), "Timing a few steps"):
         if run.state != "finished" and math.isnan(known.get(run.system, math.nan)):
-            known[run.system] = _timed(run.settings, images)
-    return [0.0 if run.state == "finished" else known[run.system] for run in runs]
+            known[run.system] = _timed(run.settings)
+    return [
+        0.0 if run.state == "finished" else known[run.system] * n * _left(run)
+        for run, n in zip(runs, images, strict=True)
+    ]
+
+
+def _training_images(runs: Sequence[PlannedRun]) -> list[int]:
+    """Count each run's training images; data that are read and split alike are read once."""
+    read: dict[str, Catalogue] = {}
+    counts = []
+    for run in runs:
+        split = run.settings.split.model_copy(update={"train_regions": ()})
+        whole = run.settings.model_copy(update={"split": split})
+        key = whole.data.model_dump_json() + split.model_dump_json()
+        if key not in read:
+            read[key] = split_catalogue(whole)
+        chosen = train_on_regions(read[key], run.settings.split.train_regions)
+        counts.append(len(chosen.in_split("train")))
+    return counts
 
 
 def _recorded(run: PlannedRun) -> float:
@@ -41,12 +71,27 @@ def _recorded(run: PlannedRun) -> float:
         return math.nan
 
 
-def _timed(settings: RunSettings, images: int) -> float:
+def _timed(settings: RunSettings) -> float:
+    """Return the seconds that one image takes in all epochs."""
     if settings.method.name != "network":
         return math.nan
+    training = settings.training.model_copy(update={"batch_size": min(BATCH, settings.training.batch_size)})
+    small = settings.model_copy(update={"training": training})
     try:
-        network = make_network(settings, initial=False)
+        network = make_network(small, initial=False)
     except OsteonError:
         return math.nan
-    rate = TrainingSteps(network, settings).rate(STEPS)
-    return OVERHEAD * settings.training.epochs * images / rate
+    return OVERHEAD * settings.training.epochs / TrainingSteps(network, small).rate(STEPS)
+
+
+def _left(run: PlannedRun) -> float:
+    """Return the share of a run's epochs that are still to come."""
+    done = _epochs(run.folder.history) if run.state == "started" else 0
+    return max(0.0, 1 - done / run.settings.training.epochs)
+
+
+def _epochs(history: Path) -> int:
+    try:
+        return len(pd.read_csv(history))
+    except (OSError, ValueError):
+        return 0

@@ -82,13 +82,14 @@ class Method(ABC):
         """Refuse data that it cannot learn from, before anything is written.
 
         Raises:
-            InputError: There are no training or no validation images.
+            InputError: There are no training or no validation images, or the training images are of one class.
             SettingsError: The settings do not fit the data.
         """
         for split in ("train", "valid"):
             if not prepared.has(split):
                 hint = "split.valid above 0 makes a validation set" if split == "valid" else None
                 raise InputError(f"no image is left in the split {split!r}", where=prepared.catalogue.root, hint=hint)
+        refuse_one_class(prepared, settings)
 
     @abstractmethod
     def fit(self, job: Job) -> dict[str, Any]:
@@ -104,6 +105,22 @@ class Method(ABC):
         Raises:
             InputError: The run has not finished learning, or its files cannot be read.
         """
+
+
+def refuse_one_class(prepared: Prepared, settings: RunSettings) -> None:
+    """Refuse training images of one class: of the regions that are trained on, or without files that are unreadable.
+
+    Raises:
+        InputError: They are.
+    """
+    classes = prepared.catalogue.in_split("train")["label"].unique()
+    if len(classes) < 2:
+        regions = ", ".join(settings.split.train_regions)
+        raise InputError(
+            f"the training images{f' of {regions}' if regions else ''} are all of class {int(classes[0])}",
+            where=prepared.catalogue.root,
+            hint="Train on more regions (split.train_regions), or on more images",
+        )
 
 
 def make_method(settings: MethodSettings) -> Method:

@@ -21,7 +21,7 @@ from osteon.training.callbacks import Checkpoints
 from osteon.training.distillation import check_targets, check_teachers, load_teachers
 from osteon.training.fit import check_fit, check_unvalidated, fit, load_weights
 from osteon.training.location import check_location, learns_map
-from osteon.training.method import Job, Method
+from osteon.training.method import Job, Method, refuse_one_class
 from osteon.training.predict import predict_logits, predict_maps
 from osteon.training.prepare import Prepared
 from osteon.training.start import measure_start
@@ -42,11 +42,12 @@ class NetworkMethod(Method):
         check_teachers(settings, made_of_file)
 
     def check_data(self, prepared: Prepared, settings: RunSettings) -> None:
-        """Refuse data without training images or the validation images that are needed, and teachers of other data."""
+        """Refuse data that it cannot learn from or choose the epoch on, and teachers of other data."""
         check_targets(settings, prepared.catalogue.target)
         _check_stopping(prepared, settings)
         if prepared.has("train") and not prepared.has("valid"):
             check_unvalidated(settings.training)
+            refuse_one_class(prepared, settings)
         else:
             super().check_data(prepared, settings)
 

@@ -13,6 +13,7 @@ from osteon.data.reading import read_catalogue
 from osteon.data.splits import make_split
 from osteon.data.store import ImageStore
 from osteon.errors import InputError, Refusal
+from osteon.evaluation.subgroups import check_subgroups
 from osteon.training.also_train import join_training_sets
 from osteon.training.batches import Sample
 from osteon.training.losses import training_weights
@@ -67,10 +68,10 @@ def split_catalogue(settings: RunSettings) -> Catalogue:
     pairs = find_duplicates(catalogue) if settings.data.duplicates else None
     catalogue = make_groups(catalogue, neighbours=settings.data.neighbours, pairs=pairs)
     split = join_training_sets(make_split(catalogue, settings.split), settings.data)
-    return _train_on_regions(split, settings.split.train_regions)
+    return train_on_regions(split, settings.split.train_regions)
 
 
-def _train_on_regions(catalogue: Catalogue, regions: tuple[str, ...]) -> Catalogue:
+def train_on_regions(catalogue: Catalogue, regions: tuple[str, ...]) -> Catalogue:
     """Keep only these regions in training and validation, while the test set stays as it is; none named: all.
 
     Raises:
@@ -87,9 +88,11 @@ def prepare(catalogue: Catalogue, settings: RunSettings) -> Prepared:
     """Decode and resize the catalogue's images into the store, and drop those that cannot be read.
 
     Raises:
-        InputError: Nothing can be read, or a damaged file occurs under ``data.damaged=fail``.
+        InputError: Nothing can be read, a damaged file occurs under ``data.damaged=fail``, or a column of
+            ``evaluation.by`` makes no subgroups.
         SettingsError: There is no room for the store.
     """
+    check_subgroups(catalogue.images, settings.evaluation.by)
     store = ImageStore.build(catalogue, settings.store, damaged=settings.data.damaged)
     usable = store.usable(catalogue)
     masks = _masks(usable, settings) if settings.training.mask_weight > 0 else None
