@@ -92,12 +92,31 @@ def test_an_empty_folder_and_an_unknown_region(data: Path, tmp_path: Path, capsy
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_written(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["audit", "explore"])
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     (tmp_path / "out").write_text("in the way")
-    assert main(["data", "audit", str(data), "--out", str(tmp_path / "out")]) == 2
-    error = capsys.readouterr().err
-    assert "could not be written" in error
-    assert "Traceback" not in error
+    monkeypatch.setattr("osteon.data.reading.read_catalogue", lambda _: pytest.fail("the data are read"))
+    assert main(["data", command, str(tmp_path), "--out", str(tmp_path / "out" / "a")]) == 2
+    assert f"{tmp_path / 'out'}: is not a folder" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("command", ["audit", "explore"])
+@pytest.mark.parametrize(("data", "out"), [("", "out"), (".", " ")], ids=["DATA", "--out"])
+def test_an_empty_name_is_not_this_folder(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    data: str,
+    out: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "fractured", 1)
+    assert main(["data", command, data, "--out", out]) == 2
+    assert "names no" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["fractured"]
 
 
 def test_the_seed_of_the_process_does_not_matter(

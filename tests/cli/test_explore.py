@@ -62,9 +62,3 @@ def test_no_such_folder_and_no_images(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["data", "explore", str(tmp_path / "none")]) == 2
     assert main(["data", "explore", str(tmp_path / "empty")]) == 3
     assert "Traceback" not in capsys.readouterr().err
-
-
-def test_unwritable_out(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").write_text("x")
-    assert main(["data", "explore", str(folder), "--out", str(tmp_path / "file" / "out")]) == 2
-    assert "could not be written" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from osteon.cli.app import command_line
+from osteon.cli.app import command_line, main
 from osteon.cli.options import data_overrides, data_settings, reader_options
 from osteon.errors import SettingsError
 
@@ -41,3 +41,12 @@ def test_a_threshold_is_chosen_by_one_name_everywhere(name: str) -> None:
     command = typer.main.get_command(command_line())
     options = [option for item in command.commands[name].params for option in item.opts]  # type: ignore[attr-defined]
     assert {"--point", "--operating-point"} <= set(options)
+
+
+@pytest.mark.parametrize(
+    "words", [["train"], ["validate"], ["data", "audit"], ["data", "explore"], ["study", "search"]]
+)
+def test_an_empty_name_of_data_is_refused_everywhere(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    for name in ("", "  "):
+        assert main([*words, name]) == 2
+        assert "names no folder or table" in capsys.readouterr().err

@@ -187,6 +187,27 @@ def test_one_group_of_nearly_all(clean: list[Path]) -> None:
     assert "67%" in finding.sentence
 
 
+def test_one_group_of_all(clean: list[Path]) -> None:
+    finding = audited(clean[:6], patient_id=["p"] * 6).of("large_group")[0]
+    assert finding.count == 6
+    assert "100%" in finding.sentence
+
+
+def test_a_tables_groups_are_heeded_and_copies_join_them(tmp_path: Path, clean: list[Path]) -> None:
+    copy = Path(shutil.copy(clean[0], clean[0].with_name("same.png")))
+    groups = ["ward 1", "ward 1", "ward 2", "ward 2", "ward 3", "ward 3", "ward 3"]
+    table = {
+        "file": [*clean[:6], copy],
+        "label": [0, 1] * 3 + [0],
+        "group_id": groups,
+        "split": ["train", "test"] * 3 + ["test"],
+    }
+    pd.DataFrame(table).to_csv(tmp_path / "mine.csv", index=False)
+    audit = run_audit(read_catalogue(DataSettings(path=tmp_path / "mine.csv")))
+    assert audit.catalogue.images["group_id"].tolist() == ["g00000", "g00000", "g00001", "g00001", *["g00000"] * 3]
+    assert audit.of("split_shares_groups")[0].count == 2
+
+
 def test_labels_missing_or_of_one_class(clean: list[Path]) -> None:
     none = audited(clean, [None] * 60)
     assert codes(none) == ["unlabelled_images"]

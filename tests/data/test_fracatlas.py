@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from osteon.data.catalogue import has_name
@@ -177,6 +178,35 @@ def test_a_table_saved_with_a_byte_order_mark(tmp_path: Path) -> None:
     (root / "dataset.csv").write_text((root / "dataset.csv").read_text(), encoding="utf-8-sig")
     assert looks_like_fracatlas(root)
     assert read_fracatlas(root).images["label"].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("first", ["", "sep=;\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_table_saved_again_by_a_spreadsheet(tmp_path: Path, first: str, encoding: str) -> None:
+    root = make_atlas(tmp_path)
+    before = read_fracatlas(root).images
+    table = (root / "dataset.csv").read_text().splitlines()
+    quoted = "".join(";".join(f'"{field}"' for field in row.split(",")) + "\r\n" for row in table)
+    (root / "dataset.csv").write_text(first + quoted, encoding=encoding, newline="")
+    assert looks_like_fracatlas(root)
+    pd.testing.assert_frame_equal(read_fracatlas(root).images, before)
+
+
+def test_a_fully_quoted_table(tmp_path: Path) -> None:
+    root = make_atlas(tmp_path)
+    table = (root / "dataset.csv").read_text().splitlines()
+    (root / "dataset.csv").write_text("".join('"' + row.replace(",", '","') + '"\n' for row in table))
+    assert looks_like_fracatlas(root)
+    assert read_fracatlas(root).images["label"].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"image_id,hand,fractured,gr\xf6\xdfe\n"])
+def test_other_files_of_that_name_are_not_taken_for_it(tmp_path: Path, data: bytes) -> None:
+    root = make_atlas(tmp_path)
+    (root / "dataset.csv").write_bytes(data)
+    assert not looks_like_fracatlas(root)
+    with pytest.raises(InputError, match="the file is empty" if not data else "Excel workbook|not UTF-8"):
+        read_fracatlas(root)
 
 
 def test_names_that_are_not_utf_8_are_left_out(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from osteon.data.class_names import class_labels, target_word
 from osteon.data.formats import OTHER_SUFFIXES
+from osteon.data.groups import make_groups
 from osteon.data.table import looks_like_table, read_table
 from osteon.errors import InputError, MissingExtraError, SettingsError
 
@@ -101,6 +102,28 @@ def test_guessed_columns(folder: Path) -> None:
     assert images["scanner"].tolist() == ["A", "B", "A"]
     assert (catalogue.target, catalogue.name, catalogue.root) == ("fractured", "mine", folder)
     assert catalogue.source["columns"]["label"] == "Fractured"
+
+
+def test_groups(folder: Path) -> None:
+    table = {"file": NAMES, "label": [1, 0, 1], "Group_ID": [" 1", "None", "NA"], "group": ["treated", "control", ""]}
+    catalogue = read_table(write(folder / "t.csv", table | {"family": ["f", "", "f"]}))
+    assert catalogue.images["group_id"].tolist() == ["1", "", ""]
+    assert catalogue.images["group"].tolist() == ["treated", "control", ""]
+    assert "table_group_id" not in catalogue.images
+    named = read_table(folder / "t.csv", group="family").images
+    assert named["group_id"].tolist() == ["f", "", "f"]
+
+
+def test_a_written_catalogue_read_as_a_table_keeps_its_groups(folder: Path) -> None:
+    table = {"file": NAMES, "label": [1, 0, 1], "patient": ["p", "p", ""], "split": ["train", "train", "test"]}
+    written = make_groups(
+        read_table(write(folder / "t.csv", table)), pairs=pd.DataFrame({"a": ["a.png"], "b": [NAMES[2]]})
+    )
+    written.write(folder / "split.csv")
+    (folder / "split.json").unlink()
+    images = read_table(folder / "split.csv").images
+    assert images["group_id"].tolist() == written.images["group_id"].tolist() == ["g00000"] * 3
+    assert images["split"].tolist() == ["train", "train", "test"]
 
 
 def test_named_columns(folder: Path) -> None:
@@ -352,10 +375,11 @@ def test_files_that_are_no_table(folder: Path) -> None:
     (folder / "t.csv").write_bytes(b"\xff\xfe\x00file,label\n\x81\x82,1\n")
     with pytest.raises(InputError, match="not a readable table"):
         read_table(folder / "t.csv")
-    (folder / "t.csv").touch()
-    (folder / "t.csv").write_text("")
-    with pytest.raises(InputError, match="not a readable table"):
-        read_table(folder / "t.csv")
+    for nothing in ("", "\r\n \n"):
+        (folder / "t.csv").write_text(nothing)
+        with pytest.raises(InputError, match="the file is empty") as caught:
+            read_table(folder / "t.csv")
+        assert caught.value.where == str(folder / "t.csv")
     (folder / "t.csv").write_text('file,label\n"a.png,1\nb.jpg,0,5,6\n')
     with pytest.raises(InputError, match="not a readable table"):
         read_table(folder / "t.csv")

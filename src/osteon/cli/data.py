@@ -16,6 +16,7 @@ from osteon.cli.options import (
     ReaderOption,
     RegionOption,
     data_settings,
+    output_path,
 )
 
 app = typer.Typer(help="Look into a data set before anything is trained on it.", no_args_is_help=True)
@@ -24,7 +25,7 @@ app = typer.Typer(help="Look into a data set before anything is trained on it.",
 @app.command()
 def fetch(
     data_set: Annotated[str, typer.Argument(metavar="DATA", help="fracatlas, or mura for how to get it.")],
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to put it in.")] = Path(),
+    to: Annotated[Path, typer.Option("--to", parser=output_path, metavar="DIR", help="Folder to put it in.")] = Path(),
     keep_archive: Annotated[bool, typer.Option("--keep-archive", help="Keep the downloaded ZIP file.")] = False,
     api: Annotated[str | None, typer.Option("--api", help="Address of a mirror of figshare's API.")] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
@@ -56,7 +57,15 @@ def fetch(
 
 @app.command()
 def phantoms(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; older phantoms in it are replaced.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            parser=output_path,
+            metavar="OUT",
+            help="Folder to make; older phantoms in it are replaced.",
+            show_default=False,
+        ),
+    ],
     images: Annotated[int | None, typer.Option("--images", help="Number of images.", show_default="500")] = None,
     patients: Annotated[int | None, typer.Option("--patients", help="Number of patients, instead.")] = None,
     size: Annotated[int, typer.Option("--size", help="Longest side in pixels; MURA's own is 512.")] = 256,
@@ -103,7 +112,9 @@ def _show_phantoms(console: Console, made: dict[str, Any], out: Path) -> None:
 @app.command()
 def audit(
     data: DataArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the page and tables.")] = Path("audit"),
+    out: Annotated[
+        Path, typer.Option("--out", parser=output_path, metavar="DIR", help="Folder for the page and tables.")
+    ] = Path("audit"),
     reader: ReaderOption = None,
     region: RegionOption = None,
     option: OptionOption = None,
@@ -118,9 +129,11 @@ def audit(
     """
     from osteon.data import audit as auditing
     from osteon.data.reading import read_catalogue
+    from osteon.run import check_output_folder
 
     console = Console(as_json=as_json)
     settings = data_settings(data, reader=reader, region=region, option=option, neighbours=neighbours)
+    check_output_folder(out)
     _spare(out / "catalogue.csv", out / "groups.csv")
     with console.progress():
         found = auditing.run_audit(read_catalogue(settings), settings)
@@ -147,7 +160,9 @@ def _spare(*tables: Path) -> None:
 @app.command()
 def explore(
     data: DataArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for figures and page.")] = Path("explore"),
+    out: Annotated[
+        Path, typer.Option("--out", parser=output_path, metavar="DIR", help="Folder for figures and page.")
+    ] = Path("explore"),
     sample: Annotated[int, typer.Option("--sample", min=1, help="At most how many images are measured.")] = 2000,
     size: Annotated[int, typer.Option("--size", min=16, max=4096, help="Side of the resized squares, pixels.")] = 256,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sample and the pictures.")] = 0,
@@ -163,9 +178,11 @@ def explore(
     """
     from osteon.data import explore as exploring
     from osteon.data.reading import read_catalogue
+    from osteon.run import check_output_folder
 
     console = Console(as_json=as_json)
     settings = data_settings(data, reader=reader, region=region, option=option, damaged=damaged)
+    check_output_folder(out)
     with console.progress():
         catalogue = read_catalogue(settings)
         found = exploring.explore(catalogue, sample=sample, size=size, damaged=settings.damaged, seed=seed)

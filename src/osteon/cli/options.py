@@ -12,8 +12,26 @@ from osteon.errors import SettingsError
 if TYPE_CHECKING:
     from osteon.config import DataSettings
 
+
+def output_path(text: str | Path) -> Path:
+    """Return the path of an output; an empty name, of a variable of the shell that is not set, is not this folder."""
+    if not str(text).strip():
+        raise typer.BadParameter("names no file or folder")
+    return Path(text)
+
+
+def data_path(text: str | Path) -> Path:
+    """Return the path of a data set; an empty name, as for :func:`output_path`, is not this folder."""
+    if not str(text).strip():
+        raise typer.BadParameter("names no folder or table; this folder is '.'")
+    return Path(text)
+
+
 DataArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", help="Folder or table that holds the data set.", show_default=False)
+    Path,
+    typer.Argument(
+        parser=data_path, metavar="DATA", help="Folder or table that holds the data set.", show_default=False
+    ),
 ]
 ReaderOption = Annotated[
     str | None,
@@ -64,13 +82,6 @@ PointOption = Annotated[
         show_default="the model's first",
     ),
 ]
-
-
-def output_path(text: str | Path) -> Path:
-    """Return the path of an output; an empty name, of a variable of the shell that is not set, is not this folder."""
-    if not str(text).strip():
-        raise typer.BadParameter("names no file or folder")
-    return Path(text)
 
 
 def data_overrides(

@@ -16,6 +16,7 @@ from osteon.cli.options import (
     ReaderOption,
     RegionOption,
     data_overrides,
+    data_path,
     settings_overrides,
 )
 from osteon.errors import SettingsError
@@ -33,7 +34,8 @@ SPLIT_HELP = "auto, grouped, given, paper or image (the last two leak)."
 def train(
     context: typer.Context,
     data: Annotated[
-        Path | None, typer.Argument(metavar="[DATA]", help="Folder or table of the data set.", show_default=False)
+        Path | None,
+        typer.Argument(parser=data_path, metavar="[DATA]", help="Folder or table of the data set.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder; new or empty.", show_default="runs/MODEL-N")

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from osteon.data.delimited import read_delimited, with_point
+from osteon.data.delimited import with_point
+from osteon.data.table_file import read_csv
 from osteon.errors import InputError, Refusal
 from osteon.run import atomic_path, write_json
 
@@ -141,9 +141,9 @@ class Catalogue:
         path = Path(path)
         try:
             about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            images, decimal = _read_csv(path, dtype=str, keep_default_na=False)
+            images, decimal = read_csv(path, dtype=str, keep_default_na=False)
             images = _with_types(images, about.get("columns", {}), decimal)
-            boxes, _ = _read_csv(path.with_suffix(".boxes.csv"), dtype={"image_id": str, "kind": str})
+            boxes, _ = read_csv(path.with_suffix(".boxes.csv"), dtype={"image_id": str, "kind": str})
             root = Path(about["root"])
             images["path"] = [str(root / item) for item in images["path"]]
             return cls._from_parts(images, boxes, root, about)
@@ -221,15 +221,6 @@ def _labels(column: pd.Series[Any], where: Path) -> pd.Series[Any]:
             hint="Map the classes, e.g. --option positive=fractured",
         )
     return numbers.astype("Int8")
-
-
-def _read_csv(path: Path, **options: Any) -> tuple[pd.DataFrame, str]:
-    """Read a table, as a spreadsheet may have written it again, and return it with its decimal mark."""
-    content = read_delimited(path)
-    decimal = "," if content.separator == ";" else "."
-    text = StringIO(content.text, newline="")
-    table = pd.read_csv(text, sep=content.separator, skiprows=content.skipped, decimal=decimal, **options)
-    return table, decimal
 
 
 def _with_types(images: pd.DataFrame, types: dict[str, str], decimal: str) -> pd.DataFrame:

@@ -173,9 +173,9 @@ def group_findings(catalogue: Catalogue, block: int, correlation: Estimate) -> I
             numbers=correlation.as_dict(),
         )
     sizes = catalogue.images["group_id"].value_counts()
-    if len(sizes) > 1 and sizes.iloc[0] > max(1, LARGE_GROUP_SHARE * len(catalogue)):
+    if sizes.max() > max(1, LARGE_GROUP_SHARE * len(catalogue)):
         share = sizes.iloc[0] / len(catalogue)
-        sentence = f"One group holds {share:.0%} of all images; a wrong patient or study id may join them."
+        sentence = f"One group holds {share:.0%} of all images; a wrong patient, study or group id may join them."
         members = catalogue.images.loc[catalogue.images["group_id"] == sizes.index[0], "image_id"]
         yield Finding("large_group", "warning", sentence, int(sizes.iloc[0]), image_ids=tuple(members))
 

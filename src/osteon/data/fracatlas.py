@@ -6,6 +6,7 @@ Radiographs, Scientific Data 10:521 (2023), figshare article 22363012.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from osteon.data.catalogue import BOX_COLUMNS, SEPARATOR, Catalogue
+from osteon.data.delimited import read_delimited
 from osteon.data.listing import find_file, is_printable, list_folder, printable, walk_images
+from osteon.data.table_file import read_csv
 from osteon.errors import InputError, Refusal
 from osteon.run import read_json
 
@@ -42,8 +45,11 @@ def looks_like_fracatlas(path: Path) -> bool:
     """Whether a folder holds FracAtlas's ``dataset.csv`` and images."""
     if not find_file(path / "dataset.csv") or "images" not in list_folder(path)[0]:
         return False
-    with (path / "dataset.csv").open(encoding="utf-8-sig", errors="replace") as file:
-        return {"image_id", "fractured", "hand"} <= set(file.readline().strip().split(","))
+    try:
+        header = next((row for _, row in read_delimited(path / "dataset.csv").rows() if row), [])
+    except (InputError, csv.Error):
+        return False
+    return {"image_id", "fractured", "hand"} <= set(header)
 
 
 def read_fracatlas(path: Path) -> Catalogue:
@@ -110,7 +116,7 @@ def _table(path: Path) -> pd.DataFrame:
     if not find_file(path):
         raise InputError("there is no dataset.csv", where=path.parent, hint="Give the folder that holds dataset.csv")
     try:
-        table = pd.read_csv(path, dtype={"image_id": str}, encoding="utf-8-sig")
+        table, _ = read_csv(path, dtype={"image_id": str})
     except (ValueError, OSError) as error:
         raise InputError(f"not a readable CSV: {error}", where=path) from None
     table = table.dropna(how="all")

@@ -39,14 +39,18 @@ GUESSES = {
     "label": ("label", "class", "target", "diagnosis", "fractured", "fracture", "abnormal", "y"),
     "patient": ("patient_id", "patient", "patientid", "subject_id", "subject"),
     "study": ("study_id", "study", "studyid", "exam_id", "exam", "accession"),
+    "group": ("group_id",),
     "region": ("region", "body_part", "bodypart", "anatomy"),
     "view": ("view", "projection", "view_position"),
     "split": ("split", "subset", "partition", "set"),
 }
-"""Column names taken for each role where none is named, compared in lower case, first match wins."""
+"""Column names taken for each role where none is named, compared in lower case, first match wins.
 
-_COLUMN_OF = {"patient": "patient_id", "study": "study_id", "region": "region", "view": "view", "split": "split"}
-_IDS = ("patient", "study")
+``group`` alone is none of them: it may be the arm of a study.
+"""
+
+_IDS = {"patient": "patient_id", "study": "study_id", "group": "group_id"}
+_COLUMN_OF = {**_IDS, "region": "region", "view": "view", "split": "split"}
 _OTHER_PICTURES = (*OTHER_SUFFIXES, ".jfif", ".jpe", ".jpf")
 _SHOWN = 3
 _OTHER_MACHINE = re.compile(r"[A-Za-z]:/|//|[a-z]+:/")
@@ -64,6 +68,7 @@ def read_table(
     label: str | None = None,
     patient: str | None = None,
     study: str | None = None,
+    group: str | None = None,
     region: str | None = None,
     view: str | None = None,
     split: str | None = None,
@@ -74,7 +79,7 @@ def read_table(
     """Catalogue a table, or a tree with one folder per class (``fractured/``, ``train/normal/`` …).
 
     In a table, ``NA``, ``N/A``, ``NaN``, ``null`` and ``<NA>`` mean that a value is unknown, as an empty one does; for
-    patients and studies ``none`` too.
+    patients, studies and groups ``none`` too.
 
     Args:
         path: A CSV, TSV or Parquet file; a folder with exactly one of them; or a tree of class folders. A folder
@@ -83,6 +88,7 @@ def read_table(
         label: Column with the class.
         patient: Column with the patient.
         study: Column with the study.
+        group: Column with what must not be divided between training and test, e.g. several patients of one family.
         region: Column with the body region, several joined by ``|``.
         view: Column with the projection.
         split: Column with train, valid or test (and their usual synonyms).
@@ -97,7 +103,7 @@ def read_table(
     """
     path = path.absolute()
     columns = {"image": image, "label": label, "patient": patient, "study": study}
-    columns |= {"region": region, "view": view, "split": split}
+    columns |= {"group": group, "region": region, "view": view, "split": split}
     columns = {role: None if name is None else str(name) for role, name in columns.items()}  # YAML may give numbers
     positives = _texts(positive)
     file = path if path.is_file() else _only_table(path)

@@ -30,10 +30,36 @@ def load_table(path: Path) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             parquet = require("pyarrow.parquet", extra="parquet", feature="Reading a Parquet table")
             return _known(_as_text(parquet.read_table(path).to_pandas()), ".")
-        content = read_delimited(path)
+        content = _filled(path)
         return _known(_read_csv(content, path), "," if content.separator == ";" else ".")
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"not a readable table: {error}", where=path) from None
+
+
+def read_csv(path: Path, **options: Any) -> tuple[pd.DataFrame, str]:
+    """Read a CSV, as a spreadsheet may have written it again, and return it with its decimal mark.
+
+    Args:
+        path: Of the CSV.
+        options: Of :func:`pandas.read_csv`.
+
+    Raises:
+        InputError: It is no text, or empty.
+        ValueError: Its rows cannot be read.
+        OSError: It cannot be read.
+    """
+    content = _filled(path)
+    decimal = "," if content.separator == ";" else "."
+    text = StringIO(content.text, newline="")
+    table = pd.read_csv(text, sep=content.separator, skiprows=content.skipped, decimal=decimal, **options)
+    return table, decimal
+
+
+def _filled(path: Path) -> DelimitedText:
+    content = read_delimited(path)
+    if not content.text.strip():
+        raise InputError("the file is empty", where=path)
+    return content
 
 
 def _read_csv(content: DelimitedText, path: Path) -> pd.DataFrame:
