@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,6 +16,9 @@ from osteon.statistics.definitions import METRICS
 from osteon.statistics.intervals import Estimate
 from osteon.studies.costs import SystemCost
 from osteon.studies.regions import RegionMatrix
+
+DARK = 0.223
+"""White text reads better than dark on colours of a lower luminance."""
 
 
 def differences_figure(comparison: SystemsComparison, metric: str) -> Figure:
@@ -66,12 +69,13 @@ def region_figure(matrix: RegionMatrix, title: str) -> Figure:
     rows, columns = matrix.trained_on, matrix.tested_on
     figure, axes = new_figure(1.9 + 1.15 * len(columns), 1.2 + 0.62 * len(rows))
     values = np.array([[matrix.cells[row, column].value for column in columns] for row in rows])
-    axes.imshow(values, cmap="RdYlBu", vmin=0.2, vmax=1.0, aspect="auto")
+    shown = axes.imshow(values, cmap="RdYlBu", vmin=0.2, vmax=1.0, aspect="auto")
     for y, row in enumerate(rows):
         for x, column in enumerate(columns):
             item = matrix.cells[row, column]
             text = item.text(2).replace(" (", "\n(", 1) if item.defined else "n/a"
-            axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color=INK)
+            dark = item.defined and _luminance(shown.to_rgba(item.value)[:3]) < DARK
+            axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color="white" if dark else INK)
     names = [f"{name}\nn = {matrix.cases[name][0]}, {matrix.cases[name][1]} pos." for name in columns]
     axes.set_xticks(range(len(columns)), names)
     axes.set_yticks(range(len(rows)), rows)
@@ -79,6 +83,13 @@ def region_figure(matrix: RegionMatrix, title: str) -> Figure:
     axes.tick_params(length=0)
     axes.set(title=title, xlabel="tested on", ylabel="trained on")
     return figure
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    """Return the relative luminance (WCAG 2.2) of red, green and blue in 0-1."""
+    values = np.asarray(colour, dtype=float)
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def ordered(comparison: SystemsComparison, costs: Mapping[str, SystemCost], sort: str) -> list[str]:
