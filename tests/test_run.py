@@ -70,6 +70,25 @@ def test_a_run_is_never_written_over(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["precious.txt"]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_runs_that_both_found_the_folder_empty_one_gets_it(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_link(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    if not links:
+        monkeypatch.setattr("osteon.run.os.link", no_link)
+    monkeypatch.setattr(RunFolder, "refuse_taken", lambda _: None)  # both have looked before either writes
+    first = load_settings(None, {"seed": 1})
+    folder = RunFolder.create(tmp_path / "run", first)
+    with pytest.raises(SettingsError, match="not empty") as refused:
+        RunFolder.create(tmp_path / "run", load_settings(None, {"seed": 2}))
+    assert "--out" in str(refused.value.hint)
+    assert folder.settings() == first
+    assert sorted(item.name for item in folder.path.iterdir()) == ["config.yaml", "environment.json"]
+
+
 def test_something_else_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run folder"):
         RunFolder.open(tmp_path)

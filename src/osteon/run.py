@@ -10,8 +10,9 @@ import random
 import stat
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -222,12 +223,15 @@ class RunFolder:
     def create(cls, path: str | Path, settings: RunSettings) -> RunFolder:
         """Make a new run folder with its settings and environment.
 
+        Of several that are started at once, one gets the folder.
+
         Raises:
             SettingsError: The folder already holds a run or something else.
         """
         cls.refuse_taken(path)
         folder = cls(Path(path))
-        write_text(folder.config, dump_settings(settings))
+        if not _write_new(folder.config, dump_settings(settings)):
+            raise _taken(path)
         write_json(folder.environment, environment())
         return folder
 
@@ -240,9 +244,7 @@ class RunFolder:
         """
         folder = Path(path)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise SettingsError(
-                "the folder is not empty", where=path, hint="Choose another --out, or --resume to go on with this run"
-            )
+            raise _taken(path)
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -259,6 +261,47 @@ class RunFolder:
     def settings(self) -> RunSettings:
         """Read the run's settings."""
         return load_settings(self.config)
+
+
+def _taken(path: str | Path) -> SettingsError:
+    hint = "Choose another --out, or --resume to go on with this run"
+    return SettingsError("the folder is not empty", where=path, hint=hint)
+
+
+def _write_new(target: Path, text: str) -> bool:
+    """Write a text file whole, unless there is one by its name already.
+
+    Returns:
+        Whether it was written. Of several processes at once, one gets True.
+
+    Raises:
+        SettingsError: There is no room or no right to write.
+    """
+    made = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made.write_text(text, encoding="utf-8")
+        return _name_new(made, target)
+    except OSError as error:
+        raise unwritable(error, target) from error
+    finally:
+        with suppress(OSError):
+            made.unlink()
+
+
+def _name_new(made: Path, target: Path) -> bool:
+    """Give a file a second name that must be new; where there are no hard links, copy it to one."""
+    try:
+        os.link(made, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        try:
+            with target.open("xb") as file:
+                file.write(made.read_bytes())
+        except FileExistsError:
+            return False
+    return True
 
 
 def _umask() -> int:

@@ -124,6 +124,20 @@ def test_the_study_of_ensembles(
     assert (tmp_path / "study" / "ensembles.html").is_file()
 
 
+def test_a_study_that_cannot_make_all_ensembles_says_so(
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
+    for source in sources:
+        rows = pd.read_csv(source)
+        rows["patient_id"] = np.where(rows["split"] == "valid", "valid" + rows["label"].astype(str), rows["image_id"])
+        rows.to_csv(source, index=False)
+    with pytest.raises(typer.Exit) as ended:
+        ensembles([Path(item) for item in sources], tmp_path / "study", resamples=100)
+    assert ended.value.exit_code == 3
+    assert "ensemble-stack: left out: " in capsys.readouterr().err
+    assert (tmp_path / "study" / "ensembles.html").is_file()
+
+
 def test_wrong_views_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no view 'flipp'"):
         tta(tmp_path / "nowhere", views=["flipp"])

@@ -169,6 +169,22 @@ def test_copies_of_a_system_differ_by_exactly_nothing() -> None:
     assert (test.difference.value, test.p) == (0.0, 1.0)
 
 
+def test_without_a_test_only_the_same_figure_is_like_the_best() -> None:
+    right = table(1, 1.0)
+    right["probability"] = 0.1 + 0.8 * right["label"]
+    wrong = right.assign(probability=1 - right["probability"])
+    found = compare_systems({"wrong": [wrong], "right": [right], "copy": [right]}, reference="wrong", settings=QUICK)
+    assert found.best == "right"
+    assert np.isnan(found.to_best["wrong"].p_holm)  # every resample gives the same difference
+    assert found.as_dict()["not_distinguishable_from_best"] == ["right", "copy"]
+
+    groups = [run.assign(group_id=run["label"].map({0: "n", 1: "p"})) for run in (wrong, right, right)]
+    names = ("wrong", "right", "copy")
+    found = compare_systems({name: [run] for name, run in zip(names, groups, strict=True)}, reference="wrong")
+    assert np.isnan(found.to_best["copy"].p_holm)  # of one group a class there is no test
+    assert [name for name in names if found.like_best(name)] == ["right", "copy"]
+
+
 def test_holm_makes_p_larger_with_the_number_of_systems() -> None:
     systems = {f"s{seed}": [table(seed, 1.0)] for seed in range(5)}
     found = compare_systems(systems, reference="s0", settings=QUICK)

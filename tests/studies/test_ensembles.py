@@ -92,11 +92,28 @@ def test_the_best_member_is_chosen_on_validation(tmp_path: Path) -> None:
     assert study.best == "steady"
 
 
+def test_a_way_that_cannot_be_fitted_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for seed, path in enumerate(paths):
+        rows = predictions(seed, 2.0)
+        valid = rows["split"] == "valid"
+        rows.loc[valid, "patient_id"] = "only" + rows.loc[valid, "label"].astype(str)  # one group a class
+        rows.to_csv(path, index=False)
+    study = ensembles_study(paths, tmp_path / "out", FAST)
+    assert list(study.ensembles) == ["ensemble-mean", "ensemble-logits", "ensemble-rank"]
+    assert list(study.left_out) == ["ensemble-vote", "ensemble-stack"]
+    written = json.loads((tmp_path / "out" / "ensembles.json").read_text(encoding="utf-8"))
+    assert all("too few groups" in reason for reason in written["left_out"].values())
+    page = (tmp_path / "out" / "ensembles.html").read_text(encoding="utf-8")
+    assert "ensemble-stack was left out: " in page
+    assert "What was fitted" not in page
+
+
 def test_without_validation_rows_nothing_can_be_chosen(tmp_path: Path) -> None:
     paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
     for seed, path in enumerate(paths):
         rows = predictions(seed, 2.0)
         rows[rows["split"] == "test"].to_csv(path, index=False)
-    with pytest.raises(InputError, match="no validation rows"):
+    with pytest.raises(InputError, match="no validation images of both classes"):
         ensembles_study(paths, tmp_path / "out", FAST)
     assert not (tmp_path / "out").exists()

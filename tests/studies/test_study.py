@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_all_start_methods
@@ -17,14 +18,14 @@ import yaml
 
 from makers.tiny import SMALL, write_class_folders
 from osteon.cli.app import main
-from osteon.config import load_settings
+from osteon.config import RunSettings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.run import RunFolder, write_json
 from osteon.statistics.intervals import Estimate
 from osteon.statistics.metrics import roc_auc
 from osteon.studies.costs import fresh_process
 from osteon.studies.definition import StudyDefinition, definitions, read_definition
-from osteon.studies.engine import train_all
+from osteon.studies.engine import _held, train_all
 from osteon.studies.figures import region_figure
 from osteon.studies.plan import plan
 from osteon.studies.regions import RegionMatrix
@@ -172,6 +173,62 @@ def test_a_study_ends_when_its_data_change_on_the_way(
     assert not any(text.startswith("FAILED") for text in notes)
 
 
+def _finish(settings: RunSettings, out: str | Path, **_: object) -> None:
+    """Stand in for the training: leave what a finished run leaves."""
+    folder = RunFolder.create(out, settings)
+    write_json(folder.summary, {})
+    folder.predictions.touch()
+
+
+def test_runs_that_another_process_has_finished_meanwhile_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def train(settings: RunSettings, out: str | Path, **_: object) -> None:
+        trained.append(Path(out).parent.name)
+        _finish(settings, out)
+        if len(trained) == 1:
+            _finish(runs[1].settings, runs[1].folder.path)
+
+    monkeypatch.setattr("osteon.training.pipeline.train", train)
+    runs = plan(read_definition(write_study(tmp_path, derived=[], seeds=[0])), tmp_path / "out")
+    done, failed = train_all(runs)
+    assert trained == ["plain"]
+    assert [(item.system, item.state) for item in done] == [("plain", "finished"), ("dropped", "finished")]
+    assert not failed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders there")
+def test_a_run_that_another_process_is_training_is_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("osteon.training.pipeline.train", _finish)
+    runs = plan(read_definition(write_study(tmp_path, derived=[], seeds=[0])), tmp_path / "out")
+    with _held(runs[0].folder.path):
+        done, failed = train_all(runs)
+    assert [item.system for item in done] == ["dropped"]
+    assert [item.run.system for item in failed] == ["plain"]
+    assert "another process is training this run" in failed[0].reason
+    assert not runs[0].folder.path.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders there")
+def test_a_run_that_another_process_finishes_while_the_next_is_trained_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(settings: RunSettings, out: str | Path, **_: object) -> None:
+        _finish(settings, out)
+        _finish(runs[0].settings, runs[0].folder.path)
+
+    monkeypatch.setattr("osteon.training.pipeline.train", train)
+    runs = plan(read_definition(write_study(tmp_path, derived=[], seeds=[0])), tmp_path / "out")
+    with _held(runs[0].folder.path):
+        done, failed = train_all(runs)
+    assert [item.system for item in done] == ["plain", "dropped"]
+    assert not failed
+
+
 @pytest.mark.slow
 def test_one_failed_system_does_not_stop_the_rest(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
@@ -233,6 +290,17 @@ def test_training_on_one_region_is_tested_on_all(
     whole = pd.read_csv(out / "runs" / "plain" / "seed-0" / "split.csv")
     assert set(split["image_id"]) < set(whole["image_id"])
     assert (out / "figures" / "regions-plain.png").is_file()
+
+
+def test_a_study_of_ones_own_takes_the_options_of_the_data(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"file": path.relative_to(data).as_posix(), "label": path.parent.name} for path in data.rglob("*.png")]
+    pd.DataFrame(rows).to_csv(data / "rows.csv", index=False)
+    options = ["--reader", "table", "--option", "image=file", "--option", "positive=abnormal", "--neighbours", "2"]
+    study = write_study(tmp_path, derived=[], seeds=[0])
+    assert run(study, data / "rows.csv", *options, "--damaged", "skip", "--dry-run", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 2
 
 
 def test_a_dry_run_lists_and_estimates_but_makes_nothing(

@@ -73,7 +73,11 @@ def ensembles(
     with console.progress():
         study = ensembles_study(sources, out, chosen)
     _show(console, study.comparison, study.valid_auc, [*sentences(study)], study.warnings)
+    for name, reason in study.left_out.items():
+        console.warn(f"{name}: left out: {reason}")
     _emit(console, study.as_dict(), out, "ensembles")
+    if study.left_out:
+        raise typer.Exit(3)
 
 
 def tta(

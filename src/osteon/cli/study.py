@@ -129,6 +129,11 @@ def run_file(
     metric: MetricOption = "auc",
     costs: CostsOption = True,
     dry_run: DryRunOption = False,
+    reader: ReaderOption = None,
+    region: RegionOption = None,
+    option: OptionOption = None,
+    neighbours: NeighboursOption = None,
+    damaged: DamagedOption = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Run a study of your own: systems that differ in some settings and nothing else.
@@ -137,7 +142,9 @@ def run_file(
     """
     name = Path(file).stem
     request = Request(file, out or Path("studies") / name, preset, seeds, only or [], settings or [], reuse or [])
-    overrides = data_overrides(data)
+    overrides = data_overrides(
+        data, reader=reader, region=region, option=option, neighbours=neighbours, damaged=damaged
+    )
     _run(Console(as_json=as_json), request, overrides, sort=sort, metric=metric, costs=costs, dry_run=dry_run)
 
 

@@ -134,8 +134,14 @@ class SystemsComparison:
     warnings: tuple[str, ...] = ()
 
     def like_best(self, name: str) -> bool:
-        """Return whether a system cannot be told apart from the best one: adjusted p not below 0.05."""
-        return name == self.best or not self.to_best[name].p_holm < SIGNIFICANT
+        """Return whether a system was not told apart from the best one by a test: adjusted p of at least 0.05.
+
+        Where there was no test (of one group, or no resample differs), only one of the very same figure is like it.
+        """
+        if name == self.best:
+            return True
+        found = self.to_best[name]
+        return found.p_holm >= SIGNIFICANT or found.test.difference.value == 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

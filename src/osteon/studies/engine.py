@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-from osteon.errors import OsteonError
-from osteon.run import RunFolder
+from osteon.errors import OsteonError, SettingsError
+from osteon.run import RunFolder, unwritable
 from osteon.studies.plan import PlannedRun
 from osteon.training.same_data import OtherDataError, one_of_each, refuse_changed
-from osteon.training.together import Helped, end_help
+from osteon.training.together import Helped, end_help, helps
+
+if sys.platform != "win32":
+    import fcntl
 
 log = logging.getLogger(__name__)
 Note = Callable[[str], None]
@@ -88,13 +93,14 @@ def train_all(
     done: list[PlannedRun] = []
     failed: list[FailedRun] = []
     for number, planned in enumerate(runs, start=1):
-        if planned.state == "finished":
-            note(f"[{number}/{len(runs)}] {planned.name}: finished before, in {planned.folder.path}")
-            done.append(planned)
-            continue
-        note(f"[{number}/{len(runs)}] {planned.name}")
         try:
-            _train(planned, like, note, callbacks())
+            planned = _looked_at_again(planned)
+            if planned.state == "finished":
+                note(f"[{number}/{len(runs)}] {planned.name}: finished before, in {planned.folder.path}")
+            else:
+                note(f"[{number}/{len(runs)}] {planned.name}")
+                with _held(planned.folder.path):
+                    _train(_looked_at_again(planned), like, note, callbacks())
             like = one_of_each([*like, planned.folder])
         except OtherDataError:
             raise
@@ -108,12 +114,69 @@ def train_all(
         else:
             done.append(planned.now())
     end_help()
-    return done, failed
+    late = [item for item in failed if _is_finished(item.run)]
+    for item in late:
+        note(f"{item.run.name}: finished meanwhile by another process, in {item.run.folder.path}")
+    one_of_each([*like, *(item.run.folder for item in late)])
+    order = {run.folder.path: place for place, run in enumerate(runs)}
+    done = sorted([*done, *(item.run.now() for item in late)], key=lambda run: order[run.folder.path])
+    return done, [item for item in failed if item not in late]
+
+
+def _looked_at_again(planned: PlannedRun) -> PlannedRun:
+    """Return a run with its state by now: another process may have begun or finished it since the plan."""
+    return planned if helps() else planned.now()
+
+
+def _is_finished(planned: PlannedRun) -> bool:
+    try:
+        return planned.now().state == "finished"
+    except OsteonError:
+        return False
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other studies from training the same run meanwhile; where the system cannot, nothing is kept.
+
+    The lock is on the folder itself, leaves no file and ends with the process.
+
+    Raises:
+        SettingsError: Another process holds it, or the folder cannot be made.
+    """
+    if sys.platform == "win32" or helps():
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise unwritable(error, folder) from error
+    try:
+        _lock(handle, folder)
+        yield
+    finally:
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # where nothing came of it
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        hint = "Start this study again when it has finished"
+        raise SettingsError("another process is training this run", where=folder, hint=hint) from None
+    except OSError:  # a file system without locks
+        log.debug("no lock on %s", folder)
 
 
 def _train(planned: PlannedRun, like: Sequence[RunFolder], note: Note, callbacks: Sequence[Callback]) -> None:
     from osteon.training.pipeline import train
 
+    if planned.state == "finished":
+        return
     with contextlib.suppress(Helped):  # it helps with the next run, too
         train(
             planned.settings,

@@ -31,6 +31,7 @@ class EnsemblesStudy:
     Attributes:
         members: What was joined.
         ensembles: By name, ``ensemble-HOW``.
+        left_out: Why other ensembles could not be made, by name.
         best: The member with the highest AUC on validation images: the reference.
         valid_auc: Area under the ROC curve on validation images, by name of member or ensemble.
         agreement: Spearman's correlation of the members' probabilities of test images, by member and member.
@@ -40,6 +41,7 @@ class EnsemblesStudy:
 
     members: tuple[Member, ...]
     ensembles: Mapping[str, Ensemble]
+    left_out: Mapping[str, str]
     best: str
     valid_auc: Mapping[str, float]
     agreement: pd.DataFrame
@@ -55,6 +57,7 @@ class EnsemblesStudy:
             "best_member_on_validation": self.best,
             "valid_auc": {name: plain(value) for name, value in self.valid_auc.items()},
             "ensembles": {name: item.as_dict() for name, item in self.ensembles.items()},
+            "left_out": dict(self.left_out),
             "agreement": {name: {other: plain(r) for other, r in row.items()} for name, row in agreement.items()},
             "comparison": self.comparison.as_dict(),
             "warnings": list(self.warnings),
@@ -73,6 +76,8 @@ def ensembles_study(
     sources: Sequence[str | Path], out: str | Path, settings: EvaluationSettings | None = None
 ) -> EnsemblesStudy:
     """Join models in every way, and test the ensembles against the member that validation images call the best.
+
+    A way for which too little can be fitted is left out; the others go on.
 
     Args:
         sources: Run folders and CSVs of predictions, two models or more in all.
@@ -101,7 +106,7 @@ def ensembles_study(
 
 
 def _study(members: tuple[Member, ...], panel: Panel, settings: EvaluationSettings) -> EnsemblesStudy:
-    ensembles = {f"ensemble-{how}": _ensemble(how, members, panel, settings) for how in HOWS}
+    ensembles, left_out = _ensembles(members, panel, settings)
     tables = {name: panel.column(name) for name in panel.names}
     tables |= {name: item.predictions for name, item in ensembles.items()}
     valid_auc = {name: _valid_auc(table) for name, table in tables.items()}
@@ -112,12 +117,27 @@ def _study(members: tuple[Member, ...], panel: Panel, settings: EvaluationSettin
     return EnsemblesStudy(
         members=members,
         ensembles=ensembles,
+        left_out=left_out,
         best=best,
         valid_auc=valid_auc,
         agreement=_agreement(panel),
         comparison=comparison,
         warnings=tuple(dict.fromkeys((*panel.warnings, *comparison.warnings))),
     )
+
+
+def _ensembles(
+    members: tuple[Member, ...], panel: Panel, settings: EvaluationSettings
+) -> tuple[dict[str, Ensemble], dict[str, str]]:
+    """Return the ensembles by name, and why others could not be made."""
+    found: dict[str, Ensemble] = {}
+    left_out: dict[str, str] = {}
+    for how in HOWS:
+        try:
+            found[f"ensemble-{how}"] = _ensemble(how, members, panel, settings)
+        except InputError as error:
+            left_out[f"ensemble-{how}"] = str(error)
+    return found, left_out
 
 
 def _ensemble(how: Any, members: tuple[Member, ...], panel: Panel, settings: EvaluationSettings) -> Ensemble:

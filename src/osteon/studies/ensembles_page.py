@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from osteon.evaluation.figures import write_figures
 from osteon.evaluation.report_tables import Cell, Table
-from osteon.inference.ensemble import Stacked
+from osteon.inference.ensemble import Stacked, Vote
 from osteon.pages.html import number, render
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, write_text
@@ -64,12 +64,16 @@ def _systems(study: EnsemblesStudy) -> Table:
 
 def _weights(study: EnsemblesStudy) -> Table:
     """Return what stacking made of the members, and the thresholds that a vote uses."""
-    stack = study.ensembles["ensemble-stack"].combiner
-    votes = study.ensembles["ensemble-vote"].combiner.learnt()["thresholds"]
-    table = Table(["member", "coefficient in the stack#", "threshold in the vote#"])
-    if isinstance(stack, Stacked):
-        for name, weight, threshold in zip(stack.names, stack.weights, votes, strict=True):
-            table.add([name, number(weight), number(threshold)])
+    learnt: dict[str, tuple[float, ...]] = {}
+    for ensemble in study.ensembles.values():
+        combiner = ensemble.combiner
+        if isinstance(combiner, Stacked):
+            learnt["coefficient in the stack#"] = combiner.weights
+        elif isinstance(combiner, Vote):
+            learnt["threshold in the vote#"] = combiner.thresholds
+    table = Table(["member", *sorted(learnt)])
+    for place, member in enumerate(study.members if learnt else ()):
+        table.add([member.name, *(number(learnt[column][place]) for column in sorted(learnt))])
     return table
 
 
