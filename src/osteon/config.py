@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from osteon.errors import SettingsError
 from osteon.settings import Fit as Fit
 from osteon.settings import Settings as Settings
+from osteon.strict_yaml import parse_mapping, parse_value
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Damaged = Literal["use", "skip", "fail"]
@@ -294,7 +295,7 @@ def load_settings(source: str | Path | None = None, overrides: dict[str, Any] | 
     Raises:
         SettingsError: The file cannot be read, a key is unknown or a value is out of range.
     """
-    values = {} if source is None else _read_yaml(source)
+    values = {} if source is None else parse_mapping(_text(source), str(source))
     for key, value in (overrides or {}).items():
         _set(values, key, value)
     return validate(values, where=None if source is None else str(source))
@@ -324,26 +325,6 @@ def dump_settings(settings: RunSettings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(source: str | Path) -> dict[str, Any]:
-    import yaml
-
-    name, text = str(source), _text(source)
-    try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)  # libyaml's is six times as fast
-        node = loader.get_single_node()
-        twice = _twice(node)
-        values = (loader.construct_document(node) if node else None) or {}
-    except yaml.YAMLError as error:
-        raise SettingsError(f"not valid YAML: {str(error).splitlines()[0]}", where=name) from None
-    except RecursionError:
-        raise SettingsError("it holds itself, or is nested too deeply", where=name) from None
-    if twice:
-        raise SettingsError(f"{twice} is there twice, and only the last would count", where=name)
-    if not isinstance(values, dict):
-        raise SettingsError("a settings file must hold keys and values", where=name)
-    return values
-
-
 def _text(source: str | Path) -> str:
     if str(source) in presets():
         return resources.files("osteon").joinpath("presets", f"{source}.yaml").read_text(encoding="utf-8")
@@ -357,22 +338,7 @@ def _text(source: str | Path) -> str:
         raise SettingsError("is no text in UTF-8", where=source) from None
 
 
-def _twice(node: Any, parent: str = "") -> str | None:
-    """Return the dotted key that a YAML mapping holds twice, if any."""
-    seen: set[str] = set()
-    for key, value in node.value if node is not None and node.id == "mapping" else ():
-        name = f"{parent}{key.value}"
-        if name in seen:
-            return name
-        seen.add(name)
-        if found := _twice(value, f"{name}."):
-            return found
-    return None
-
-
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    import yaml
-
     *parents, last = key.split(".")
     for parent in parents:
         if values.get(parent) is None:
@@ -380,20 +346,7 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
         values = values[parent]
         if not isinstance(values, dict):
             raise SettingsError(f"{parent!r} is a value, not a group of settings", where=key)
-    try:
-        values[last] = _number(yaml.safe_load(value)) if isinstance(value, str) else value
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{value!r} is not a value in YAML: {str(error).splitlines()[0]}", where=key) from None
-
-
-def _number(value: Any) -> Any:
-    """Read ``1e-4``, which YAML 1.1 takes for text, as the number that was meant."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    values[last] = parse_value(value, key) if isinstance(value, str) else value
 
 
 def _explain(item: Any) -> str:
