@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,18 @@ def test_forest_draws_defined_rows_and_says_why_others_are_not() -> None:
     assert [item.get_text() for item in axes.get_yticklabels()] == ["first", "second"]
     low, high = axes.get_ylim()
     assert low > high
+
+
+@pytest.mark.parametrize("bounds", [(-0.197, -0.08), (-0.004, 0.003), (0.66, 1.0), (-0.5, 0.5), (0.0201, 0.0209)])
+def test_numbers_below_a_forest_stand_apart(bounds: tuple[float, float]) -> None:
+    rows = [("EfficientNet-Lite0", Estimate(sum(bounds) / 2, *bounds, 482))]
+    figure = draw.forest(rows, 0.0, "difference")
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    boxes = [item.get_window_extent() for item in axes.get_xticklabels() if item.get_text()]
+    inside = sorted((box.x0, box.x1) for box in boxes)
+    assert len(inside) >= 3
+    assert all(left - right > 20 for (_, right), (left, _) in pairwise(inside)), "pixels"
 
 
 @pytest.mark.parametrize("rows", [[], [("only", Estimate.undefined("no cases"))]])

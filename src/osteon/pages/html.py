@@ -19,6 +19,8 @@ from PIL import Image
 
 from osteon._version import __version__
 
+THIN = "\u202f"
+"""Stands between thousands: a thin space that breaks no line."""
 _SECTION = re.compile(r'<h2 id="([\w-]+)"[^>]*>(.*?)</h2>', re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 
@@ -116,7 +118,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def thousands(value: float | None) -> str:
     """Show a whole number with thin spaces between thousands; unknown ones as a dash."""
-    return "–" if value is None or math.isnan(value) else f"{round(value):,}".replace(",", "\u202f")
+    return "–" if value is None or math.isnan(value) else f"{round(value):,}".replace(",", THIN)
 
 
 def show_bytes(count: float) -> str:

@@ -15,7 +15,7 @@ from osteon.errors import SettingsError
 from osteon.evaluation.figures import write_figures
 from osteon.evaluation.report_tables import Cell, Table, p_cell, p_notes, p_text, why_no_p
 from osteon.evaluation.systems import System
-from osteon.pages.html import number, render, thousands
+from osteon.pages.html import THIN, number, render, thousands
 from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, atomic_path, write_json, write_text
 from osteon.statistics.definitions import METRICS
@@ -253,7 +253,7 @@ def _cost_cells(cost: SystemCost | None) -> list[str]:
         _plain(cost.training_seconds, 0),
         _plain(cost.training_images_per_second, 0),
         _plain(cost.latency_ms, 1),
-        "–" if math.isnan(cost.training_bytes) else f"{cost.training_bytes / 2**20:,.0f} MiB",
+        "–" if math.isnan(cost.training_bytes) else f"{cost.training_bytes / 2**20:,.0f} MiB".replace(",", THIN),
     ]
 
 
@@ -262,7 +262,7 @@ def _giga(count: int) -> str:
 
 
 def _plain(value: float, digits: int = 3) -> str:
-    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
+    return "–" if math.isnan(value) else f"{value:,.{digits}f}".replace(",", THIN)
 
 
 def _text(item: Estimate) -> str:
