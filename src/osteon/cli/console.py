@@ -11,13 +11,16 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from unicodedata import category
 
 import typer
 
 from osteon.errors import OsteonError, Refusal
 from osteon.progress import reporting
+
+if TYPE_CHECKING:
+    from osteon.evaluation.tables import Table as TextTable
 
 PLAINLY = "osteon.plainly"
 """Name of the way in which signs that a stream cannot encode are written: see :func:`_plainly`."""
@@ -61,6 +64,14 @@ class Console:
         for row in rows:
             table.add_row(*(self._encodable(_cell(value)) for value in row))
         self._print(table)
+
+    def tables(self, tables: Iterable[TextTable]) -> None:
+        """Print the tables of an evaluation, each with its notes below."""
+        for table in tables:
+            self.table(table.title, table.columns, table.rows)
+            for note in table.notes:
+                self.note(f"  {note}")
+            self.note("")
 
     def _encodable(self, text: str) -> str:
         """Return a text of a table as the stream will show it, whose length sets the width of its column."""

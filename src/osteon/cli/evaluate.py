@@ -241,11 +241,7 @@ def _write(
 def _show(console: Console, evaluation: Evaluation, files: dict[str, str]) -> None:
     from osteon.evaluation.tables import tables
 
-    for table in tables(evaluation):
-        console.table(table.title, table.columns, table.rows)
-        for note in table.notes:
-            console.note(f"  {note}")
-        console.note("")
+    console.tables(tables(evaluation))
     for warning in evaluation.warnings:
         console.warn(warning)
     _show_files(console, files)
@@ -269,11 +265,7 @@ def _write_comparison(out: Path, comparison: Comparison) -> dict[str, str]:
 def _show_comparison(console: Console, comparison: Comparison, files: dict[str, str]) -> None:
     from osteon.evaluation.tables import comparison_tables
 
-    for table in comparison_tables(comparison):
-        console.table(table.title, table.columns, table.rows)
-        for note in table.notes:
-            console.note(f"  {note}")
-        console.note("")
+    console.tables(comparison_tables(comparison))
     for warning in comparison.warnings:
         console.warn(warning)
     _show_files(console, files)

@@ -166,11 +166,7 @@ def _show_figures(console: Console, found: Validation) -> None:
     point = found.asked.point
     title = f"At the operating point {point.name}, from {point.threshold:.3f} on; {image.groups:,} groups"
     console.table(title, ["", *columns], rows)
-    for table in subgroup_tables(found.evaluation):
-        console.table(table.title, table.columns, table.rows)
-        for note in table.notes:
-            console.note(f"  {note}")
-        console.note("")
+    console.tables(subgroup_tables(found.evaluation))
 
 
 def _always(scores: Scores) -> Scores:
