@@ -112,6 +112,8 @@ def test_a_decision_curve_stands_beside_calling_all_and_none() -> None:
     assert list(lines["none called positive"].get_ydata()) == [0, 0]
     assert len(axes.collections) == 1
     assert axes.get_ylim()[1] == pytest.approx(0.33)
+    wide = DecisionCurve((0.1,), (0.2,), (0.1,), (0.4,), (0.1,))
+    assert draw.net_benefit(wide, 0.3).axes[0].get_ylim()[1] == pytest.approx(0.44), "the band is whole"
     without = DecisionCurve((0.1,), (0.2,), (float("nan"),), (float("nan"),), (0.1,))
     assert not draw.net_benefit(without, 0.3).axes[0].collections
 

@@ -211,7 +211,7 @@ def net_benefit(curve: DecisionCurve, prevalence: float, name: str = "model") ->
         name: Of the curve.
     """
     figure, axes = new_figure(4.7, 4.5)
-    top = 1.1 * max(prevalence, 0.05)
+    top = 1.1 * max(prevalence, 0.05, *np.nan_to_num(curve.high))
     if not np.isnan(curve.low).any():
         axes.fill_between(
             curve.threshold, curve.low, curve.high, color=NEGATIVE, alpha=0.16, linewidth=0, label="pointwise band"
