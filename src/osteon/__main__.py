@@ -1,8 +1,12 @@
 """``python -m osteon``, and the program ``osteon``."""
 
+import os
 import sys
 
 from osteon.cli.stopping import run_process
+
+LIGHT = "predict"
+"""The command that multiplies no large matrices with NumPy and starts sooner without threads for that."""
 
 
 def main() -> int:
@@ -11,9 +15,17 @@ def main() -> int:
 
 
 def _command() -> int:
+    _start_light(sys.argv[1:2])
     from osteon.cli.app import main as command
 
     return command()
+
+
+def _start_light(command: list[str]) -> None:
+    """Leave out what libraries set up on import and this process has no use for; what the user has set stays."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else each installed package is asked for one
+    if command == [LIGHT]:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 if __name__ == "__main__":

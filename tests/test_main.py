@@ -1,0 +1,34 @@
+"""What the program sets up before anything is imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SHOW = """
+import sys, osteon.__main__ as program
+sys.argv[1:] = {arguments!r}
+import osteon.cli.app
+osteon.cli.app.main = lambda: 0
+program._command()
+import numpy
+print(len(__import__("os").listdir("/proc/self/task")))
+"""
+
+
+def _threads(arguments: list[str], **settings: str) -> int:
+    """Return how many threads the process has once NumPy is there."""
+    left = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    code = SHOW.format(arguments=arguments)
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=left | settings, capture_output=True, text=True, check=True, timeout=60
+    )
+    return int(run.stdout)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2 or not sys.platform.startswith("linux"), reason="counts Linux' threads")
+def test_one_answer_starts_no_threads_for_matrices() -> None:
+    assert _threads(["predict", "wrist.png"]) == 1
+    assert _threads(["evaluate", "predictions.csv"]) > 1
+    assert _threads(["predict", "wrist.png"], OPENBLAS_NUM_THREADS="2") == 2
