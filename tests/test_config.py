@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from osteon.config import RunSettings, dump_settings, keys, load_settings, presets
+from osteon.data.reading import read_catalogue
 from osteon.errors import SettingsError
 
 
@@ -68,6 +69,16 @@ def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(SettingsError):
             load_settings(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize("text", ['data: {path: ""}', 'data: {path: " "}', 'data: {also_train: [a, ""]}'])
+def test_an_empty_name_is_not_the_working_directory(text: str, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"data\.(path|also_train).*: an empty name; this folder is '\.'"):
+        load_settings(tmp_path / "own.yaml")
+    with pytest.raises(SettingsError, match="no data given"):
+        read_catalogue(load_settings(None, {"data.path": ""}).data)  # as --set data.path= has it
+    assert load_settings(None, {"data.path": "."}).data.path == Path()
 
 
 def test_a_value_is_not_a_group() -> None:

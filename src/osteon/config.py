@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from osteon.errors import SettingsError
 from osteon.settings import Fit as Fit
@@ -36,10 +36,20 @@ class Group(Settings):
         return value
 
 
+def _named(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("an empty name; this folder is '.'")
+    return value
+
+
+NamedPath = Annotated[Path, BeforeValidator(_named)]
+"""A path of data; an empty text, which :class:`pathlib.Path` takes for the working directory, is none."""
+
+
 class DataSettings(Group):
     """Which radiographs, and how they are read."""
 
-    path: Path | None = Field(default=None, description="folder or table that holds the data")
+    path: NamedPath | None = Field(default=None, description="folder or table that holds the data")
     reader: str = Field(default="auto", description="mura, fracatlas, table, or auto: by what lies in the folder")
     reader_options: dict[str, Any] = Field(default_factory=dict, description="options of the reader by name")
     regions: tuple[str, ...] = Field(default=(), description="body regions to keep, in lower case; empty: all")
@@ -53,7 +63,7 @@ class DataSettings(Group):
         "unknown; 0 off; null: the reader's own",
     )
     duplicates: bool = Field(default=True, description="join near-identical images into one group before splitting")
-    also_train: tuple[Path, ...] = Field(
+    also_train: tuple[NamedPath, ...] = Field(
         default=(), description="further data sets whose images join the training images, and nothing else"
     )
     same_target: bool = Field(

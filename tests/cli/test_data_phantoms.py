@@ -56,6 +56,11 @@ def test_wrong_options_are_named_and_nothing_is_made(tmp_path, capsys, options, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_wrong_item_is_not_called_a_list_too_short_as_well(tmp_path, capsys):
+    assert make(tmp_path / "set", "--regions", "knee") == 2
+    assert "at least 1 item" not in capsys.readouterr().err
+
+
 def test_a_folder_with_something_else_is_refused(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("keep me")
     assert make(tmp_path, "--images", "3") == 2

@@ -85,17 +85,20 @@ def test_copies_and_their_labels(tmp_path: Path, clean: list[Path]) -> None:
         Path(shutil.copy(clean[0], folder / "same.png")),
         save(folder / "again.jpg", picture(1), quality=80),
         save(folder / "turned.png", np.ascontiguousarray(picture(2)[:, ::-1])),
+        save(folder / "negative.png", 255 - picture(3)),
     ]
     labels = mixed_labels(60)
-    audit = audited([*clean, *copies], [*labels, 1 - labels[0], 1 - labels[1], labels[2]])
+    audit = audited([*clean, *copies], [*labels, 1 - labels[0], 1 - labels[1], labels[2], labels[3]])
     assert audit.of("identical_images")[0].pairs == (("image000.png", "same.png"),)
     assert audit.of("near_identical_images")[0].pairs == (("image001.png", "again.jpg"),)
     assert audit.of("mirrored_images")[0].pairs == (("image002.png", "turned.png"),)
+    assert audit.of("inverted_images")[0].pairs == (("image003.png", "negative.png"),)
     opposite = audit.of("opposite_labels")[0]
     assert (opposite.severity, opposite.count) == ("error", 2)
     assert set(opposite.pairs) == {("image000.png", "same.png"), ("image001.png", "again.jpg")}
     group = audit.catalogue.images.set_index("image_id")["group_id"]
     assert group["image001.png"] == group["again.jpg"] != group["image002.png"]
+    assert group["image003.png"] == group["negative.png"]
 
 
 def test_a_copy_without_label_contradicts_nothing(tmp_path: Path, clean: list[Path]) -> None:
@@ -146,6 +149,17 @@ def test_patients_studies_and_copies_on_two_sides_of_a_split(clean: list[Path]) 
     audit = audited([*clean, copy], split=[*split, "valid"])
     assert audit.of("split_shares_copies")[0].pairs == (("image000.png", "same.png"),)
     assert audit.of("split_shares_groups")[0].count == 1
+
+
+def test_patients_whose_ids_differ_in_capitals_or_spaces_only(clean: list[Path]) -> None:
+    patients = [f"p{index // 3}" for index in range(60)]
+    patients[3], patients[59] = "P1", "p 7"
+    patients[10:12] = ["Mu\u0308ller", "m\u00fcller"]
+    found = audited(clean, patient_id=patients).of("patients_alike")[0]
+    assert (found.severity, found.count) == ("warning", 6)
+    assert sorted(found.numbers["ids"]) == [["Mu\u0308ller", "m\u00fcller"], ["P1", "p1"], ["p 7", "p7"]]
+    assert {"image003.png", "image004.png", "image005.png", "image059.png"} <= set(found.image_ids)
+    assert len(found.image_ids) == 3 + 4 + 2
 
 
 def test_planted_shortcuts(tmp_path: Path) -> None:
@@ -265,7 +279,7 @@ def test_files_written(tmp_path: Path, clean: list[Path]) -> None:
         *("consecutive_files", "refusals"),
     ]
     assert written["copies"] | {"pairs": []} == {
-        "identical": 0, "near": 3, "mirrored": 0, "opposite_labels": 1, "pairs": [],
+        "identical": 0, "near": 3, "mirrored": 0, "inverted": 0, "opposite_labels": 1, "pairs": [],
     }  # fmt: skip
     groups = pd.read_csv(paths[2])
     assert len(groups) == 63
@@ -322,7 +336,7 @@ def test_fracatlas(fracatlas: Path) -> None:
     assert 105 <= counts["near_identical_images"] <= 115
     assert counts["opposite_labels"] == 9
     assert audit.of("folder_disagrees")[0].image_ids == ("IMG0003298.jpg",)
-    assert "mirrored_images" not in counts
+    assert not {"mirrored_images", "inverted_images"} & set(counts)
     hardware = next(finding for finding in audit.of("decisive_flag") if finding.subject == "hardware")
     assert (hardware.numbers["images"], hardware.numbers["positives"]) == (72, 70)
     assert audit.shortcuts is not None

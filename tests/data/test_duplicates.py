@@ -74,6 +74,28 @@ def test_mirrored(paths: list[Path], tmp_path: Path) -> None:
     assert found([*paths, copy]) == {("image007.png", "copy.jpg", "mirrored")}
 
 
+def test_inverted(paths: list[Path], tmp_path: Path) -> None:
+    negative = save(tmp_path / "negative.jpg", 255 - picture(11), quality=85)
+    both = save(tmp_path / "both.png", np.ascontiguousarray(200 - picture(12)[:, ::-1] // 2))
+    cut = save(tmp_path / "cut.jpg", 255 - picture(13), quality=90)
+    cut.write_bytes(cut.read_bytes()[: int(cut.stat().st_size * 0.6)])
+    pairs = find_duplicates(catalogue_of([*paths, negative, both, cut]))
+    assert names(pairs) == {
+        ("image011.png", "negative.jpg", "inverted"),
+        ("image012.png", "both.png", "inverted"),
+        ("image013.png", "cut.jpg", "inverted"),
+    }
+    assert (pairs["correlation"] > 0.98).all()
+    assert (pairs["detail"] > 0.85).all()
+
+
+def test_the_negative_of_the_same_pose_with_other_detail_is_not_a_copy(rng: np.random.Generator) -> None:
+    pose = np.asarray(Image.fromarray(picture(1)).resize((12, 12), Image.BOX).resize((64, 64), Image.BICUBIC))
+    a, b = ((pose * 0.8 + 25 + rng.normal(0, 4, pose.shape)).clip(0, 255).astype(np.uint8) for _ in range(2))
+    assert np.corrcoef(a.ravel(), 255.0 - b.ravel())[0, 1] < -duplicates.CORRELATION
+    assert len(match(np.stack([a, 255 - b]), np.ones(2))) == 0
+
+
 def test_a_copy_of_a_symmetric_picture_is_near_and_it_is_no_copy_of_itself(paths: list[Path], tmp_path: Path) -> None:
     half = picture(8)
     both = np.hstack([half, half[:, ::-1]])
@@ -109,15 +131,17 @@ def test_blocks_give_the_same_pairs_as_one_block(monkeypatch: pytest.MonkeyPatch
     thumbs = rng.integers(0, 256, (60, 64, 64), dtype=np.uint8)
     thumbs[50:] = thumbs[:10]
     thumbs[40:45] = thumbs[30:35, :, ::-1]
+    thumbs[45:50] = 255 - thumbs[20:25]
     readable = np.where(np.arange(60) % 3 == 0, 0.7, 1.0)
     whole = match(thumbs, readable)
     monkeypatch.setattr(duplicates, "QUERIES", 7)
     monkeypatch.setattr(duplicates, "TARGETS", 11)
     monkeypatch.setattr(duplicates, "CONFIRMED", 2)
     parts = match(thumbs, readable)
-    expected = {(i, i + 50, False) for i in range(10)} | {(i, i + 10, True) for i in range(30, 35)}
+    expected = {(i, i + 50, "near") for i in range(10)} | {(i, i + 10, "mirrored") for i in range(30, 35)}
+    expected |= {(i, i + 25, "inverted") for i in range(20, 25)}
     for result in (whole, parts):
-        assert set(zip(*(v.tolist() for v in (result.first, result.second, result.mirrored)), strict=True)) == expected
+        assert set(zip(*(v.tolist() for v in (result.first, result.second, result.kinds())), strict=True)) == expected
 
 
 def test_the_search_ends_at_a_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,8 +5,12 @@ from typing import Any
 
 import pandas as pd
 
+from makers.pictures import catalogue_of, picture, save, write_pictures
+from osteon.config import SplitSettings
 from osteon.data.catalogue import Catalogue
+from osteon.data.duplicates import find_duplicates
 from osteon.data.groups import file_numbers, group_table, make_groups, write_groups
+from osteon.data.splits import make_split
 
 
 def catalogue(names: list[str], source: dict[str, Any] | None = None, **columns: list[Any]) -> Catalogue:
@@ -50,6 +54,17 @@ def test_copies_join_blocks_also_in_chains() -> None:
     )
     assert groups(made)[0] == {NUMBERED[index] for index in (0, 1, 4, 5, 8, 9)}
     assert len(groups(made)) == 3
+
+
+def test_a_picture_and_its_negative_are_never_on_two_sides_of_a_split(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path, 24)
+    negatives = [save(tmp_path / f"negative{index:03d}.png", 255 - picture(index)) for index in range(8)]
+    catalogue = catalogue_of([*paths, *negatives])
+    grouped = make_groups(catalogue, pairs=find_duplicates(catalogue))
+    for seed in range(5):
+        split = make_split(grouped, SplitSettings(method="grouped", seed=seed)).images.set_index("image_id")["split"]
+        assert set(split) == {"train", "valid", "test"}
+        assert [split[f"image{i:03d}.png"] for i in range(8)] == [split[f"negative{i:03d}.png"] for i in range(8)]
 
 
 def test_pairs_of_images_that_are_gone_are_ignored() -> None:

@@ -140,6 +140,7 @@ def run_audit(
         checks.label_findings(catalogue),
         checks.split_findings(catalogue, pairs),
         () if shortcuts is None else shortcut_findings(shortcuts, catalogue),
+        checks.patient_findings(catalogue),
         checks.group_findings(catalogue, block, neighbours),
         checks.reader_findings(catalogue),
     )
@@ -207,7 +208,7 @@ def _decisive(cue: Shortcut, level: Level, target: str) -> Finding:
 def _together(shortcuts: Shortcuts) -> Iterator[Finding]:
     for name, estimate, words in (
         ("pixels", shortcuts.pixels, "File properties and grey statistics"),
-        ("everything", shortcuts.everything, "These and the metadata"),
+        ("everything", shortcuts.everything, "File properties, grey statistics and metadata"),
     ):
         if estimate.defined and estimate.low > FLAGGED:
             sentence = (

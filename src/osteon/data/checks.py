@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,7 @@ def duplicate_findings(pairs: pd.DataFrame, target: str) -> Iterator[Finding]:
         "identical": ("identical_images", "byte-identical files"),
         "near": ("near_identical_images", "nearly identical images"),
         "mirrored": ("mirrored_images", "images that mirror each other"),
+        "inverted": ("inverted_images", "images that are each other's negative"),
     }
     for kind, (code, words) in kinds.items():
         found = pairs[pairs["kind"] == kind].sort_values(["correlation", "a", "b"])
@@ -150,6 +152,26 @@ def split_findings(catalogue: Catalogue, pairs: pd.DataFrame) -> Iterator[Findin
         verb = "stands" if len(across) == 1 else "stand"
         sentence = f"{counted(len(across), 'pair')} of copies {verb} in two different splits."
         yield Finding("split_shares_copies", "error", sentence, len(across), pairs=_tuples(across))
+
+
+def patient_findings(catalogue: Catalogue) -> Iterator[Finding]:
+    """Find patients that count as different, but whose ids differ in nothing but capitals, spaces or code points."""
+    patients = catalogue.images["patient_id"]
+    known = pd.Series(sorted(set(patients) - {""}), dtype=object)
+    spellings = known.groupby(known.map(_spelt_plainly)).agg(list)
+    alike = [names for names in spellings if len(names) > 1]
+    if alike:
+        ids = [name for names in alike for name in names]
+        images = catalogue.images.loc[patients.isin(ids)].sort_values(["patient_id", "image_id"])["image_id"]
+        sentence = (
+            f"{counted(len(ids), 'patient')} ({counted(len(images), 'image')}) have ids that differ only in capitals "
+            "or spaces, and count as different; if they are not, spell them alike."
+        )
+        yield Finding("patients_alike", "warning", sentence, len(ids), image_ids=tuple(images), numbers={"ids": alike})
+
+
+def _spelt_plainly(name: str) -> str:
+    return "".join(normalize("NFKC", name).casefold().split())
 
 
 def group_findings(catalogue: Catalogue, block: int, correlation: Estimate) -> Iterator[Finding]:

@@ -1,19 +1,21 @@
-"""Images that are the same picture: byte for byte, nearly, or mirrored.
+"""Images that are the same picture: byte for byte, nearly, mirrored, or with their greys turned round.
 
 A cheap index proposes and a pixel correlation confirms. Every picture is squeezed to 64 x 64 by area averaging;
 16 x 16 block means of that, standardised, are compared all with all by blocked matrix products, and pairs above
 :data:`PROPOSE` are looked at again in 64 x 64. A pair is confirmed when its grey values correlate at least
 :data:`CORRELATION` and its fine detail (the picture less its block means) at least :data:`DETAIL`. Standardising
-makes this blind to brightness, contrast, size and encoding. Truncated files are compared above their cut.
+makes this blind to brightness, contrast, size and encoding. Of an inverted copy both are as far below 0. Truncated
+files are compared above their cut.
 
 The bounds were set on FracAtlas by looking at every pair between 0.96 and 0.999: those above them show the same
-exposure; below 0.98, other exposures of the same pose appear. Crops, padding and turned copies are not found.
+exposure; below 0.98, other exposures of the same pose appear. No pair there correlates below -0.87, so inverted copies
+stand far apart. Crops, padding and turned copies are not found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -34,7 +36,7 @@ MOST_PAIRS = 1_000_000
 LISTED_COPIES = 16
 QUERIES, TARGETS, CONFIRMED = 1024, 8192, 1024
 COLUMNS = ("a", "b", "kind", "correlation", "detail")
-KINDS = ("identical", "near", "mirrored")
+KINDS = ("identical", "near", "mirrored", "inverted")
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
@@ -50,6 +52,7 @@ class Matches:
         correlation: Of the grey values at 64 x 64.
         detail: Correlation of what the 16 x 16 block means leave out.
         mirrored: Whether the one is the other's mirror image, left to right.
+        inverted: Whether bright is dark in the other; the correlations are those with its greys turned round.
     """
 
     first: Rows
@@ -57,9 +60,14 @@ class Matches:
     correlation: Floats
     detail: Floats
     mirrored: NDArray[np.bool_]
+    inverted: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.first)
+
+    def kinds(self) -> NDArray[np.str_]:
+        """Return what each pair is, of :data:`KINDS`."""
+        return np.where(self.inverted, "inverted", np.where(self.mirrored, "mirrored", "near"))
 
 
 def find_duplicates(catalogue: Catalogue, fingerprints: Fingerprints | None = None) -> pd.DataFrame:
@@ -70,9 +78,9 @@ def find_duplicates(catalogue: Catalogue, fingerprints: Fingerprints | None = No
         fingerprints: Of its images; computed (or taken from the cache) where not given.
 
     Returns:
-        One row per pair with the columns of :data:`COLUMNS`: two image ids, ``identical``, ``near`` or
-        ``mirrored``, and the two correlations (both 1 for identical files). Of more than 16 identical files each is
-        paired with the first only; of identical files only the first is compared with others.
+        One row per pair with the columns of :data:`COLUMNS`: two image ids, one of :data:`KINDS` (``inverted`` may be
+        mirrored too), and the two correlations, once turned alike (both 1 for identical files). Of more than 16
+        identical files each is paired with the first only; of identical files only the first is compared with others.
         ``attrs["complete"]`` is False where more than a million pairs were found and the search was ended.
     """
     prints = fingerprint_catalogue(catalogue) if fingerprints is None else fingerprints
@@ -85,7 +93,7 @@ def find_duplicates(catalogue: Catalogue, fingerprints: Fingerprints | None = No
         {
             "a": np.concatenate([ids[first], ids[found.first]]),
             "b": np.concatenate([ids[second], ids[found.second]]),
-            "kind": ["identical"] * len(first) + ["mirrored" if flag else "near" for flag in found.mirrored],
+            "kind": ["identical"] * len(first) + found.kinds().tolist(),
             "correlation": np.concatenate([ones, found.correlation]).astype(float),
             "detail": np.concatenate([ones, found.detail]).astype(float),
         },
@@ -128,7 +136,7 @@ def components(n: int, a: Rows, b: Rows) -> NDArray[np.intp]:
 
 
 def match(thumbnails: NDArray[np.uint8], readable: NDArray[np.floating]) -> Matches:
-    """Find pictures that are nearly the same or mirrored.
+    """Find pictures that are nearly the same, mirrored or inverted.
 
     Args:
         thumbnails: Shape ``(n, 64, 64)``.
@@ -194,11 +202,12 @@ def _blocks(rows: Rows) -> Iterator[tuple[int, Rows, Rows]]:
 
 
 def _propose(coarse: Floats, depth: int, queries: Rows, targets: Rows) -> Iterator[tuple[Rows, Rows, bool]]:
-    """Yield pairs whose block means correlate, as they are and mirrored."""
+    """Yield pairs whose block means correlate, for better or worse, as they are and mirrored."""
     target = standardised(coarse[targets, :depth])
     for mirrored in (False, True):
         query = coarse[queries, :depth, ::-1] if mirrored else coarse[queries, :depth]
-        a, b = np.nonzero(standardised(query) @ target.T > PROPOSE)
+        alike = standardised(query) @ target.T
+        a, b = np.nonzero(np.abs(alike, out=alike) > PROPOSE)
         first, second = queries[a], targets[b]
         keep = first < second if depth == COARSE else first != second
         yield first[keep], second[keep], mirrored
@@ -215,10 +224,13 @@ def _confirm(thumbnails: NDArray[np.uint8], rows: int, first: Rows, second: Rows
         a = a[:, :, ::-1] if mirrored else a
         correlation[part] = (standardised(a) * standardised(b)).sum(axis=1)
         detail[part] = (standardised(_fine(a)) * standardised(_fine(b))).sum(axis=1)
+    inverted = correlation < 0
+    turned = np.where(inverted, np.float32(-1), np.float32(1))
+    correlation, detail = correlation * turned, detail * turned
     keep = (correlation >= CORRELATION) & (detail >= DETAIL)
     first, second = first[keep], second[keep]
     low, high = np.minimum(first, second), np.maximum(first, second)
-    return Matches(low, high, correlation[keep], detail[keep], np.full(len(low), mirrored))
+    return Matches(low, high, correlation[keep], detail[keep], np.full(len(low), mirrored), inverted[keep])
 
 
 def _fine(pictures: Floats) -> Floats:
@@ -241,13 +253,12 @@ def _joined(parts: list[Matches]) -> Matches:
     """Join the parts, keeping of each pair the better match."""
     if not parts:
         none = np.zeros(0, dtype=np.intp)
-        return Matches(none, none, none.astype(np.float32), none.astype(np.float32), none.astype(bool))
-    first, second, correlation, detail, mirrored = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("first", "second", "correlation", "detail", "mirrored")
-    )
-    order = np.lexsort((-correlation, second, first))
+        empty, never = none.astype(np.float32), none.astype(bool)
+        return Matches(none, none, empty, empty, never, never)
+    every = {item.name: np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Matches)}
+    first, second = every["first"], every["second"]
+    order = np.lexsort((-every["correlation"], second, first))
     pairs = np.stack([first[order], second[order]])
     fresh = np.concatenate([[True], (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)]) if len(order) else order.astype(bool)
     chosen = order[fresh]
-    return Matches(first[chosen], second[chosen], correlation[chosen], detail[chosen], mirrored[chosen])
+    return Matches(**{name: values[chosen] for name, values in every.items()})

@@ -45,7 +45,9 @@ class PhantomSettings(Settings):
         try:
             return cls.model_validate({name: value for name, value in values.items() if value is not None})
         except ValidationError as error:
-            lines = [_explained(item["loc"], item["msg"]) for item in error.errors()]
+            found = {item["loc"]: item["msg"] for item in error.errors()}
+            within = {loc[:-1] for loc in found if loc}  # what is wrong with an item makes its list wrong, too
+            lines = [_explained(loc, message) for loc, message in found.items() if not loc or loc not in within]
             raise SettingsError("; ".join(lines), hint="osteon data phantoms --help shows an example") from None
 
 
