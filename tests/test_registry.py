@@ -20,6 +20,13 @@ def test_an_unknown_name_is_answered_with_a_guess() -> None:
     assert "did you mean 'paper_cnn'?" in str(raised.value.hint)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "yolov8n-cls"])
+def test_a_name_without_its_family_is_answered_with_the_whole(name: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        MODELS[name]
+    assert f"did you mean '{'timm' if name == 'resnet18' else 'yolo'}/{name}'?" in str(raised.value.hint)
+
+
 def test_a_name_is_taken_once() -> None:
     registry = Registry("thing")
     registry.register(Entry("a", "json:dumps", "A"))

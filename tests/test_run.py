@@ -89,9 +89,19 @@ def test_of_two_runs_that_both_found_the_folder_empty_one_gets_it(
     assert sorted(item.name for item in folder.path.iterdir()) == ["config.yaml", "environment.json"]
 
 
+def test_a_folder_that_a_run_was_killed_in_before_it_had_settings_is_free(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.0123.part").write_text("seed:")
+    assert RunFolder.create(tmp_path, load_settings()).settings() == load_settings()
+
+
 def test_something_else_is_not_a_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a run folder"):
+    with pytest.raises(InputError, match="not a run folder") as raised:
         RunFolder.open(tmp_path)
+    assert not raised.value.hint
+    RunFolder.create(tmp_path / "fold-0", load_settings())
+    with pytest.raises(InputError, match="not a run folder") as raised:
+        RunFolder.open(tmp_path)
+    assert str(tmp_path / "fold-0") in str(raised.value.hint)
 
 
 def test_json_that_cannot_be_read_is_said(tmp_path: Path) -> None:

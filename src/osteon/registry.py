@@ -76,7 +76,8 @@ class Registry:
         for prefix, (entry, option) in self._families.items():
             if name.startswith(prefix) and name != prefix:
                 return replace(entry, name=name, given={**entry.given, option: name.removeprefix(prefix)})
-        close = difflib.get_close_matches(name, self._entries, n=1)
+        members = [f"{entry.name}{member}" for entry in self.families() for member in entry.facts.get("members", ())]
+        close = difflib.get_close_matches(name, [*self._entries, *members], n=1)
         known = [*self._entries, *(f"{prefix}NAME" for prefix in self._families)]
         guess = f"did you mean {close[0]!r}? " if close else ""
         raise SettingsError(f"there is no {self.kind} named {name!r}", hint=f"{guess}Known: {', '.join(known)}")
@@ -203,6 +204,8 @@ MODELS.register_family(
             "input_size": 256,
             "channels": 3,
             "members": ["yolov8n-cls", "yolov8s-cls", "yolov8x-cls"],
+            "licence": "Its network is Ultralytics', which is AGPL-3.0: what is distributed or served with it must be "
+            "AGPL-3.0 too, or be licensed by them.",
         },
     ),
     option="architecture",

@@ -24,6 +24,12 @@ from osteon.config import RunSettings, dump_settings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.machine import processor_name
 
+LOCK = ".lock"
+"""File that a process holds while it trains in a folder."""
+
+UNNAMED = ".part"
+"""How the name of what is not written whole ends."""
+
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
@@ -42,7 +48,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         place = None if special else target.parent
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=place)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=UNNAMED, dir=place)
     except OSError as error:
         raise unwritable(error, target) from error
     os.close(handle)
@@ -243,7 +249,7 @@ class RunFolder:
             SettingsError: The folder already holds a run or something else.
         """
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or not all(map(_is_unnamed, folder.iterdir()))):
             raise _taken(path)
 
     @classmethod
@@ -255,7 +261,9 @@ class RunFolder:
         """
         folder = cls(Path(path))
         if not folder.config.is_file():
-            raise InputError("not a run folder: it has no config.yaml", where=path)
+            fold = cls(folder.path / "fold-0")
+            hint = f"The folds of a cross-validation are runs: {fold.path}" if fold.config.is_file() else None
+            raise InputError("not a run folder: it has no config.yaml", where=path, hint=hint)
         return folder
 
     def settings(self) -> RunSettings:
@@ -277,7 +285,7 @@ def _write_new(target: Path, text: str) -> bool:
     Raises:
         SettingsError: There is no room or no right to write.
     """
-    made = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    made = target.with_name(f".{target.name}.{uuid.uuid4().hex}{UNNAMED}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(text, encoding="utf-8")
@@ -287,6 +295,11 @@ def _write_new(target: Path, text: str) -> bool:
     finally:
         with suppress(OSError):
             made.unlink()
+
+
+def _is_unnamed(path: Path) -> bool:
+    """Tell what a process that makes a run folder, or was killed while it did, has there before it."""
+    return path.name == LOCK or (path.name.startswith(".config.yaml.") and path.suffix == UNNAMED)
 
 
 def _name_new(made: Path, target: Path) -> bool:

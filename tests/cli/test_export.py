@@ -72,6 +72,20 @@ def test_a_model_file_that_its_card_would_overwrite(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worked: list[str] = []
+    monkeypatch.setattr("osteon.export.export.export_run", lambda *_, **__: worked.append("export"))
+    monkeypatch.setattr("osteon.studies.explained.explain_images", lambda *_, **__: worked.append("explain"))
+    (tmp_path / "file").touch()
+    for command in (["export", "-o", "m.onnx"], ["explain", "--method", "cam", "--out", "maps"]):
+        *start, name = command
+        assert main([start[0], str(run), *start[1:], str(tmp_path / "file" / name)]) == 2
+        assert f"{tmp_path / 'file'}: is not a folder" in capsys.readouterr().err
+    assert not worked
+
+
 def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(tmp_path), "-o", str(tmp_path / "m.onnx")]) == 3
     assert str(tmp_path) in capsys.readouterr().err

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,10 @@ import pytest
 
 from makers.tiny import SMALL, write_class_folders
 from osteon.cli.app import main
+from osteon.config import load_settings
+from osteon.errors import SettingsError
+from osteon.run import RunFolder
+from osteon.training.alone import alone
 
 SETTINGS = [text for key, value in SMALL.items() for text in ("--set", f"{key}={json.dumps(value)}")]
 ONE_EPOCH = [*SETTINGS, "--set", "training.epochs=1", "--no-audit"]
@@ -79,6 +84,12 @@ def test_one_class_only_is_said(data: Path, tmp_path: Path, capsys: pytest.Captu
     assert "one class" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["train", "data"], ["slim", "run"]])
+def test_an_empty_name_of_an_output_is_not_this_folder(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--out", ""]) == 2
+    assert "names no file or folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -125,6 +136,56 @@ def test_folds_are_trained_pooled_and_reused(
     (out / "metrics.json").unlink()
     assert main(["evaluate", str(out), "--no-report"]) == 0
     assert json.loads((out / "metrics.json").read_text())["confidence"] == 0.9
+
+
+def test_trainings_begun_at_once_take_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+
+    def train(_: object, out: Path, **__: object) -> None:
+        taken.append(str(out))
+        if len(taken) == 1:
+            main(["train", "data"])
+        raise SettingsError("nothing comes of it")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("osteon.training.pipeline.train", train)
+    assert main(["train", "data"]) == 2
+    assert taken == ["runs/paper_cnn-1", "runs/paper_cnn-2"]
+    assert not Path("runs").exists()
+    Path("runs/paper_cnn-1").mkdir(parents=True)
+    monkeypatch.setattr(Path, "glob", lambda *_: [])  # the other was made after this had been looked at
+    assert main(["train", "data"]) == 2
+    assert taken[2:] == ["runs/paper_cnn-2"]
+    assert [path.name for path in Path("runs").iterdir()] == ["paper_cnn-1"]
+
+
+def test_without_a_place_for_a_new_run_nothing_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").symlink_to("nowhere")
+    assert main(["train", "data"]) == 2
+    assert "runs: could not be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders there")
+def test_what_another_process_is_training_is_left_alone(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder.create(tmp_path / "run", load_settings(None, {"data.path": data}))
+    commands = {
+        run.path: ["train", "--resume", str(run.path)],
+        tmp_path / "new": ["train", str(data), "--out", str(tmp_path / "new"), *ONE_EPOCH],
+        tmp_path / "folds": folds_of(data, tmp_path / "folds"),
+    }
+    for folder, command in commands.items():
+        before = sorted(folder.glob("*"))
+        with alone(folder):
+            assert main(command) == 2
+        said = capsys.readouterr()
+        assert f"{folder}: another process is training in this folder" in said.err
+        assert "images" not in said.out + said.err, "it ends before the data are read"
+        assert sorted(folder.glob("*")) == before
 
 
 def folds_of(data: Path, out: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,23 @@ def test_network_and_size_are_the_files_and_the_run_is_named_by_them(data: Path)
     assert (settings.model.name, settings.model.weights, settings.store.size) == ("hybrid", "model.onnx", 32)
 
 
-def test_folds_from_a_file_are_known_again(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folds_from_a_file_are_known_again_even_when_it_is_gone(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", str(data), "--weights", "model.onnx", "--folds", "2", "--out", "folds", *QUICK, "--no-evaluate"]
     command += ["--set", "split.valid=0", "--set", "training.select=last"]
     assert main(command) == 0
     assert main(command) == 0
     assert capsys.readouterr().out.count("finished before") == 2
+    Path("model.onnx").unlink()
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("finished before") == 2
+    for other in (["--set", "store.size=48"], ["--model", "paper_cnn"], ["--set", "preprocess.mean=100"]):
+        assert main([*command, *other]) == 2
+        assert "holds a run of other settings" in capsys.readouterr().err
+    shutil.rmtree("folds/fold-1")
+    assert main(command) == 3
+    said = capsys.readouterr()
+    assert "fold-0: finished before" in said.out
+    assert "model file not found" in said.err
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from osteon.evaluation.predictions import read_predictions
 from osteon.export.card_page import write_card
 from osteon.export.card_text import markdown
 from osteon.export.evidence import Evidence
-from osteon.export.export import _data, export_run
+from osteon.export.export import _data, export_run, licence_of
 from osteon.export.model_card import SYNTHETIC, Figure, Outputs
 from osteon.export.model_file import read_model_file
 from osteon.export.reduce import to_fp16, to_int8
@@ -260,6 +260,12 @@ def test_a_model_of_synthetic_pictures_says_so_first(run: RunFolder) -> None:
     assert SYNTHETIC not in markdown(card)
     text = markdown(card.model_copy(update={"data": facts}))
     assert text.index(f"Not for patients: {SYNTHETIC}") < text.index("It takes a radiograph")
+
+
+def test_a_licence_that_binds_whoever_passes_a_model_on_is_said(data: Path) -> None:
+    (said,) = licence_of(_settings(data, **{"model.name": "yolo/yolov8n-cls"}))
+    assert "AGPL-3.0" in said
+    assert licence_of(_settings(data)) == ()
 
 
 def test_folds_of_which_one_alone_holds_a_class_are_refused(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from safetensors.numpy import load_file
 
+from makers.command_process import CommandProcess
 from makers.tiny import SMALL, make_pixels, write_class_folders
 from osteon.cli.app import main
 from osteon.config import RunSettings, load_settings
@@ -190,11 +188,10 @@ def test_a_learner_killed_after_its_last_epoch_is_finished_from_its_checkpoint(
             raise _StopError
         finish(self, *arguments)
 
-    monkeypatch.setattr(LearnerFolder, "finish", fail)
-    with pytest.raises(_StopError):
-        train(settings, tmp_path / "run", audit=False)
-    monkeypatch.undo()
-    monkeypatch.setenv("OSTEON_CACHE", str(tmp_path / "cache"))
+    with monkeypatch.context() as patch:
+        patch.setattr(LearnerFolder, "finish", fail)
+        with pytest.raises(_StopError):
+            train(settings, tmp_path / "run", audit=False)
     resumed = train(settings, tmp_path / "run", resume=True, audit=False).folder
     assert resumed.predictions.read_bytes() == (whole / "predictions.csv").read_bytes()
     history = pd.read_csv(resumed.path / "learners" / "02" / "history.csv")
@@ -303,20 +300,19 @@ def test_broken_learners_and_learners_of_other_images_are_named(tmp_path: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_run_resumes_to_the_same_predictions(tmp_path: Path, whole: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text((whole / "config.yaml").read_text())
     command = ["train", "--no-audit", "--no-evaluate"]
-    start = [sys.executable, "-m", "osteon", *command, "--preset", str(settings), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ)
+    start = [*command, "--preset", str(settings), "--out", str(tmp_path / "run")]
+    process = CommandProcess(start, tmp_path / "said")
     deadline = time.monotonic() + 200
     while not (tmp_path / "run" / "learners" / "02").is_dir():
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert process.poll() is None, process.said.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGKILL
+    assert process.end_by(signal.SIGKILL)[0] == -signal.SIGKILL
     assert not (tmp_path / "run" / "predictions.csv").exists()
     assert main([*command, "--resume", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()

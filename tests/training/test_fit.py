@@ -21,6 +21,7 @@ from osteon.models.paper_cnn import PaperCNN
 from osteon.run import RunFolder
 from osteon.statistics.metrics import confusion, roc_auc
 from osteon.training.averaging import check_initial
+from osteon.training.callbacks import read_history
 from osteon.training.fit import Fit, fit, load_weights
 from osteon.training.module import Classifier
 from osteon.training.predict import predict_logits
@@ -280,6 +281,14 @@ def test_tensorboard_is_written(tmp_path: Path) -> None:
     events = EventAccumulator(str(folder.path / "tensorboard"))
     events.Reload()
     assert {"train_loss", "valid_auc"} <= set(events.Tags()["scalars"])
+
+
+def test_a_history_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").touch()
+    for path in (tmp_path / "history.csv", tmp_path / "gone.csv"):
+        with pytest.raises(InputError, match="the epochs so far cannot be read") as raised:
+            read_history(path)
+        assert raised.value.where == str(path)
 
 
 def test_a_corrupt_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -92,6 +92,15 @@ def test_it_is_small_where_the_map_is_right_and_finite_where_everything_is_marke
     assert torch.isfinite(wrong).all()
 
 
+def test_an_image_that_is_marked_all_over_gives_finite_gradients() -> None:
+    cells = torch.zeros(2, 1, 2, 2, requires_grad=True)
+    targets = torch.tensor([[1.0, 1, 1, 1], [0, 1, 0, 0]]).reshape(2, 1, 2, 2)
+    mask_losses(cells, targets).sum().backward()
+    assert cells.grad is not None
+    assert torch.isfinite(cells.grad).all()
+    assert (cells.grad[0] < 0).all(), "towards marked"
+
+
 def test_a_cell_is_marked_when_any_of_its_pixels_is() -> None:
     masks = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
     masks[0, 0, 9, 30] = 1

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from makers.command_process import CommandProcess
 from makers.tiny import SMALL
 from osteon.cli.app import main
 from osteon.config import RunSettings, load_settings
@@ -20,7 +21,7 @@ from osteon.data.catalogue import Catalogue
 from osteon.data.phantoms import PhantomSettings, write_phantoms
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
-from osteon.run import RunFolder
+from osteon.run import RunFolder, read_json
 from osteon.training.crossvalidate import finished, fold_settings, pool
 from osteon.training.pipeline import train
 
@@ -61,8 +62,10 @@ def test_a_run_killed_while_its_split_was_written_can_be_resumed(class_folders: 
     whole = train(settings, tmp_path / "whole", audit=False).folder
     broken = RunFolder.create(tmp_path / "broken", settings)
     broken.split.write_bytes(whole.split.read_bytes()[:500])
+    broken.environment.unlink()
     resumed = train(settings, broken.path, resume=True, audit=False).folder
     assert resumed.split.read_bytes() == whole.split.read_bytes()
+    assert read_json(resumed.environment).keys() == read_json(whole.environment).keys()
     assert resumed.predictions.read_bytes() == whole.predictions.read_bytes()
 
 
@@ -255,7 +258,7 @@ def _arguments(*arguments: object) -> list[str]:
     return ["train", *map(str, arguments), "--no-audit", "--no-evaluate"]
 
 
-def _wait_for_epochs(history: Path, process: subprocess.Popen[bytes], epochs: int) -> None:
+def _wait_for_epochs(history: Path, process: CommandProcess, epochs: int) -> None:
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         if history.is_file() and len(pd.read_csv(history)) >= epochs:
@@ -264,34 +267,26 @@ def _wait_for_epochs(history: Path, process: subprocess.Popen[bytes], epochs: in
     raise AssertionError(f"the run ended (code {process.poll()}) before it could be stopped")
 
 
-def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "osteon", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
 @pytest.mark.slow
 def test_a_run_ended_by_ctrl_c_and_then_killed_resumes_to_the_same_predictions(
     class_folders: Path, tmp_path: Path
 ) -> None:
-    """Two processes, each of which imports Lightning; the whole run and the last part are the same command in this."""
+    """Two processes; the whole run and the last part are the same command in this."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     chosen = [*SETTINGS, "--set", "training.epochs=16"]
-    process = _start(_arguments(class_folders, "--out", broken, *chosen))
+    process = CommandProcess(_arguments(class_folders, "--out", broken, *chosen), tmp_path / "said.txt")
     _wait_for_epochs(broken / "history.csv", process, 2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 3, err
-    assert b"interrupted" in err
-    assert b"Traceback" not in err
-    assert b"GPU available" not in err, "Lightning's own lines"
+    code, err = process.end_by(signal.SIGINT)
+    assert code == 3, err
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert "GPU available" not in err, "Lightning's own lines"
     assert not (broken / "predictions.csv").exists()
 
     reached = len(pd.read_csv(broken / "history.csv"))
-    process = _start(_arguments("--resume", broken))
+    process = CommandProcess(_arguments("--resume", broken), tmp_path / "said_again.txt")
     _wait_for_epochs(broken / "history.csv", process, reached + 2)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGKILL
+    assert process.end_by(signal.SIGKILL)[0] == -signal.SIGKILL
     assert not (broken / "predictions.csv").exists()
 
     assert main(_arguments("--resume", broken)) == 0
@@ -317,3 +312,5 @@ def test_two_processes_train_fold_after_fold_together(class_folders: Path, tmp_p
     folds = [RunFolder.open(folder / f"fold-{fold}") for fold in range(3)]
     assert [len(pd.read_csv(fold.history)) for fold in folds] == [3, 3, 3]
     assert len(read_predictions(folder / "predictions.csv")) == 120
+    assert done.stdout.count("fold-1:") == 1, "the second process repeats nothing"
+    assert done.stdout.count("; test 40 images") == 3

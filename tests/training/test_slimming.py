@@ -103,6 +103,24 @@ def test_importance_is_how_far_the_outputs_move(wide: Path) -> None:
     assert order > 0.7
 
 
+def test_a_narrowed_network_is_there_whole_or_not_at_all(
+    wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("osteon.training.slimming.written", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            slim(wide, tmp_path / "start", keep=0.6)
+    assert not list(tmp_path.iterdir())
+    slim(wide, tmp_path / "start", keep=0.6)
+    assert [path.name for path in tmp_path.iterdir()] == ["start"]
+    with pytest.raises(SettingsError, match="narrowed network to start from, not a training") as refused:
+        train(load_settings(), tmp_path / "start", resume=True)
+    assert f"--weights {tmp_path / 'start'}" in str(refused.value.hint)
+
+
 @pytest.mark.slow
 def test_a_slimmed_run_can_be_trained_on(wide: Path, tmp_path: Path) -> None:
     start = tmp_path / "start"

@@ -77,6 +77,35 @@ def test_errors_of_the_program_are_not_disguised(tmp_path: Path) -> None:
         _fit(settings, tmp_path / "run", Broken(in_channels=1, input_size=32, **SMALL["model.options"]))
 
 
+def test_a_training_does_not_go_on_by_other_settings(tmp_path: Path) -> None:
+    _fit(_settings(training__epochs=2), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    kept = last.read_bytes()
+    for changes, said in (
+        ({"training__epochs": 3}, "training.epochs is 2, not 3"),
+        ({"training__optimiser": "sgd"}, "training.optimiser is adamw, not sgd"),
+        ({"augment__rotation": 5}, r"augment.rotation is 45\.0, not 5"),
+        ({"model__options": {**SMALL["model.options"], "widths": [8, 16, 16]}}, "model.options is"),
+    ):
+        with pytest.raises(SettingsError, match=f"other settings than the run's config\\.yaml: {said}"):
+            _fit(_settings(**{"training__epochs": 2, **changes}), tmp_path / "run", resume=True)
+    assert last.read_bytes() == kept
+    elsewhere = _settings(training__epochs=2, training__precision="bf16", evaluation__resamples=100)
+    as_tuple = {**SMALL["model.options"], "widths": (8, 8, 16)}
+    elsewhere = elsewhere.model_copy(update={"model": elsewhere.model.model_copy(update={"options": as_tuple})})
+    assert _fit(elsewhere, tmp_path / "run", resume=True).epochs == 2
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused_where_it_cannot_be_taken_up(tmp_path: Path) -> None:
+    _fit(_settings(training__epochs=2), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    kept = torch.load(last, weights_only=True)
+    torch.save({key: value for key, value in kept.items() if key != "settings"}, last)
+    wider = {**SMALL["model.options"], "widths": [8, 16, 16]}
+    with pytest.raises(SettingsError, match="the checkpoint to go on from is of other settings"):
+        _fit(_settings(training__epochs=2, model__options=wider), tmp_path / "run", resume=True)
+
+
 class Rates(Callback):
     """Keeps the learning rate of each step by epoch."""
 

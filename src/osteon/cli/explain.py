@@ -64,13 +64,15 @@ def explain(
     Example: osteon explain runs/paper_cnn-1 --method cam --split test
     """
     require("lightning", extra="train", feature="Explaining a network")
+    from osteon.run import RunFolder, check_output_folder
     from osteon.studies.explained import explain_images
 
     console = Console(as_json=as_json)
     options = _options(patch, stride, fill)
     name = _method(run, method)
     _refuse_options(name, options)
-    folder = out or run / "explained" / name
+    folder = out or RunFolder.open(run).path / "explained" / name
+    check_output_folder(folder)
     wanted = [part.strip() for text in images or [] for part in text.split(",") if part.strip()]
     with console.progress():
         drawn = explain_images(run, folder, name, images=wanted, split=split, most=most, seed=seed, options=options)

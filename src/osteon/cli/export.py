@@ -85,8 +85,9 @@ def export(
 
 
 def _check(out: Path, precision: str, layout: str) -> None:
-    """Refuse what cannot be exported before anything is loaded."""
+    """Refuse what cannot be exported, or written, before anything is loaded."""
     from osteon.errors import SettingsError, require
+    from osteon.run import check_output_folder
 
     require("torch", extra="train", feature="Exporting")
     require("onnx", extra="train", feature="Exporting")
@@ -100,6 +101,7 @@ def _check(out: Path, precision: str, layout: str) -> None:
         raise SettingsError("is a folder, not a model file to write", where=out)
     if out.suffix.lower() in (".md", ".html"):
         raise SettingsError("is the name of the model's card, which is written beside it", where=out, hint="-o x.onnx")
+    check_output_folder(out.parent)
 
 
 def _fit_gate(embeddings: Any, regions: list[str], groups: list[str]) -> dict[str, Any]:

@@ -8,12 +8,23 @@ from typing import Annotated
 import typer
 
 from osteon.cli.console import JSON_OPTION, Console
+from osteon.cli.options import output_path
 from osteon.errors import require
 
 
 def slim(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to make; new or empty.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            parser=output_path,
+            metavar="DIR",
+            help="Run folder to make; new or empty.",
+            show_default=False,
+        ),
+    ],
     keep: Annotated[
         float, typer.Option("--keep", min=0.05, max=0.99, help="Share of the multiply-adds that may stay.")
     ] = 0.5,

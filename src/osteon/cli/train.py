@@ -17,12 +17,13 @@ from osteon.cli.options import (
     RegionOption,
     data_overrides,
     data_path,
+    output_path,
     settings_overrides,
 )
 from osteon.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from osteon.config import RunSettings
     from osteon.run import RunFolder
@@ -35,10 +36,18 @@ def train(
     context: typer.Context,
     data: Annotated[
         Path | None,
-        typer.Argument(parser=data_path, metavar="[DATA]", help="Folder or table of the data set.", show_default=False),
+        typer.Argument(parser=data_path, metavar="DATA", help="Folder or table of the data set.", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run folder; new or empty.", show_default="runs/MODEL-N")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            parser=output_path,
+            metavar="DIR",
+            help="Run folder; new or empty.",
+            show_default="runs/MODEL-N",
+        ),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", help="Go on with the run in this folder.", show_default=False)
@@ -104,11 +113,11 @@ def train(
         data, reader=reader, region=region, option=option, neighbours=neighbours, damaged=damaged
     )
     overrides |= _named(model, method, weights, split, folds, epochs, seed) | settings_overrides(settings)
-    chosen = _settings(preset, overrides)
-    if folds and "split.fold" not in overrides:
-        _cross_validate(console, chosen, out or _new_folder(chosen), audit=audit, evaluate=evaluate)
-        return
-    _one_run(console, chosen, out or _new_folder(chosen), audit=audit, evaluate=evaluate)
+    several = bool(folds) and "split.fold" not in overrides
+    chosen = _settings(preset, overrides, out if several else None)
+    do = _cross_validate if several else _one_run
+    with _folder(out, chosen) as folder:
+        do(console, chosen, folder, audit=audit, evaluate=evaluate)
 
 
 def _named(
@@ -134,7 +143,8 @@ def _named(
     return {key: value for key, value in named.items() if value is not None}
 
 
-def _settings(preset: str | None, overrides: dict[str, Any]) -> RunSettings:
+def _settings(preset: str | None, overrides: dict[str, Any], folds: Path | None) -> RunSettings:
+    """Return the settings; what follows from a model file, the folder of folds may know, too."""
     from osteon.config import load_settings
 
     chosen = load_settings(preset, overrides)
@@ -143,9 +153,10 @@ def _settings(preset: str | None, overrides: dict[str, Any]) -> RunSettings:
     from osteon.errors import require
 
     require("lightning", extra="train", feature="Training")
+    from osteon.training.crossvalidate import settled_folds
     from osteon.training.start import settled
 
-    return settled(chosen)
+    return settled_folds(folds, chosen) if folds else settled(chosen)
 
 
 def _resumed(context: typer.Context, folder: Path) -> RunSettings:
@@ -179,16 +190,45 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _new_folder(settings: RunSettings) -> Path:
-    """Return the next free ``runs/NAME-N``."""
-    name = (settings.model if settings.method.name == "network" else settings.method).name.replace("/", "-")
-    taken = [0]
-    for folder in Path("runs").glob(f"{name}-*"):
-        number = folder.name.rpartition("-")[2]
-        taken.append(int(number) if number.isdigit() else 0)
-    from osteon.training.together import shared_folder
+@contextlib.contextmanager
+def _folder(out: Path | None, settings: RunSettings) -> Iterator[Path]:
+    """Give the folder that the user has named, else the next free ``runs/NAME-N``, taken so that no other gets it."""
+    from osteon.training.together import helps, shared_folder
 
-    return shared_folder(Path("runs") / f"{name}-{max(taken) + 1}")
+    if out is not None or helps():
+        yield out or shared_folder(Path("runs"))
+        return
+    new = not Path("runs").exists()
+    folder = _taken(settings)
+    try:
+        yield shared_folder(folder)
+    finally:
+        for path in [folder, Path("runs")][: 1 + new]:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # where nothing came of it
+
+
+def _taken(settings: RunSettings) -> Path:
+    """Make the next free ``runs/NAME-N``.
+
+    Raises:
+        SettingsError: There is no room or no right to make it.
+    """
+    from osteon.run import unwritable
+
+    name = (settings.model if settings.method.name == "network" else settings.method).name.replace("/", "-")
+    numbers = [folder.name.rpartition("-")[2] for folder in Path("runs").glob(f"{name}-*")]
+    number = max([0, *(int(text) for text in numbers if text.isdecimal())])
+    try:
+        Path("runs").mkdir(exist_ok=True)
+        while True:
+            number += 1
+            folder = Path("runs") / f"{name}-{number}"
+            with contextlib.suppress(FileExistsError):  # another process has just taken it
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise unwritable(error, "runs") from error
 
 
 def _one_run(
@@ -215,7 +255,14 @@ def _train(
 
     callbacks = [Progress(console.err)]
     with console.progress():
-        return run(settings, out, resume=resume, audit=audit, like=like, callbacks=callbacks, note=console.note)
+        return run(settings, out, resume=resume, audit=audit, like=like, callbacks=callbacks, note=_note(console))
+
+
+def _note(console: Console) -> Callable[[str], None]:
+    """Return what says a line to the user; a process that only helps would repeat the first one's."""
+    from osteon.training.together import helps
+
+    return (lambda text: None) if helps() else console.note
 
 
 def _evaluate(console: Console, source: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -229,25 +276,35 @@ def _cross_validate(console: Console, settings: RunSettings, out: Path, *, audit
     from osteon.errors import require
 
     require("lightning", extra="train", feature="Training")
-    from osteon.training.crossvalidate import begun_before, fold_settings, pool, refusals
-    from osteon.training.together import end_help
+    from osteon.training.alone import alone
+    from osteon.training.crossvalidate import pool, refusals
 
-    like = begun_before(out, settings, console.note)
-    folds = []
-    for name, fold in fold_settings(settings):
-        folds.append(_fold(console, fold, out / name, like, audit=audit, evaluate=evaluate))
-        like = like or folds[:1]
-    end_help()
-    names = [fold.path.name for fold in folds]
-    pool(out, names)
-    values: dict[str, Any] = {"run": str(out), "folds": names}
-    if evaluate:
-        as_the_folds = {f"evaluation.{key}": value for key, value in settings.evaluation.model_dump().items()}
-        values["metrics"] = _evaluate(console, out / "predictions.csv", as_the_folds)
+    with alone(out):
+        folds = _folds(console, settings, out, audit=audit, evaluate=evaluate)
+        names = [fold.path.name for fold in folds]
+        pool(out, names)
+        values: dict[str, Any] = {"run": str(out), "folds": names}
+        if evaluate:
+            as_the_folds = {f"evaluation.{key}": value for key, value in settings.evaluation.model_dump().items()}
+            values["metrics"] = _evaluate(console, out / "predictions.csv", as_the_folds)
     console.emit(values)
     refused = refusals(folds)
     console.refusals(refused)
     console.finish(refused)
+
+
+def _folds(console: Console, settings: RunSettings, out: Path, *, audit: bool, evaluate: bool) -> list[RunFolder]:
+    """Train each fold; a process that only helps ends then."""
+    from osteon.training.crossvalidate import begun_before, fold_settings
+    from osteon.training.together import end_help
+
+    like = begun_before(out, settings, _note(console))
+    folds: list[RunFolder] = []
+    for name, fold in fold_settings(settings):
+        folds.append(_fold(console, fold, out / name, like, audit=audit, evaluate=evaluate))
+        like = like or folds[:1]
+    end_help()
+    return folds
 
 
 def _fold(
@@ -261,9 +318,9 @@ def _fold(
     fold = RunFolder(out)
     done = finished(out, settings)
     if done:
-        console.note(f"{out.name}: finished before")
+        _note(console)(f"{out.name}: finished before")
     else:
-        console.note(f"{out.name}:")
+        _note(console)(f"{out.name}:")
         again = fold.config.is_file()
         others = [run for run in like if run.path != out]
         with contextlib.suppress(Helped):  # it helps with the next fold, too

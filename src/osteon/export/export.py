@@ -35,6 +35,7 @@ from osteon.export.model_card import (
 from osteon.export.network_graph import NetworkGraph, network_graph
 from osteon.export.smaller import Reduced, Subject, make_smaller, refuse_loss
 from osteon.export.squares import SquareScorer, assembled
+from osteon.registry import MODELS
 from osteon.run import RunFolder
 from osteon.statistics.recalibration import PlattScaling
 from osteon.training.learnt_from import sentences
@@ -119,7 +120,8 @@ def export_run(
         note(f"{precision}: {reduced.text()}")
         if not force:
             refuse_loss(reduced, precision)
-    notes = (*notes, *sentences(catalogue.source), *_caveats(subject), *doubts, *([reduced.text()] if reduced else []))
+    notes = (*notes, *licence_of(settings), *sentences(catalogue.source), *_caveats(subject), *doubts)
+    notes = (*notes, *([reduced.text()] if reduced else []))
     card = _card(name or folder.path.resolve().name, subject, known, point).model_copy(
         update={"precision": precision, "notes": notes, "input": _input(settings, layout)}
     )
@@ -203,6 +205,12 @@ def _check_recipe(settings: RunSettings, target: str, folds: Path) -> None:
 
 
 _RECIPE = "--calibration names a cross-validation of the same settings (osteon train --folds 5)"
+
+
+def licence_of(settings: RunSettings) -> tuple[str, ...]:
+    """Say under which licence a network is, where that binds those who pass its model file on."""
+    found = MODELS[settings.model.name].facts.get("licence")
+    return (found,) if found else ()
 
 
 def _caveats(subject: Subject) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from osteon.errors import InputError
 from osteon.run import atomic_path
 from osteon.training.module import Classifier
 
@@ -28,6 +29,19 @@ def written(values: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def read_history(path: Path) -> pd.DataFrame:
+    """Return what :class:`History` wrote.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        hint = f"Put it back; or delete {path.parent / 'checkpoints'} to train anew"
+        raise InputError(f"the epochs so far cannot be read: {error}", where=path, hint=hint) from None
+
+
 class History(Callback):
     """Writes one row an epoch to a CSV file; a resumed run goes on after the last epoch that counts."""
 
@@ -41,7 +55,7 @@ class History(Callback):
         row = {"epoch": trainer.current_epoch + 1, **pl_module.epoch_values}
         table = pd.DataFrame([row])
         if self.path.is_file():
-            before = pd.read_csv(self.path)
+            before = read_history(self.path)
             table = pd.concat([before[before["epoch"] < row["epoch"]], table], ignore_index=True)
         with atomic_path(self.path) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")

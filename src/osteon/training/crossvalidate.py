@@ -10,9 +10,11 @@ import pandas as pd
 from osteon.config import RunSettings, load_settings
 from osteon.errors import OsteonError, Refusal, SettingsError
 from osteon.evaluation.predictions import read_predictions, write_predictions
+from osteon.models.file_network import is_gone
 from osteon.run import RunFolder, read_json
 from osteon.training.method import Note
 from osteon.training.same_data import OtherDataError, is_split, one_of_each, other_settings, refuse_changed
+from osteon.training.start import settled, settled_as
 
 
 def fold_settings(settings: RunSettings) -> Iterator[tuple[str, RunSettings]]:
@@ -26,6 +28,23 @@ def fold_settings(settings: RunSettings) -> Iterator[tuple[str, RunSettings]]:
     for fold in range(settings.split.folds):
         split = settings.split.model_copy(update={"fold": fold})
         yield f"fold-{fold}", settings.model_copy(update={"split": split})
+
+
+def settled_folds(folder: Path, settings: RunSettings) -> RunSettings:
+    """Return the settings with what follows from the model file that they start from; else as they are.
+
+    Args:
+        folder: Of the folds. Where the file is gone, those that have started from it say what followed.
+        settings: Of the cross-validation.
+
+    Raises:
+        SettingsError: They contradict the file.
+        InputError: It cannot be read, or is gone and no fold has started from it yet.
+    """
+    begun = [fold for name, _ in fold_settings(settings) if (fold := RunFolder(folder / name)).config.is_file()]
+    if begun and is_gone(settings.model.weights):
+        return settled_as(settings, begun[0].settings())
+    return settled(settings)
 
 
 def finished(folder: Path, settings: RunSettings) -> bool:

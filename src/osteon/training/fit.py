@@ -23,10 +23,14 @@ from osteon.training.averaging import check_initial, keep_initial, learnt_before
 from osteon.training.batches import Batches, EpochSampler, OrderedSampler, Sample, loader
 from osteon.training.callbacks import Checkpoints, History
 from osteon.training.freezing import check_stages
-from osteon.training.module import Classifier, Teach, figures
+from osteon.training.module import SETTINGS, Classifier, Teach, figures
 from osteon.training.optimiser import check_schedule
 from osteon.training.predict import predict_logits
+from osteon.training.same_data import other_settings
 from osteon.training.trainer import make_trainer, resolve_precision, run
+
+MACHINE = ("accelerator", "devices", "strategy", "precision", "channels_last", "compile", "loggers")
+"""Settings of training that may be others when it goes on: they say where and how it is reckoned and logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def fit(
     share = settings.training.keep_initial
     initial = learnt_before(network, settings) if share else {}
     module = Classifier(network, settings, len(shuffled), shuffled.prior_shift, teachers)
-    source = _resumable(checkpoints, trainer) if resume else None
+    source = _resumable(checkpoints, trainer, settings) if resume else None
     run(trainer, module, loader(train, shuffled), held_out, source)
     best_value = checkpoints.best_value
     if share and trainer.is_global_zero:
@@ -196,22 +200,47 @@ def _measure(network: Network, valid: Sample, settings: RunSettings) -> float:
     return figures(seen, "valid", curves=True)[f"valid_{settings.training.select}"]
 
 
-def _resumable(checkpoints: Checkpoints, trainer: pl.Trainer) -> str | None:
+def _resumable(checkpoints: Checkpoints, trainer: pl.Trainer, settings: RunSettings) -> str | None:
     """Return the checkpoint to go on from, if there is one; what a killed process had half written is removed.
 
     Raises:
         InputError: It cannot be read.
+        SettingsError: It is of a training of other settings.
     """
     if trainer.is_global_zero:
         checkpoints.tidy()
     if not checkpoints.last.is_file():
         return None
     try:
-        load_plain(checkpoints.last, mmap=True)
+        kept = load_plain(checkpoints.last, mmap=True)
     except Exception as error:
         raise InputError(
             f"the checkpoint cannot be resumed: {unreadable(error)}",
             where=checkpoints.last,
             hint="Delete it to start the run anew",
         ) from error
+    if SETTINGS in kept:
+        learnt, wanted = (
+            RunSettings.model_validate(item) for item in (kept[SETTINGS], settings.model_dump(mode="json"))
+        )
+        _refuse_other_settings(learnt, wanted, checkpoints.last)
     return str(checkpoints.last)
+
+
+def _refuse_other_settings(learnt: RunSettings, settings: RunSettings, where: Path) -> None:
+    """Refuse to go on with a training by other settings than it was begun with; on another machine it may.
+
+    Raises:
+        SettingsError: It names those that somebody has changed.
+    """
+    machine = {key: getattr(settings.training, key) for key in MACHINE}
+    model = learnt.model.model_copy(update={"weights": settings.model.weights})
+    training = learnt.training.model_copy(update=machine)
+    same = {key: getattr(settings, key) for key in ("data", "split", "method", "evaluation")}
+    before = learnt.model_copy(update={**same, "model": model, "training": training})
+    if changed := other_settings(before, settings):
+        raise SettingsError(
+            f"the training to go on with is of other settings than the run's config.yaml: {changed}",
+            where=where,
+            hint="Put config.yaml back as it was; or train a new run, which --weights RUN may start from this one",
+        )

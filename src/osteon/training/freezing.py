@@ -44,7 +44,7 @@ class Freezing(Callback):
 
 def frozen_units(network: Network, settings: TrainingSettings) -> list[nn.Module]:
     """Return the modules of the first ``freeze`` stages."""
-    return [unit for stage in network.stages()[: settings.freeze] for unit in stage]
+    return network.first_stages(settings.freeze)
 
 
 def check_stages(network: Network, settings: TrainingSettings) -> None:

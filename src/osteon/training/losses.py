@@ -45,11 +45,11 @@ def mask_losses(cells: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         Shape ``(n,)``, not negative.
     """
     cells, targets = cells.flatten(1), targets.flatten(1)
-    marked, unmarked = targets.sum(dim=1), (1 - targets).sum(dim=1)
+    shows = targets.any(dim=1)
+    marked, unmarked = (item.sum(dim=1).clamp(min=1) for item in (targets, 1 - targets))
     each = functional.binary_cross_entropy_with_logits(cells, targets, reduction="none")
     on, off = (each * targets).sum(dim=1), (each * (1 - targets)).sum(dim=1)
-    shows = marked > 0
-    entropy = torch.where(shows, (on / marked.clamp(min=1) + off / unmarked.clamp(min=1)) / 2, off / unmarked)
+    entropy = torch.where(shows, (on / marked + off / unmarked) / 2, off / unmarked)
     inside = torch.sigmoid(cells)
     dice = 1 - (2 * (inside * targets).sum(dim=1) + 1) / (inside.sum(dim=1) + marked + 1)
     return entropy + torch.where(shows, dice, 0.0)

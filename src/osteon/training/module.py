@@ -27,6 +27,9 @@ from osteon.transforms.augment import Augment, standardise
 from osteon.transforms.corruption import corrupt
 from osteon.transforms.geometry import draw_turns, quarter_turned
 
+SETTINGS = "settings"
+"""Key of a checkpoint that holds the settings that its training goes by."""
+
 Teach = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -95,6 +98,10 @@ class Classifier(pl.LightningModule):
         cells = self._full_precision(localiser(self.network), features)
         loss = self._located.add(split, cells, batch["masks"], batch["mask_known"])
         return logits, self.settings.training.mask_weight * loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the settings with what they led to."""
+        checkpoint[SETTINGS] = self.settings.model_dump(mode="json")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser and its schedule by step."""

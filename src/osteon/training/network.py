@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from osteon.models.factory import create, load_initial
 from osteon.models.hybrid import LocalisingNetwork
 from osteon.models.network import Network
 from osteon.run import RunFolder, seed_numpy
-from osteon.training.callbacks import Checkpoints
+from osteon.training.callbacks import Checkpoints, read_history
 from osteon.training.distillation import check_targets, check_teachers, load_teachers
 from osteon.training.fit import check_fit, check_unvalidated, fit, load_weights
 from osteon.training.location import check_location, learns_map
@@ -65,7 +64,7 @@ class NetworkMethod(Method):
             callbacks=job.callbacks,
             teachers=load_teachers(job.settings, load_network, made_of_file),
         )
-        history = pd.read_csv(job.folder.history)
+        history = read_history(job.folder.history)
         return {
             "best_epoch": result.best_epoch,
             "best_value": None if np.isnan(result.best_value) else result.best_value,

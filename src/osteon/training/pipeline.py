@@ -17,7 +17,8 @@ from osteon.data.splits import leaks
 from osteon.errors import Refusal, SettingsError
 from osteon.evaluation.lineage import STARTED, TAUGHT, refuse_leaks
 from osteon.evaluation.predictions import write_predictions
-from osteon.run import RunFolder, atomic_path, write_json
+from osteon.run import RunFolder, atomic_path, environment, write_json
+from osteon.training.alone import alone
 from osteon.training.learnt_from import refuse_other_files, with_model_files
 from osteon.training.method import Job, Method, Note, Trained, make_method
 from osteon.training.predict import predictions_table
@@ -80,10 +81,26 @@ def train(
 
     Raises:
         InputError: The data cannot be used.
-        SettingsError: The settings do not fit the data or the machine.
+        SettingsError: The settings do not fit the data or the machine, or another process is training in the folder.
         OtherDataError: The data are not those of ``like``, or, of a run that is resumed, not those it began with.
     """
     folder = _existing(out, resume=resume)
+    with alone(out):
+        return _train(settings, out, folder, resume=resume, audit=audit, like=like, callbacks=callbacks, note=note)
+
+
+def _train(
+    settings: RunSettings,
+    out: str | Path,
+    folder: RunFolder | None,
+    *,
+    resume: bool,
+    audit: bool,
+    like: Sequence[RunFolder],
+    callbacks: Sequence[Callback],
+    note: Note,
+) -> TrainingRun:
+    """Train, in a folder that no other process trains in; ``folder`` is the run that is there already."""
     settings = folder.settings() if folder else settled(settings)
     kept = _kept(folder, settings)
     learning = to_go_on(settings, folder) if folder and resume else settings
@@ -136,6 +153,8 @@ def _existing(out: str | Path, *, resume: bool) -> RunFolder | None:
 
 def _write_data(catalogue: Catalogue, prepared: Prepared, folder: RunFolder, note: Note) -> None:
     """Write what the run is over, unless it is there already; a whole split comes last."""
+    if not folder.environment.is_file() and not helps():  # of a run that was killed before it was written
+        write_json(folder.environment, environment())
     if not is_split(folder):
         write_contents(folder, prepared.store)
         catalogue.write(folder.split)

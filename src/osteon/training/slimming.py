@@ -8,6 +8,9 @@ loss, which is flat where a network has learnt its images). What is left has to 
 from __future__ import annotations
 
 import math
+import shutil
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from osteon.models.cost import layers, measure
 from osteon.models.hybrid import LocalisingNetwork
 from osteon.models.narrow import Block, blocks
 from osteon.models.network import Network
-from osteon.run import RunFolder, atomic_path
+from osteon.run import UNNAMED, RunFolder, atomic_path, unwritable
 from osteon.training.callbacks import Checkpoints, written
 from osteon.training.network import load_network
 from osteon.transforms.augment import standardise
@@ -182,12 +185,29 @@ def slim(run: str | Path, out: str | Path, *, keep: float, images: int = 1024) -
         block.keep(numbers)
     after = measure(network, size, channels).multiply_adds
     narrowed = [block.width for block in found]
-    folder = RunFolder.create(out, _narrowed(settings, narrowed, source))
-    catalogue.write(folder.split)
-    state = {f"network.{name}": value for name, value in network.state_dict().items()}
-    with atomic_path(Checkpoints(folder.checkpoints, "last").best) as temporary:
-        temporary.write_bytes(written({"state_dict": state}))
-    return Slimmed(folder, widths, tuple(narrowed), before, after)
+    _write(Path(out), _narrowed(settings, narrowed, source), catalogue, network)
+    return Slimmed(RunFolder(Path(out)), widths, tuple(narrowed), before, after)
+
+
+def _write(out: Path, settings: RunSettings, catalogue: Catalogue, network: Network) -> None:
+    """Write the run folder under a temporary name, which it then loses: half of one could not be gone on with."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=UNNAMED, dir=out.parent))
+        try:
+            folder = RunFolder.create(temporary / out.name, settings)
+            catalogue.write(folder.split)
+            state = {f"network.{name}": value for name, value in network.state_dict().items()}
+            with atomic_path(Checkpoints(folder.checkpoints, "last").best) as path:
+                path.write_bytes(written({"state_dict": state}))
+            RunFolder.refuse_taken(out)
+            with suppress(OSError):
+                out.rmdir()
+            folder.path.rename(out)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise unwritable(error, out) from error
 
 
 def _check_share(keep: float, least: float, before: int) -> None:

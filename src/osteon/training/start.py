@@ -63,6 +63,25 @@ def settled(settings: RunSettings) -> RunSettings:
     )
 
 
+def settled_as(settings: RunSettings, known: RunSettings) -> RunSettings:
+    """Return the settings as :func:`settled` would, had the model file not gone since another run started from it.
+
+    Args:
+        settings: Which may contradict those of the run: they are then others.
+        known: Of the run.
+    """
+    options, preprocess = settings.model.options, settings.preprocess
+    name = settings.model.name if "name" in _chosen(settings.model) else known.model.name
+    model = {"name": name, "options": joined(known.model.options, options)}
+    return settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update=model),
+            "store": _with(settings.store, known.store.model_dump(include={"size", "fit"})),
+            "preprocess": _with(preprocess, known.preprocess.model_dump(include={"mean", "sd", "channels"})),
+        }
+    )
+
+
 def _with(group: Any, values: dict[str, Any]) -> Any:
     """Return a group of settings with these values where the user has set none."""
     return group.model_copy(update={key: value for key, value in values.items() if key not in _chosen(group)})
@@ -116,10 +135,18 @@ def to_go_on(settings: RunSettings, folder: RunFolder) -> RunSettings:
 
     Raises:
         InputError: The model file that the network starts from is needed, and gone.
+        SettingsError: The folder is not of a training but of a network that one can start from.
     """
     if settings.method.name != "network":
         return settings
-    begun = Checkpoints(folder.checkpoints, settings.training.select).last.is_file()
+    checkpoints = Checkpoints(folder.checkpoints, settings.training.select)
+    begun = checkpoints.last.is_file()
+    if checkpoints.best.is_file() and not begun and not folder.history.is_file():
+        raise SettingsError(
+            "the folder holds a narrowed network to start from, not a training that was stopped",
+            where=folder.path,
+            hint=f"osteon train --preset {folder.config} --weights {folder.path} --out FOLDER",
+        )
     if begun and not settings.training.keep_initial:
         return settings.model_copy(update={"model": settings.model.model_copy(update={"weights": "none"})})
     if is_gone(settings.model.weights):

@@ -24,6 +24,9 @@ from osteon.training.callbacks import SMALLER_IS_BETTER, Checkpoints
 from osteon.training.freezing import Freezing
 from osteon.training.module import Classifier
 
+OTHER_SETTINGS = ("loading state_dict", "loaded state dict", "restored a checkpoint with")
+"""Words in what torch and Lightning say of a checkpoint of another network, another optimiser, or more epochs."""
+
 QUIET = ("lightning.pytorch", "lightning.fabric", "lightning")
 
 
@@ -182,14 +185,15 @@ def run(trainer: pl.Trainer, module: Classifier, train: Batches, valid: Batches 
         source: Path of the checkpoint to go on from; None: from the start.
 
     Raises:
-        SettingsError: The training diverged, memory did not suffice, or batch norm has a single value a channel.
+        SettingsError: The training diverged, memory did not suffice, batch norm has a single value a channel, or the
+            checkpoint is of other settings.
         KeyboardInterrupt: The user broke it off.
     """
     try:
         trainer.fit(module, train, valid, ckpt_path=source, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from None
-    except (MemoryError, RuntimeError, ValueError) as error:
+    except (MemoryError, RuntimeError, ValueError, MisconfigurationException) as error:
         if explained := _explained(error, module.settings):
             raise explained from error
         raise
@@ -210,6 +214,12 @@ def _explained(error: Exception, settings: RunSettings) -> SettingsError | None:
             where="training.batch_size",
             hint="training.batch_size of 2 or more and at least as many training images",
         )
+    if any(words in text for words in OTHER_SETTINGS):
+        said = text.splitlines()[0].rstrip(":.")
+        return SettingsError(
+            f"the checkpoint to go on from is of other settings than the run's config.yaml: {said}",
+            hint="Put config.yaml back as it was; or train anew: osteon train --preset FOLDER/config.yaml --out NEW",
+        )
     return None
 
 
@@ -223,3 +233,4 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message=".*The number of training batches.*")
+    warnings.filterwarnings("ignore", message=".*The `srun` command is available.*")
