@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from osteon import __version__
-from osteon.cli.app import main
+from osteon.cli.app import COMMANDS, main
 from osteon.errors import InputError
 
 
@@ -46,6 +47,31 @@ def test_one_command_is_the_same_by_itself(capsys: pytest.CaptureFixture[str]) -
         with pytest.raises(SystemExit):
             whole([name, "--help"], prog_name="osteon")
         assert capsys.readouterr().out == alone != ""
+
+
+def test_the_help_lists_the_commands_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = re.findall(r"^│ ([a-z][a-z-]*) ", capsys.readouterr().out, flags=re.MULTILINE)
+    assert shown == list(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [(["osteon", "pre"], {"predict"}), (["osteon", "data", ""], {"audit", "explore", "phantoms", "fetch"})],
+)
+def test_a_shell_completes_commands(typed: list[str], offered: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_OSTEON_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(typed))
+    monkeypatch.setenv("COMP_CWORD", str(len(typed) - 1))
+    done = subprocess.run([sys.executable, "-m", "osteon"], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == offered
+
+
+def test_the_script_for_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--show-completion", "bash"])
+    assert not ended.value.code
+    assert "_OSTEON_COMPLETE=complete_bash" in capsys.readouterr().out
 
 
 def test_every_command_has_an_example() -> None:

@@ -11,29 +11,31 @@ from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from osteon._version import __version__
-from osteon.cli.console import Console, visible, write_plainly
+from osteon.cli.console import Console, outlive_readers, visible, write_plainly
 from osteon.cli.stopping import MESSAGE, REFUSED
 from osteon.errors import OsteonError, SettingsError
 
 COMMANDS = {
     "demo": "demo.demo",
     "data": "data.app",
-    "models": "models.app",
+    "train": "train.train",
+    "slim": "slim.slim",
     "evaluate": "evaluate.evaluate",
     "compare": "evaluate.compare",
     "ensemble": "ensemble.ensemble",
-    "train": "train.train",
-    "slim": "slim.slim",
+    "explain": "explain.explain",
+    "study": "study.app",
+    "submit": "submit.submit",
     "export": "export.export",
     "predict": "predict.predict",
     "validate": "validate.validate",
-    "explain": "explain.explain",
-    "study": "study.app",
     "serve": "serve.serve",
     "dicom-node": "dicom_node.dicom_node",
     "dicomweb": "dicomweb.dicomweb",
+    "models": "models.app",
     "doctor": "doctor.doctor",
 }
 """Each command, in the order of the help, with its module in this package and what is there: a function or a group."""
@@ -42,6 +44,13 @@ INTERRUPTED = 130
 
 _CLOSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 """Why a path that a user gave, or a folder above it, cannot even be looked at."""
+
+
+class _Group(TyperGroup):
+    """The commands in their own order: the library's has single commands before groups."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in COMMANDS if name in self.commands]
 
 
 def _version(value: bool) -> None:
@@ -67,7 +76,7 @@ def command_line(wanted: str | None = None) -> typer.Typer:
         name="osteon",
         help="Classify radiographs of bones: no leaks, honest intervals, calibrated answers. Not a medical device.",
         no_args_is_help=True,
-        add_completion=False,
+        cls=_Group,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -92,6 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     as_json = "--json" in arguments
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a picture, its refusal or a finding says
     Console.documents = 0
+    outlive_readers()
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter of a name stops nothing
         write_plainly(stream)
     try:

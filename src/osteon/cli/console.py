@@ -144,8 +144,6 @@ def print_json(text: str) -> None:
     Console.documents += 1
     try:
         print(text, flush=True)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise _no_room(error) from None
 
@@ -156,6 +154,41 @@ def _no_room(error: OSError) -> OsteonError:
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return unwritable(error, "standard output")
+
+
+class Unread(TextIOWrapper):
+    """A stream of text that falls silent when its reader goes away (``| head``): the command goes on to its end.
+
+    Whatever writes to it, then, loses nothing of its work, and the exit code is the work's.
+    """
+
+    def write(self, text: str, /) -> int:
+        """Write a text, to nowhere if nobody reads it."""
+        with self._silent_without_reader():
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, to nowhere if nobody reads it."""
+        with self._silent_without_reader():
+            super().flush()
+
+    @contextmanager
+    def _silent_without_reader(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+
+
+def outlive_readers() -> None:
+    """Have this process's own standard output and error fall silent when nobody reads them; see :class:`Unread`."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if type(stream) is TextIOWrapper and stream is getattr(sys, f"__{name}__"):
+            stream.flush()
+            lines, at_once = stream.line_buffering, stream.write_through
+            setattr(sys, name, Unread(stream.buffer, stream.encoding, stream.errors, None, lines, at_once))
 
 
 def write_plainly(stream: object) -> None:
