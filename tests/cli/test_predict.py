@@ -492,6 +492,25 @@ def test_a_study_that_mixes_patients_has_no_answer(
     assert hashlib.sha256(b"A").hexdigest()[:8] not in shown
 
 
+def test_patients_and_copies_are_told_apart_in_a_table_too(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_dicom(tmp_path / "a.dcm", number=0, PatientID="A")
+    save_dicom(tmp_path / "again.dcm", number=0, PatientID="A", syntax=RLELossless)
+    save_dicom(tmp_path / "b.dcm", number=1, PatientID="B")
+    table = tmp_path / "list.csv"
+    table.write_text("path,visit\na.dcm,1\nagain.dcm,1\n")
+    assert _predict(model, table, "--study-by", "column:visit", "--json") == 0
+    (study,) = _json(capsys)["studies"]
+    assert study["views"] == [str(tmp_path / "a.dcm")]
+    table.write_text("path,visit\na.dcm,1\nb.dcm,1\n")
+    assert _predict(model, table, "--study-by", "column:visit", "--json") == 3
+    captured = capsys.readouterr()
+    (study,) = json.loads(captured.out)["studies"]
+    assert (study["probability"], study["positive"], study["verdict"]) == (None, None, "uncertain")
+    assert "belong to several patients" in captured.err
+
+
 def test_an_image_in_a_folder_and_in_an_archive_is_one_view(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -667,3 +686,16 @@ def test_sigterm_keeps_what_was_finished(
     assert _predict(model, folder, "--csv", tmp_path / "t.csv") == 3
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 4
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_odd_header_costs_no_other_study_its_documents(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_dicom(tmp_path / "in" / "a.dcm", study=0)
+    odd = bytearray(save_dicom(tmp_path / "in" / "b.dcm", study=1, PatientOrientation=["L", "F"]).read_bytes())
+    at = odd.index(b"\x20\x00\x20\x00CS") + 4
+    odd[at : at + 2] = b"SL"
+    (tmp_path / "in" / "b.dcm").write_bytes(odd)
+    save_dicom(tmp_path / "in" / "c.dcm", study=2)
+    assert _predict(model, tmp_path / "in", "--dicom-out", tmp_path / "out") in (0, 3)
+    assert len(list((tmp_path / "out").iterdir())) == 3

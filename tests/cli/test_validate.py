@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from makers.dicom import radiograph, save_dicom
 from makers.site import option_arguments, write_site
 from osteon.cli.app import main
 from osteon.data.fracatlas import read_fracatlas
@@ -160,3 +161,20 @@ def test_the_packages_model_on_radiographs_it_was_taught_on(
     promised = {item["name"]: item["promised"] for item in found["promises"]}
     assert promised["sensitivity"]["value"] == pytest.approx(0.681, abs=0.0005)
     assert promised["auc"]["n"] == 3226
+
+
+def test_studies_of_several_patients_by_their_headers_are_told(
+    site: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
+    rows = ["path,label,study,patient"]
+    for number, patient in enumerate("AABBCDEE"):
+        pixels = radiograph(number, (70, 66))
+        save_dicom(tmp_path / f"{number}.dcm", pixels=pixels, number=number, PatientID=patient)
+        rows.append(f"{number}.dcm,{number % 2},s{number // 2},p{number // 2}")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    options = ["--option", "target=fractured", "--no-duplicates", "--out", str(tmp_path / "out"), "--json"]
+    assert main(["validate", str(tmp_path / "table.csv"), "--model", str(site[1]), "--no-gate", *options]) == 0
+    assert [text for text in json.loads(capsys.readouterr().out)["warnings"] if "several patients" in text] == [
+        "1 study has images of several patients, by the headers of their files: figures by study and by patient are "
+        "wrong where that is so"
+    ]

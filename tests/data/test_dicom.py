@@ -474,3 +474,18 @@ def test_a_folder_of_dicom_files_is_a_catalogue(tmp_path: Path) -> None:
         "normal/IM0001",
         "normal/image000.png",
     ]
+
+
+def test_an_element_of_no_known_kind_that_has_no_end_is_as_good_as_none() -> None:
+    data = dicom_bytes()
+    at = data.index(b"\x28\x00\x11\x00US") + 4
+    odd = data[:at] + b"U(\0\0" + (1 << 25).to_bytes(4, "little") + data[at:]
+    assert (read_header(odd).rows, read_header(odd).columns) == (120, 0)
+    assert refusal(odd) in ("corrupt", "truncated")
+
+
+def test_a_fault_of_the_library_is_a_damaged_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("osteon.data.dicom._header", lambda *_: {}["odd"])
+    with pytest.raises(UnreadableImageError) as caught:
+        read_header(dicom_bytes())
+    assert caught.value.refusal.reason == "corrupt"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from osteon.errors import Refusal
@@ -55,3 +57,19 @@ def test_words_for_readers() -> None:
     assert verdict_words("negative", "fractured") == "likely not fractured"
     assert verdict_words("uncertain", "fractured") == "uncertain: have it read"
     assert verdict_words("refused", "fractured") == "no answer"
+
+
+def test_the_same_picture_twice_is_one_view_and_what_was_not_read_is_like_no_other() -> None:
+    first, other = (replace(_view(probability, "negative"), picture=str(probability)) for probability in (0.1, 0.3))
+    study = pool_study("s", [first, other, first])
+    assert study.views == (first, other)
+    assert study.probability == pytest.approx(0.2)
+    assert len(pool_study("s", [_view(None, "refused")] * 2).views) == 2
+
+
+def test_views_of_several_patients_have_no_answer_together_even_of_one_picture() -> None:
+    view = replace(_view(0.7, "positive"), picture="p")
+    study = pool_study("s", [replace(view, patient="a"), replace(view, patient="b"), view])
+    assert (study.probability, study.positive, study.verdict) == (None, None, "uncertain")
+    assert (study.several_patients, len(study.views)) == (True, 3)
+    assert pool_study("s", [replace(view, patient="a"), view]).verdict == "positive"

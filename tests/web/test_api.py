@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import re
+import struct
+import weakref
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +18,19 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from pydicom import dcmread
-from pydicom.uid import ComprehensiveSRStorage
+from pydicom.tag import Tag
+from pydicom.uid import ComprehensiveSRStorage, RLELossless
 
 from makers.dicom import dicom, dicom_bytes, study_uid
 from makers.model_files import write_tiny_model
 from makers.pictures import limb, picture
 from makers.web_service import png, upload
 from osteon.data.dicom_checks import MANUFACTURER, PRODUCT
+from osteon.data.images import Limits
 from osteon.inference.heat_map import OUTLINE_LEVEL
 from osteon.inference.prediction import NOT_A_DEVICE, verdict_words
 from osteon.inference.predictor import Predictor
+from osteon.web import reading
 
 
 def predicted(client: TestClient, *contents: bytes, **fields: str) -> dict[str, Any]:
@@ -190,10 +196,17 @@ def test_the_same_picture_twice_is_counted_once(client: TestClient) -> None:
     assert [[view["file"] for view in study["views"]] for study in each["studies"]] == [[1]]
 
 
-def test_pictures_that_look_alike_but_differ_in_a_byte_are_two(client: TestClient) -> None:
-    answer = predicted(client, png(seed=1), png(seed=1) + b"\0")
-    assert [view["file"] for view in answer["studies"][0]["views"]] == [1, 2]
-    assert answer["warnings"] == []
+def test_the_same_picture_otherwise_packed_is_counted_once(client: TestClient) -> None:
+    lone = predicted(client, png(seed=1), png(seed=2))["studies"][0]
+    answer = predicted(client, png(seed=1), png(seed=2), png(seed=1) + b"\0", png(seed=1))
+    (study,) = answer["studies"]
+    assert [(view["file"], view["copies"]) for view in study["views"]] == [(1, [3, 4]), (2, [])]
+    assert study["probability"] == lone["probability"]
+    assert answer["warnings"] == ["The same picture 3 times (files 1, 3 and 4): counted once."]
+    instance, other = dicom_bytes(number=0), dicom_bytes(number=1)
+    packed = dicom_bytes(number=0, syntax=RLELossless)
+    (study,) = predicted(client, instance, other, packed, study="each")["studies"]
+    assert [(view["file"], view["copies"]) for view in study["views"]] == [(1, [3]), (2, [])]
 
 
 @pytest.mark.parametrize(
@@ -340,3 +353,35 @@ def test_openapi_describes_the_form_and_every_status(client: TestClient) -> None
     assert form["additionalProperties"] is False
     assert "security" not in predict
     assert {"200", "401", "413", "422", "503", "504"} <= set(predict["responses"])
+
+
+ODD = {"Columns": b"U(", "Rows": b"SQ", "SpecificCharacterSet": b"PN", "PatientOrientation": b"SL", "PixelData": b"U("}
+"""Elements whose values are not of the kind that they say."""
+
+
+@pytest.mark.parametrize("keyword", [*ODD, "meta"])
+def test_damaged_elements_are_refused_or_left_out_and_no_fault(client: TestClient, keyword: str) -> None:
+    data = bytearray(dicom_bytes(SpecificCharacterSet="ISO_IR 100", PatientOrientation=["L", "F"]))
+    tag = Tag(0x00020010 if keyword == "meta" else keyword)
+    at = data.index(struct.pack("<HH", tag.group, tag.element), 132) + 4
+    data[at : at + 2] = ODD.get(keyword, b"US")
+    for route, fine in (("/v1/predict", (200,)), ("/v1/documents", (200, 422)), ("/v1/report", (200,))):
+        assert client.post(route, files=upload(bytes(data), dicom_bytes())).status_code in fine
+
+
+def test_the_pixels_of_one_file_at_a_time_are_in_memory(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[weakref.ref[Any]] = []
+    real = reading.decode
+
+    def watched(number: int, data: bytes, limits: Limits) -> reading.File:
+        gc.collect()
+        assert [pixels() for pixels in seen if pixels() is not None] == []
+        file = real(number, data, limits)
+        assert file.image is not None
+        seen.append(weakref.ref(file.image.pixels))
+        return file
+
+    monkeypatch.setattr(reading, "decode", watched)
+    answer = predicted(client, *(png(seed=seed) for seed in range(3)), pictures="true")
+    assert len(seen) == 3
+    assert all(view["picture"] for view in answer["studies"][0]["views"])

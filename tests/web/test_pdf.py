@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from makers.web_service import png
 from osteon.data.flags import Flag
-from osteon.data.images import DecodedImage, read_image
 from osteon.errors import Refusal
 from osteon.inference.prediction import Prediction, pool_study
 from osteon.inference.predictor import Predictor
@@ -26,16 +25,12 @@ FLAGS = tuple(
 )
 
 
-def image(size: tuple[int, int] = (300, 200)) -> DecodedImage:
-    return read_image(png(size=size))
-
-
 def view(number: int, *, refused: bool = False, flags: tuple[Flag, ...] = ()) -> View:
     if refused:
         refusal = Refusal(f"view {number}", "not_an_image", "is not an image")
         return View(File(number, b"", dicom=False), Prediction(f"view {number}", "study", refusal=refusal, flags=flags))
     found = Prediction(f"view {number}", "study", "", 300, 200, 0.02, -4.0, 0.5, False, "negative", flags=flags)
-    return View(File(number, b"", dicom=False, image=image()), found)
+    return View(File(number, b"", dicom=False), found, png(size=(300, 200)))
 
 
 def study(*views: View) -> Study:

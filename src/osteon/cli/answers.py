@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -106,26 +105,18 @@ class Answers:
             self._show(studies, _words_of(failure), complete=stopped_by is None)
 
     def _studies(self) -> list[StudyPrediction]:
+        from osteon.errors import Refusal
         from osteon.inference.prediction import pool_study
 
-        views: dict[str, dict[str, Prediction]] = {}
-        for answer in self._kept:  # an image that was named twice is one view
-            image = self._cases[answer.name].view or os.path.realpath(answer.name)
-            views.setdefault(answer.study, {}).setdefault(image, answer)
+        views: dict[str, list[Prediction]] = {}
+        for answer in self._kept:
+            views.setdefault(answer.study, []).append(answer)
         pooling = cast("StudyPooling", self._pooling)
-        return [self._of_one_patient(pool_study(study, list(of.values()), pooling)) for study, of in views.items()]
-
-    def _of_one_patient(self, study: StudyPrediction) -> StudyPrediction:
-        """Return a study's answer; without a call where its images are of several patients, which is said."""
-        from dataclasses import replace
-
-        from osteon.errors import Refusal
-
-        if len({self._cases[view.name].patient for view in study.views} - {""}) < 2:
-            return study
+        studies = [pool_study(study, of, pooling) for study, of in views.items()]
         words = "the images of this study belong to several patients: together they have no answer"
-        self.refusals.append(Refusal(study.study, "several_patients", words))
-        return replace(study, probability=None, positive=None, verdict="uncertain")
+        mixed = (study.study for study in studies if study.several_patients)
+        self.refusals += [Refusal(name, "several_patients", words) for name in mixed]
+        return studies
 
     def _show(self, studies: Sequence[StudyPrediction], failure: dict[str, Any], *, complete: bool) -> None:
         from osteon.inference.prediction import NOT_A_DEVICE, verdict_words
@@ -203,6 +194,9 @@ class Answers:
                     self._console.note(f"wrote {path}")
             except OsteonError as error:
                 self.refusals.append(Refusal(study.study, "no_documents", error.what))
+            except Exception as error:  # odd elements of one study's headers cost no other study its documents
+                words = f"a fault of ours: {type(error).__name__}"
+                self.refusals.append(Refusal(study.study, "no_documents", words))
         if not documented:
             self._console.warn("no DICOM document was written: they are made of DICOM images only")
 

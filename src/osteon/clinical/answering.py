@@ -59,8 +59,8 @@ class StudyAnswerer:
         found = sorted(((path, _header(path)) for path in files), key=lambda item: _order(item[1]))
         cases = [Case(path, name=f"image {number}", study="study") for number, (path, _) in enumerate(found, start=1)]
         views = list(self._unless_ended(self._predictor.predict_each(cases, heat_map=True, workers=self._workers)))
-        sources = [header for _, header in found]
         study = pool_study("study", views, self._pooling)
+        sources = [found[views.index(view)][1] for view in study.views]
         yield from self._unless_ended(each_document(study, sources, self._predictor.card))
 
     def _unless_ended(self, steps: Iterable[T]) -> Iterator[T]:

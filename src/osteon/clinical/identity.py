@@ -161,8 +161,8 @@ def reference(source: Dataset) -> Dataset:
     for keyword in TYPE_2:
         setattr(header, keyword, None)
     for keyword in ("Rows", "Columns", "SamplesPerPixel"):
-        if keyword in source:
-            setattr(header, keyword, int(source[keyword].value))
+        if isinstance(source.get(keyword), int):
+            setattr(header, keyword, source[keyword].value)
     return header
 
 

@@ -34,8 +34,10 @@ from osteon.clinical.outlines import Region, regions
 from osteon.clinical.place import Place
 from osteon.data.dicom import read_dicom
 from osteon.data.dicom_checks import MANUFACTURER
-from osteon.data.dicom_dataset import text
+from osteon.data.dicom_dataset import text, texts
 from osteon.data.dicom_pixels import GREY
+from osteon.data.images import UnreadableImageError
+from osteon.errors import Refusal
 from osteon.inference.heat_map import HeatMap, Pixels
 from osteon.inference.prediction import Prediction, verdict_words
 
@@ -62,7 +64,11 @@ def grey_pixels(source: Dataset) -> Pixels:
     if "PixelData" not in source and isinstance(filename, str | Path):
         return read_dicom(Path(filename)).image.eight_bit()
     file = BytesIO()
-    dcmwrite(file, source, enforce_file_format=True)
+    try:
+        dcmwrite(file, source, enforce_file_format=True)
+    except Exception as error:  # pydicom raises almost anything on damaged elements
+        words = f"its header is damaged ({type(error).__name__})"
+        raise UnreadableImageError(Refusal("<data set>", "corrupt", words)) from None
     return read_dicom(file.getvalue()).image.eight_bit()
 
 
@@ -94,8 +100,8 @@ def secondary_capture(view: Prediction, heat_map: HeatMap, maker: Maker, place: 
         series_description=CAPTURE_DESCRIPTION,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    orientation = [str(value) for value in source.get("PatientOrientation") or []]
-    capture.PatientOrientation = orientation if len(orientation) == 2 else []
+    orientation = texts(source, "PatientOrientation")
+    capture.PatientOrientation = list(orientation) if len(orientation) == 2 else []
     capture.DerivationDescription = plain(f"Heat map of {maker.short}. {DISCLAIMER}", 1024)
     capture.ImageComments = DISCLAIMER
     capture.SourceImageSequence = [_referenced(source)]

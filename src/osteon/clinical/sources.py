@@ -9,11 +9,9 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from osteon.clinical.identity import drop_unreadable
 from osteon.data.files import is_dicom
-from osteon.data.images import UnreadableImageError
 
 
 def dataset_of(source: Any | Callable[[], bytes]) -> Dataset | None:
@@ -29,5 +27,5 @@ def dataset_of(source: Any | Callable[[], bytes]) -> Dataset | None:
         if not isinstance(content, bytes) or not is_dicom(content):
             return None
         return drop_unreadable(dcmread(io.BytesIO(content)))
-    except (OSError, InvalidDicomError, UnreadableImageError):
+    except Exception:  # pydicom raises almost anything on broken bytes
         return None

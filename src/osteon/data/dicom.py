@@ -109,6 +109,14 @@ def _named(source: Path | str | bytes, work: Callable[[], A]) -> A:
         return work()
     except Refused as refused:
         raise UnreadableImageError(Refusal(name, refused.reason, refused.detail), refused.hint) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # an element of a kind that nobody foresaw
+        raise UnreadableImageError(Refusal(name, "corrupt", _damaged(error))) from None
+
+
+def _damaged(error: Exception) -> str:
+    return f"its DICOM header is damaged ({type(error).__name__})"
 
 
 def _dicom_bytes(source: Path | str | bytes, limits: Limits) -> bytes:
@@ -136,7 +144,7 @@ def decode_dicom(data: bytes, *, limits: Limits = LIMITS, sandbox: bool = True) 
     except (Refused, KeyboardInterrupt):
         raise
     except Exception as error:  # an element of a kind that nobody foresaw
-        raise Refused("corrupt", f"its DICOM header is damaged ({type(error).__name__})") from None
+        raise Refused("corrupt", _damaged(error)) from None
 
 
 def _as_shown(dataset: Dataset, layout: Layout, stored: Stored) -> tuple[DecodedImage, list[Flag]]:

@@ -210,7 +210,7 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     """Return all values of an element as plain text."""
-    words = (str(value) for value in _values(dataset, keyword))
+    words = (str(value) for value in _values(dataset, keyword) if not isinstance(value, Dataset))
     return tuple("".join(filter(str.isprintable, word)).strip()[:64] for word in words)
 
 
@@ -222,7 +222,7 @@ def uid(dataset: Dataset, keyword: str) -> str:
 
 def hashed(dataset: Dataset, keyword: str) -> str:
     """Return the hash of an element's bytes, which are not decoded; of one that is missing as of an empty one."""
-    element = dataset.get_item(keyword)
+    element = dataset.get_item(keyword, keep_deferred=True)  # read below, where a value that cannot be read is none
     value = b"" if element is None else element.value or b""
     value = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
     return hashlib.sha256(value.strip(b"\0 ")).hexdigest()
@@ -273,7 +273,7 @@ def _read_sequence(dataset: Dataset, keyword: str) -> None:
     Raises:
         Refused: There are too many of them.
     """
-    element = dataset.get_item(keyword)
+    element = dataset.get_item(keyword, keep_deferred=True)  # read below, where a value that cannot be read is none
     if isinstance(element, RawDataElement) and isinstance(element.value, bytes):
         stream, order = BoundedBytes(element.value), (element.is_implicit_VR, element.is_little_endian)
         try:
@@ -292,7 +292,7 @@ def raw(dataset: Dataset, keyword: str) -> Any:
 
 
 def _values(dataset: Dataset, keyword: str) -> list[Any]:
-    element = dataset.get_item(keyword)
+    element = dataset.get_item(keyword, keep_deferred=True)  # read below, where a value that cannot be read is none
     if isinstance(element, RawDataElement) and isinstance(element.value, bytes) and _vr(element) in _TEXT:
         return [word for word in _text(element.value).split("\\") if word.strip("\0 ")] if element.value else []
     value = raw(dataset, keyword)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,19 @@ class Case:
         name: What it is called in the answer.
         study: The study that it belongs to; empty: a DICOM file's own, else it is a study by itself.
         region: Body region where known, e.g. ``hand``; empty: a DICOM file's own.
-        view: Name of the first case that shows this very image, as its copy in an archive; empty: not known.
-        patient: Tells patients apart; empty: not known.
+        patient: Tells patients apart; empty: a DICOM file's own, else not known.
     """
 
     source: Source | Decoded | Callable[[], bytes]
     name: str = ARRAY
     study: str = ""
     region: str = ""
-    view: str = ""
     patient: str = field(default="", repr=False)
+
+    def known_by(self, found: Decoded) -> Case:
+        """Return the case with what its file says: study and patient are the file's own, the region is the user's."""
+        region = (self.region or found.region).lower()
+        return replace(self, study=found.study or self.study, region=region, patient=found.patient or self.patient)
 
     @classmethod
     def of(cls, source: Source | Case) -> Case:
@@ -91,6 +95,8 @@ class Decoded:
         region: Of a DICOM file, its body region where that is known.
         flags: What its header says against an answer.
         polarity_declared: Whether its header says which way round its greys are; ``image`` has bone bright by that.
+        patient: Of a DICOM file, what tells patients apart; else empty.
+        instance: Of a DICOM file, its SOP instance UID; else empty.
     """
 
     image: DecodedImage
@@ -98,6 +104,16 @@ class Decoded:
     region: str = ""
     flags: tuple[Flag, ...] = ()
     polarity_declared: bool = False
+    patient: str = field(default="", repr=False)
+    instance: str = ""
+
+    @property
+    def picture(self) -> str:
+        """Tells pictures apart: a hash of instance and grey values, in whatever format or syntax they were kept."""
+        pixels = self.image.pixels
+        found = hashlib.sha256(f"{self.instance} {pixels.dtype} {pixels.shape}".encode())
+        found.update(np.ascontiguousarray(pixels).data)
+        return found.hexdigest()
 
 
 def decode(case: Case) -> Decoded:
@@ -120,7 +136,8 @@ def decode(case: Case) -> Decoded:
     from osteon.data.dicom import read_dicom
 
     found = read_dicom(data)
-    return Decoded(found.image, found.study_instance_uid, found.region, found.flags, polarity_declared=True)
+    known = Decoded(found.image, found.study_instance_uid, found.region, found.flags, polarity_declared=True)
+    return replace(known, patient=found.patient, instance=found.sop_instance_uid)
 
 
 def in_home(path: str | Path) -> Path:

@@ -8,13 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from osteon.errors import InputError, Refusal, SettingsError
 from osteon.inference.case import Case, Unreadable, in_home
-
-if TYPE_CHECKING:
-    from osteon.data.dicom_archive import Instance
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 COLUMN = "column:"
@@ -45,7 +41,6 @@ def gather(inputs: Sequence[str | Path], *, study_by: str = "none", region: str 
         hint = "none, folder, name or column:NAME"
         raise SettingsError(f"there is no way {study_by!r} to make studies", where="--study-by", hint=hint)
     cases: list[Case] = []
-    met: dict[str, list[Instance]] = {}
     tables = 0
     for given in inputs:
         path = in_home(given)
@@ -59,7 +54,7 @@ def gather(inputs: Sequence[str | Path], *, study_by: str = "none", region: str 
         elif not os.path.lexists(path):
             cases.append(Case(Unreadable(Refusal(str(given), MISSING, "file not found")), str(given)))
         else:
-            cases += _of_folder(path, met)
+            cases += _of_folder(path)
     if column and not tables:
         raise SettingsError("no table is among the images", where="--study-by", hint=f"path,{column} as a CSV file")
     _check_any(cases, inputs)
@@ -112,14 +107,9 @@ def _place(path: Path) -> str:
         return str(path)
 
 
-def _of_folder(path: Path, met: dict[str, list[Instance]]) -> list[Case]:
-    """Look into a folder, an archive, a DICOMDIR or a file of unknown kind.
-
-    Args:
-        path: Where.
-        met: Instances of what was named before.
-    """
-    from osteon.data.dicom_archive import find_studies, first_met
+def _of_folder(path: Path) -> list[Case]:
+    """Look into a folder, an archive, a DICOMDIR or a file of unknown kind."""
+    from osteon.data.dicom_archive import find_studies
 
     found = find_studies([path])
     cases = [
@@ -127,7 +117,6 @@ def _of_folder(path: Path, met: dict[str, list[Instance]]) -> list[Case]:
             item.path if item.member is None else item.read,
             item.name,
             study.uid,
-            view=first_met(item, met).name if item.sop_uid else "",
             patient=item.patient,
         )
         for study in found.studies

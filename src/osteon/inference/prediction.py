@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -39,6 +40,8 @@ class Prediction:
         heat_map: Where the network saw it, if asked for.
         closer_look: The part of the original that it looked at closer; None where one look was enough.
         field: The part of the original that was looked at, without a collimator's bright surround; None: all of it.
+        picture: Tells pictures apart, whatever they are kept in; empty: it was not read. See :attr:`Decoded.picture`.
+        patient: Tells patients apart; empty: not known.
     """
 
     name: str
@@ -57,6 +60,8 @@ class Prediction:
     heat_map: HeatMap | None = None
     closer_look: Window | None = None
     field: Window | None = None
+    picture: str = dataclasses.field(default="", repr=False)
+    patient: str = dataclasses.field(default="", repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without the heat map."""
@@ -78,11 +83,11 @@ class StudyPrediction:
 
     Attributes:
         study: Its name.
-        views: The answers for its images, in their order.
-        probability: Of all views that could be computed; None where none could.
-        positive: Whether any view is called positive; None where none could be computed.
+        views: The answers for its images, in their order; one that is there twice, once.
+        probability: Of all views that could be computed; None where none could, or they are of several patients.
+        positive: Whether any view is called positive; None where there is no probability.
         verdict: ``positive`` if any view is; ``negative`` if every view is; ``refused`` if no view could be computed;
-            else ``uncertain``.
+            else, and where the views are of several patients, ``uncertain``.
         pooling: How the views' probabilities became one.
     """
 
@@ -92,6 +97,11 @@ class StudyPrediction:
     positive: bool | None
     verdict: Verdict
     pooling: StudyPooling = "mean"
+
+    @property
+    def several_patients(self) -> bool:
+        """Whether its views are of several patients, as far as that is known."""
+        return len({view.patient for view in self.views} - {""}) > 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without heat maps."""
@@ -110,7 +120,8 @@ def pool_study(study: str, views: Sequence[Prediction], pooling: StudyPooling = 
 
     A break is often seen in one view alone, so one positive view makes the study positive, call and verdict alike,
     while it takes every view to call it negative; a refused view leaves it uncertain unless another is positive. How
-    the probabilities are joined changes neither.
+    the probabilities are joined changes neither. The same picture twice is one view, and views of several patients
+    have no answer together.
 
     Args:
         study: Its name.
@@ -118,12 +129,27 @@ def pool_study(study: str, views: Sequence[Prediction], pooling: StudyPooling = 
         pooling: ``mean`` of the probabilities (as MURA pools), ``max``, or ``noisy_or``: one minus the product of
             their complements.
     """
+    views = tuple(first for first, *_ in same_pictures(views))
     known = [view.probability for view in views if view.probability is not None]
     if not known:
-        return StudyPrediction(study, tuple(views), None, None, "refused", pooling)
+        return StudyPrediction(study, views, None, None, "refused", pooling)
+    unanswered = StudyPrediction(study, views, None, None, "uncertain", pooling)
+    if unanswered.several_patients:
+        return unanswered
     probability = _pooled(known, pooling)
     positive = any(view.positive for view in views)
-    return StudyPrediction(study, tuple(views), probability, positive, _verdict(views), pooling)
+    return StudyPrediction(study, views, probability, positive, _verdict(views), pooling)
+
+
+def same_pictures(views: Sequence[Prediction]) -> list[list[Prediction]]:
+    """Return views of the same picture and patient together, in the order of their first.
+
+    One that could not be read is like no other.
+    """
+    found: dict[tuple[str, str] | int, list[Prediction]] = {}
+    for number, view in enumerate(views):
+        found.setdefault((view.picture, view.patient) if view.picture else number, []).append(view)
+    return list(found.values())
 
 
 def _pooled(probabilities: Sequence[float], pooling: StudyPooling) -> float:

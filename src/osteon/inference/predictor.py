@@ -233,8 +233,8 @@ class Predictor:
     def _answer(self, case: Case, found: Decoded, *, heat_map: bool, views: Sequence[View]) -> Prediction:
         image = found.image
         height, width = image.pixels.shape
-        case = replace(case, study=found.study or case.study, region=(case.region or found.region).lower())
-        known = replace(self._refused(case, None), height=height, width=width)
+        case = case.known_by(found)
+        known = replace(self._refused(case, None), height=height, width=width, picture=found.picture)
         flags = (*found.flags, *_damage(image), *_of_model(self.card))
         inverted, field = False, None
         if self._pixel_gate is not None:
@@ -304,7 +304,8 @@ class Predictor:
 
     def _refused(self, case: Case, refusal: Refusal | None) -> Prediction:
         threshold = self.operating_point.threshold
-        return Prediction(case.name, case.study or case.name, case.region, threshold=threshold, refusal=refusal)
+        study, patient = case.study or case.name, case.patient
+        return Prediction(case.name, study, case.region, threshold=threshold, refusal=refusal, patient=patient)
 
     def _verdict(self, probability: float, region: str, flags: Sequence[Flag]) -> Verdict:
         """Return the call where the conformal set rules the other class out, else that it is uncertain."""

@@ -156,6 +156,14 @@ class SiteAnswers:
         )
 
     @property
+    def mixed_studies(self) -> int:
+        """How many studies have images of several patients, by the headers of DICOM files."""
+        patients = pd.Series([item.patient for item in self.predictions], dtype=str)
+        named = patients[patients != ""]
+        studies = self.site.catalogue.images["study_id"].reset_index(drop=True)
+        return int((named.groupby(studies[named.index]).nunique() > 1).sum())
+
+    @property
     def refusals(self) -> tuple[Refusal, ...]:
         """Every image that got no answer, those that the reader could not use too."""
         return (

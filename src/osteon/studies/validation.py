@@ -341,6 +341,11 @@ def _warnings(asked: Asked, answers: SiteAnswers, settings: DataSettings) -> lis
             f"{held:,} of {len(site.catalogue):,} labelled images got no answer, {missed:,} of them "
             f"{asked.card.target}; the figures are of the others"
         )
+    if mixed := answers.mixed_studies:
+        found.append(
+            f"{mixed:,} {'study has' if mixed == 1 else 'studies have'} images of several patients, by the headers of "
+            "their files: figures by study and by patient are wrong where that is so"
+        )
     unknown = unknown_regions(site, asked.card)
     if unknown:
         named = ", ".join(f"{name} ({count:,})" for name, count in unknown.items())

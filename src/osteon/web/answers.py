@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import io
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, Field
 
 from osteon.inference.heat_map import OUTLINE_LEVEL, HeatMap
@@ -85,7 +82,7 @@ class ViewAnswer(BaseModel):
     """The answer for one file."""
 
     file: int = Field(description="place of the file in the request, from 1")
-    copies: list[int] = Field(description="places of further files with the same bytes: one view, counted once")
+    copies: list[int] = Field(description="places of further files with the same picture: one view, counted once")
     format: Literal["picture", "dicom"]
     region: str = Field(description="body region where known, else empty")
     height: int = Field(description="rows of the original; 0 if it could not be read")
@@ -138,7 +135,7 @@ class Answer(BaseModel):
     studies: list[StudyAnswer]
 
 
-def make_answer(reading: Reading, predictor: Predictor, request_id: str, version: str, *, pictures: bool) -> Answer:
+def make_answer(reading: Reading, predictor: Predictor, request_id: str, version: str) -> Answer:
     """Return a reading as plain data.
 
     Args:
@@ -146,17 +143,16 @@ def make_answer(reading: Reading, predictor: Predictor, request_id: str, version
         predictor: Who answered.
         request_id: Names the request.
         version: Of this software.
-        pictures: Whether decoded grey values are wanted too.
     """
     card = predictor.card
-    studies = [_study(number, study, predictor, pictures) for number, study in enumerate(reading.studies, start=1)]
+    studies = [_study(number, study, predictor) for number, study in enumerate(reading.studies, start=1)]
     model = ModelAnswer(name=card.name, weights_sha256=card.weights_sha256, osteon=version)
     return Answer(
         request_id=request_id, target=card.target, model=model, warnings=list(reading.warnings), studies=studies
     )
 
 
-def _study(number: int, study: Study, predictor: Predictor, pictures: bool) -> StudyAnswer:
+def _study(number: int, study: Study, predictor: Predictor) -> StudyAnswer:
     found = study.prediction
     threshold = next((view.threshold for view in found.views if view.probability is not None), None)
     return StudyAnswer(
@@ -167,15 +163,14 @@ def _study(number: int, study: Study, predictor: Predictor, pictures: bool) -> S
         verdict=found.verdict,
         words=verdict_words(found.verdict, predictor.card.target),
         pooling=found.pooling,
-        views=[_view(view, predictor, pictures) for view in study.views],
+        views=[_view(view, predictor) for view in study.views],
     )
 
 
-def _view(view: View, predictor: Predictor, pictures: bool) -> ViewAnswer:
+def _view(view: View, predictor: Predictor) -> ViewAnswer:
     found = view.prediction
     scale = Scale.of(predictor, found.region) if found.probability is not None else None
     refusal = found.refusal
-    grey = view.grey if pictures else None
     return ViewAnswer(
         file=view.file.number,
         copies=list(view.file.copies),
@@ -196,7 +191,7 @@ def _view(view: View, predictor: Predictor, pictures: bool) -> ViewAnswer:
         heat_map=None if found.heat_map is None else _heat_map(found.heat_map),
         closer_look=_part(found.closer_look),
         field=_part(found.field),
-        picture=None if grey is None else png_uri(grey),
+        picture=None if view.png is None else png_uri(view.png),
     )
 
 
@@ -228,8 +223,6 @@ def _heat_map(found: HeatMap) -> HeatMapAnswer:
     )
 
 
-def png_uri(grey: NDArray[np.uint8]) -> str:
-    """Return grey values as a PNG in a data URI."""
-    out = io.BytesIO()
-    Image.fromarray(grey).save(out, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+def png_uri(png: bytes) -> str:
+    """Return a PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

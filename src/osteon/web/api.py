@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Security
@@ -18,7 +18,7 @@ from osteon.export.model_card import ALL, ModelCard
 from osteon.inference.predictor import Predictor
 from osteon.web.answers import Answer, make_answer
 from osteon.web.documents import PDF, ZIP, documents_response, pdf_response
-from osteon.web.forms import Fields, read_fields, request_body
+from osteon.web.forms import read_fields, request_body
 from osteon.web.jobs import Workroom
 from osteon.web.limits import ServiceLimits
 from osteon.web.metrics import CONTENT_TYPE, Metrics
@@ -66,12 +66,15 @@ class Service:
         secured: dict[str, Any] = {"security": [{"HTTPBearer": []}]} if self.door.wants_token else {}
         return request_body(self.limits.files, self.regions) | secured
 
-    async def work(self, request: Request, make: Callable[[Reading, Fields], Response]) -> Response:
+    async def work(
+        self, request: Request, make: Callable[[Reading], Response], *, pictures: bool | None = None
+    ) -> Response:
         """Take a request in, answer for its files in a thread, and make a response of that there.
 
         Args:
             request: Its body is a form.
-            make: From what the files came to, and the form's fields.
+            make: From what the files came to.
+            pictures: Whether decoded grey values are needed for it; None: as the form says.
 
         Raises:
             Problem: See :func:`osteon.web.problems.documented`.
@@ -86,14 +89,15 @@ class Service:
         request.state.sent.append(place.keep())
         with place:
             upload = await read_upload(request, self.limits)
-            fields = read_fields(upload.fields, self.regions)
+            wish = read_fields(upload.fields, self.regions).wish()
+            wish = wish if pictures is None else replace(wish, pictures=pictures)
             contents = upload.files
             del upload
 
             def answer() -> Response:
                 began = time.perf_counter()
-                reading = read_request(self.predictor, contents, fields.wish(), self.limits.decoding(), place.abandoned)
-                response = make(reading, fields)
+                reading = read_request(self.predictor, contents, wish, self.limits.decoding(), place.abandoned)
+                response = make(reading)
                 self.metrics.worked([study.prediction for study in reading.studies], time.perf_counter() - began)
                 return response
 
@@ -176,9 +180,8 @@ def _add_predict(router: APIRouter, service: Service) -> None:
         """
         request_id: str = request.state.request_id
 
-        def make(reading: Reading, fields: Fields) -> Response:
-            pictures = fields.pictures == "true"
-            found = make_answer(reading, service.predictor, request_id, __version__, pictures=pictures)
+        def make(reading: Reading) -> Response:
+            found = make_answer(reading, service.predictor, request_id, __version__)
             return Response(found.model_dump_json(), media_type="application/json")
 
         return await service.work(request, make)
@@ -195,14 +198,22 @@ def _add_documents(router: APIRouter, service: Service) -> None:
     async def report(request: Request) -> Response:
         """Answer as ``/v1/predict`` does, as a report to print (PDF)."""
         request_id: str = request.state.request_id
-        return await service.work(request, lambda reading, _: pdf_response(reading, service.predictor, request_id))
+
+        def make(reading: Reading) -> Response:
+            return pdf_response(reading, service.predictor, request_id)
+
+        return await service.work(request, make, pictures=True)
 
     @router.post(
         "/v1/documents", response_class=Response, responses=contents(ZIP), openapi_extra=about, tags=["answers"]
     )
     async def documents(request: Request) -> Response:
         """Answer as ``/v1/predict`` does, as DICOM documents: structured reports and overlays, in a ZIP archive."""
-        return await service.work(request, lambda reading, _: documents_response(reading, service.predictor.card))
+
+        def make(reading: Reading) -> Response:
+            return documents_response(reading, service.predictor.card)
+
+        return await service.work(request, make, pictures=False)
 
 
 def _health(service: Service, status: str) -> Health:

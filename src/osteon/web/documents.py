@@ -66,13 +66,11 @@ def _add_study(archive: zipfile.ZipFile, number: int, study: Study, card: ModelC
 
 def _source(view: View) -> Dataset | None:
     """Return the data set of a DICOM file that could be decoded."""
-    if not view.file.dicom or view.file.image is None:
+    if not view.file.dicom or view.file.refusal is not None:
         return None
-    from pydicom import dcmread
+    from osteon.clinical.sources import dataset_of
 
-    from osteon.clinical.identity import drop_unreadable
-
-    return drop_unreadable(dcmread(io.BytesIO(view.file.data)))
+    return dataset_of(view.file.data)
 
 
 def _bytes(document: Dataset) -> bytes:

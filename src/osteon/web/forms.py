@@ -32,7 +32,7 @@ class Fields(BaseModel):
 
     def wish(self) -> Wish:
         """Return how the files are to be read."""
-        return Wish(self.study, self.pooling, self.region, self.heat_map == "true")
+        return Wish(self.study, self.pooling, self.region, self.heat_map == "true", self.pictures == "true")
 
 
 def read_fields(given: dict[str, str], regions: Sequence[str]) -> Fields:

@@ -77,12 +77,11 @@ def _page(number: int, study: Study, views: Sequence[View], target: str, foot: s
 def _draw(axes: Axes, view: View) -> None:
     axes.set_axis_off()
     axes.set_anchor("SW")
-    grey = view.grey
-    if grey is None:
+    if view.png is None:
         axes.text(0.5, 0.5, "There is no picture to show", ha="center", va="center")
         return
-    height, width = grey.shape
-    small = _reduced(grey)
+    height, width = view.prediction.height, view.prediction.width
+    small = _reduced(view.png)
     extent = (0, width, height, 0)
     axes.imshow(small, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
     if view.prediction.heat_map is not None:
@@ -104,8 +103,8 @@ def _layer(found: HeatMap, shape: tuple[int, ...]) -> NDArray[np.float64]:
     return np.concatenate([coloured(strength) / 255, OPACITY * strength[..., None]], axis=-1)
 
 
-def _reduced(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    picture = Image.fromarray(grey)
+def _reduced(png: bytes) -> NDArray[np.uint8]:
+    picture = Image.open(io.BytesIO(png))
     picture.thumbnail((SIDE, SIDE))
     return np.asarray(picture)
 

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from osteon.data.files import is_dicom
 from osteon.data.flags import Flag
 from osteon.data.images import DecodedImage, Limits, UnreadableImageError, read_image
 from osteon.errors import Refusal
 from osteon.inference.case import Case, Decoded
-from osteon.inference.prediction import Prediction, StudyPooling, StudyPrediction, pool_study
+from osteon.inference.prediction import Prediction, StudyPooling, StudyPrediction, pool_study, same_pictures
 from osteon.inference.predictor import Predictor
 
 Grouping = Literal["one", "each"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """A file of a request, decoded.
+    """A file of a request.
 
     Attributes:
         number: Its place in the request, from 1.
         data: Its bytes.
         dicom: Whether it is DICOM.
-        image: Its pixels; None where it cannot be read.
+        image: Its pixels, until it is answered for; None where it cannot be read.
         flags: What its header says against an answer.
         refusal: Why it cannot be read.
         study: Its DICOM study; empty where there is none.
         region: Body region by its header; empty where unknown.
         patient: Tells patients apart; empty of a picture.
+        instance: Of DICOM, its SOP instance UID.
         no_view: Whether it is no view of a study, but a report, a presentation state, an overlay that Osteon drew.
-        copies: Places in the request of further files with the same bytes, which are this view once more.
+        copies: Places in the request of further files with the same picture, which are this view once more.
     """
 
     number: int
@@ -48,6 +50,7 @@ class File:
     study: str = ""
     region: str = ""
     patient: str = field(default="", repr=False)
+    instance: str = ""
     no_view: bool = False
     copies: tuple[int, ...] = ()
 
@@ -59,15 +62,17 @@ class File:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A file and its answer."""
+    """A file and its answer.
+
+    Attributes:
+        file: Without its pixels: those of one file at a time are in memory.
+        prediction: The answer.
+        png: Grey values as they were decoded, on 0-255, if asked for; None where the file could not be read.
+    """
 
     file: File
     prediction: Prediction
-
-    @property
-    def grey(self) -> NDArray[np.uint8] | None:
-        """Grey values as they were decoded, on 0-255; None where the file could not be read."""
-        return None if self.file.image is None else self.file.image.eight_bit()
+    png: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +106,14 @@ class Wish:
         pooling: From views to a study.
         region: Body region of all; empty: as their headers say.
         heat_map: Whether maps are wanted.
+        pictures: Whether decoded grey values are wanted.
     """
 
     grouping: Grouping = "one"
     pooling: StudyPooling = "mean"
     region: str = ""
     heat_map: bool = True
+    pictures: bool = False
 
 
 class AbandonedError(Exception):
@@ -120,38 +127,52 @@ def read_request(
     limits: Limits,
     abandoned: Callable[[], bool] = lambda: False,
 ) -> Reading:
-    """Answer for the files of a request; files of the same bytes are one view.
+    """Answer for the files of a request; files of the same bytes, or of the same picture in one study, are one view.
 
     Args:
         predictor: Whom to ask.
         contents: The files' bytes.
         wish: How they are to be read.
         limits: Bounds on decoding.
-        abandoned: Whether nobody waits any more; asked before each file is decoded, and before each is answered for.
+        abandoned: Whether nobody waits any more; asked before each file.
 
     Raises:
         AbandonedError: Nobody does.
     """
-
-    def wanted(items: Iterable[T]) -> Iterator[T]:
-        for item in items:
-            if abandoned():
-                raise AbandonedError
-            yield item
-
-    alike = same_files(contents)
-    files = [
-        replace(decode(first, contents[first - 1], limits), copies=tuple(copies)) for first, *copies in wanted(alike)
-    ]
-    files, left_out = only_views(files)
+    views: dict[int, View] = {}
+    for first, *copies in same_files(contents):
+        if abandoned():
+            raise AbandonedError
+        view = _answered(predictor, first, contents[first - 1], wish, limits)
+        views[first] = replace(view, file=replace(view.file, copies=tuple(copies)))
+    files, left_out = only_views([view.file for view in views.values()])
     groups, warnings = group(files, wish.grouping)
     studies = []
     for number, members in enumerate(groups, start=1):
         name = f"study {number}"
-        views = tuple(View(file, answer(predictor, file, name, wish)) for file in wanted(members))
-        studies.append(Study(views, pool_study(name, [view.prediction for view in views], wish.pooling)))
-    twice = [places for places in alike if len(places) > 1]
-    return Reading(tuple(studies), (*warnings, *left_out, *map(counted_once, twice)))
+        its = join_copies([_of_study(name, views[file.number]) for file in members])
+        studies.append(Study(its, pool_study(name, [view.prediction for view in its], wish.pooling)))
+    twice = [view.file for study in studies for view in study.views if view.file.copies]
+    told = [counted_once((file.number, *file.copies)) for file in twice]
+    return Reading(tuple(studies), (*warnings, *left_out, *told))
+
+
+def _answered(predictor: Predictor, number: int, data: bytes, wish: Wish, limits: Limits) -> View:
+    """Decode and answer for a file, and let its pixels go."""
+    file = decode(number, data, limits)
+    png = as_png(file.image.eight_bit()) if wish.pictures and file.image is not None else None
+    return View(replace(file, image=None), answer(predictor, file, file.name, wish), png)
+
+
+def _of_study(name: str, view: View) -> View:
+    return replace(view, prediction=replace(view.prediction, study=name))
+
+
+def as_png(grey: NDArray[np.uint8]) -> bytes:
+    """Return grey values as a PNG, quickly."""
+    out = io.BytesIO()
+    Image.fromarray(grey).save(out, "PNG", compress_level=1)
+    return out.getvalue()
 
 
 def same_files(contents: Sequence[bytes]) -> list[tuple[int, ...]]:
@@ -162,8 +183,20 @@ def same_files(contents: Sequence[bytes]) -> list[tuple[int, ...]]:
     return [tuple(numbers) for numbers in places.values()]
 
 
+def join_copies(views: Sequence[View]) -> tuple[View, ...]:
+    """Return the views of a study, those of the same picture as one: an instance in another syntax, say."""
+    of = {view.prediction.name: view for view in views}
+    found = []
+    for alike in same_pictures([view.prediction for view in views]):
+        first, *others = (of[prediction.name] for prediction in alike)
+        copies = (place for other in others for place in (other.file.number, *other.file.copies))
+        file = replace(first.file, copies=tuple(sorted((*first.file.copies, *copies))))
+        found.append(replace(first, file=file))
+    return tuple(found)
+
+
 def counted_once(places: Sequence[int]) -> str:
-    """Say that files with the same bytes are one view; their places in the request, at least two."""
+    """Say that files with the same picture are one view; their places in the request, at least two."""
     times = "twice" if len(places) == 2 else f"{len(places)} times"
     *most, last = map(str, places)
     return f"The same picture {times} (files {', '.join(most)} and {last}): counted once."
@@ -212,7 +245,8 @@ def _decode_dicom(number: int, data: bytes, limits: Limits) -> File:
         unread = File(number, data, dicom=True, refusal=error.told(f"view {number}"), no_view=no_view)
         return replace(unread, study=header.study_instance_uid, patient=header.patient)
     file = File(number, data, True, replace(found.image, notes=()), found.flags, no_view=found.own)
-    return replace(file, study=found.study_instance_uid, region=found.region, patient=found.patient)
+    known = replace(file, study=found.study_instance_uid, region=found.region, patient=found.patient)
+    return replace(known, instance=found.sop_instance_uid)
 
 
 def group(files: Sequence[File], grouping: Grouping) -> tuple[list[list[File]], tuple[str, ...]]:
@@ -245,7 +279,7 @@ def _belongs_to(file: File) -> tuple[str, str] | None:
     """Return a DICOM file's study and patient; None of a picture, and of what says neither and cannot be read."""
     if file.study:
         return file.study, file.patient
-    return (file.name, "") if file.dicom and file.image is not None else None
+    return (file.name, "") if file.dicom and file.refusal is None else None
 
 
 def answer(predictor: Predictor, file: File, study: str, wish: Wish) -> Prediction:
@@ -259,7 +293,7 @@ def answer(predictor: Predictor, file: File, study: str, wish: Wish) -> Predicti
         return Prediction(
             file.name, study, region, height, width, threshold=threshold, flags=file.flags, refusal=refusal
         )
-    held = Decoded(file.image, polarity_declared=file.dicom)
+    held = Decoded(file.image, polarity_declared=file.dicom, patient=file.patient, instance=file.instance)
     found = predictor.predict(Case(held, file.name, study, region), heat_map=wish.heat_map)
     codes = {flag.code for flag in found.flags}
     found = replace(found, flags=(*(flag for flag in file.flags if flag.code not in codes), *found.flags))
