@@ -20,6 +20,7 @@ def test_keys_and_values() -> None:
     [
         ("a: 1\na: 2", "a is there twice"),
         ("a: {b: {c: 1, c: 2}}", "a.b.c is there twice"),
+        ("a: [{b: 1}, {b: [{c: 1, c: 2}]}]", "a.b.c is there twice"),
         ("a: [1", "not valid YAML"),
         ("- a", "must hold keys and values"),
         ("a: &a [*a]\nb: &b {c: *b}", "holds itself"),

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from osteon.errors import SettingsError
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Read a file of keys and values.
+
+    Raises:
+        SettingsError: It cannot be read, is no text in UTF-8, or see :func:`parse_mapping`.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SettingsError("is no text in UTF-8", where=path) from None
+    except OSError as error:
+        raise SettingsError(f"cannot be read: {error.strerror}", where=path) from error
+    return parse_mapping(text, str(path))
 
 
 def parse_mapping(text: str, name: str) -> dict[str, Any]:
@@ -54,9 +70,13 @@ def parse_value(text: str, key: str) -> Any:
 
 
 def _twice(node: Any, parent: str = "") -> str | None:
-    """Return the dotted key that a YAML mapping holds twice, if any."""
+    """Return the dotted key that a mapping of a YAML document holds twice, if any."""
+    if node is None or node.id == "scalar":
+        return None
     seen: set[str] = set()
-    for key, value in node.value if node is not None and node.id == "mapping" else ():
+    if node.id == "sequence":
+        return next((found for item in node.value if (found := _twice(item, parent))), None)
+    for key, value in node.value:
         name = f"{parent}{key.value}"
         if name in seen:
             return name

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from osteon.cli.console import Console
-from osteon.cli.study import _show
+from osteon.cli.study import _busy, _show
 from osteon.config import EvaluationSettings
 from osteon.evaluation.systems import compare_systems
 
@@ -33,3 +33,12 @@ def test_warnings_and_the_rule_that_looks_at_no_image_are_printed(
     always = next(line for line in shown.out.splitlines() if "always normal" in line)
     assert "0.667" in always
     assert "only 6 groups" in shown.err
+
+
+@pytest.mark.parametrize(("load", "said"), [(3.2, "the machine is busy (load 3.2 on 2 cores)"), (0.4, "")])
+def test_a_busy_machine_is_said_since_its_times_are_too_long(
+    monkeypatch: pytest.MonkeyPatch, load: float, said: str
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    assert _busy() == said

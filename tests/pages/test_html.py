@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import sys
 from dataclasses import dataclass
+from importlib import resources
 from math import nan
 from pathlib import Path
 
@@ -169,3 +171,10 @@ def test_a_table_can_be_scrolled_by_keys_and_has_no_empty_headings(package: str)
     table = macros.get_template("macros.html.j2").module.table(["", "m##"], [["a", 1]])
     assert '<th scope="col"></th>' not in table
     assert '<th scope="col" class="number">m#</th>' in table  # one mark of a column of numbers, the rest is its name
+
+
+def test_contents_stand_beside_a_page_only_where_it_is_at_its_widest() -> None:
+    css = resources.files("osteon.pages").joinpath("templates", "base.css").read_text(encoding="utf-8")
+    (widest,) = re.findall(r"\.page \{ max-width: (\d+)rem", css)
+    (beside,) = re.findall(r"@media \(min-width: (\d+)rem\) \{\s+\.body\.with-contents", css)
+    assert int(beside) >= int(widest), "narrower, they would take room that tables need"

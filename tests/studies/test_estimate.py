@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from makers.tiny import SMALL, write_class_folders
 from osteon.errors import InputError
 from osteon.run import write_json
+from osteon.studies import estimate
 from osteon.studies.definition import StudyDefinition
 from osteon.studies.estimate import estimate_seconds
 from osteon.studies.plan import PlannedRun, plan
@@ -101,3 +105,49 @@ def test_further_data_sets_count(table: Path, tmp_path: Path) -> None:
 def test_a_region_that_no_image_shows_is_said_before_anything_is_trained(table: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no image of region hipp"):
         estimate_seconds(planned(table, tmp_path / "out", regions=("hipp",)))
+
+
+def test_networks_that_differ_in_nothing_that_takes_time_are_timed_once(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Steps:
+        made = 0
+
+        def __init__(self, *_: object) -> None:
+            Steps.made += 1
+
+        def rate(self, *_: object) -> float:
+            return 100.0
+
+    monkeypatch.setattr(estimate, "TrainingSteps", Steps)
+    cnn, *_ = planned(table, tmp_path / "out", regions=())
+    plain = {"augment.rotation": 0, "preprocess.mean": 0, "preprocess.sd": 255, "training.epochs": 6}
+    like, *_ = planned(table, tmp_path / "like", regions=(), **plain)
+    other, *_ = planned(table, tmp_path / "other", regions=(), **{"training.batch_size": 8})
+    seconds = estimate_seconds([replace(run, system=str(n)) for n, run in enumerate((cnn, like, other))])
+    assert Steps.made == 2
+    assert seconds[1] == pytest.approx(2 * seconds[0])
+    assert seconds[2] == pytest.approx(seconds[0])
+
+
+@pytest.mark.slow  # a process of its own, which imports torch
+def test_a_dry_run_does_without_lightning(table: Path, tmp_path: Path) -> None:
+    code = "import sys; sys.modules['lightning'] = None; from osteon.cli.app import main; sys.exit(main(sys.argv[1:]))"
+    options = ["--option", "positive=abnormal", "--set", "store.size=32", "--set", "model.options.widths=[8,8,16]"]
+    study = [
+        "study",
+        "ablation",
+        str(table),
+        "--only",
+        "no_dropout",
+        "--seeds",
+        "1",
+        "--set",
+        "model.options.pools=[1]",
+    ]
+    command = [sys.executable, "-c", code, *study, *options, "--dry-run", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = json.loads(done.stdout)["runs"]
+    assert [run["system"] for run in runs] == ["paper_cnn", "no_dropout"]
+    assert all(run["seconds"] > 0 for run in runs)

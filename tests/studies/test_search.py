@@ -226,6 +226,52 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_the_search_goes_on(tmp_p
     assert result.test_missing == "there is no reference to compare with"
 
 
+class Diverge(Callback):
+    """Says of the first fit what a training that diverges says."""
+
+    def __init__(self) -> None:
+        self.fits = 0
+
+    def on_train_start(self, *args: Any) -> None:
+        self.fits += 1
+        if self.fits == 1:
+            raise SettingsError("the training diverged in epoch 1", where="training.learning_rate")
+
+
+def test_a_trial_that_diverges_does_not_end_the_search(tmp_path: Path, undrawn: None) -> None:
+    settings = SearchSettings(space=SPACE, first=(GOOD, BIG), reference=False)
+    base = make_base(tmp_path, **{"training.epochs": 1})
+    result = search(base, settings, tmp_path / "out", Budget(trials=1), callbacks=[Diverge()])
+    assert outcomes(result) == ["failed", "finished"]
+    assert result.trials[0].reason == "training.learning_rate: the training diverged in epoch 1"
+
+
+def test_a_reference_that_failed_ends_the_search_and_is_tried_again(tmp_path: Path, undrawn: None) -> None:
+    base = make_base(tmp_path, **{"training.epochs": 1})
+    again: Any = (base, SearchSettings(space=SPACE, first=(GOOD,)), tmp_path / "out")
+    with pytest.raises(SettingsError, match="diverged"):
+        search(*again, Budget(trials=2), callbacks=[Diverge()])
+    result = search(*again, Budget(trials=2))
+    assert sorted(outcomes(result)) == ["failed", "finished", "finished"]
+    assert result.reference is not None
+    assert result.reference.outcome == "finished"
+
+
+def test_a_space_that_holds_no_more_ends_the_search_with_what_was_found(
+    tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REFUSED_IN_A_ROW", 5)
+    space = {"training.learning_rate": {"choices": [0.01]}}
+    said: list[str] = []
+    settings = SearchSettings(space=space, reference=False)
+    base = make_base(tmp_path, **{"training.epochs": 1})
+    result = search(base, settings, tmp_path / "out", Budget(trials=4), note=said.append)
+    assert outcomes(result) == ["finished", *["refused"] * 5]
+    assert "the same settings as trial 0. The search ends after 1 trials" in said[-1]
+    assert (result.out / "search.html").is_file()
+    assert result.best is result.trials[0]
+
+
 def test_the_same_settings_are_not_trained_twice(tmp_path: Path, undrawn: None) -> None:
     settings = SearchSettings(space=SPACE, first=(GOOD | {"architecture.depth": 1},) * 2, reference=False)
     result = search(make_base(tmp_path, **{"training.epochs": 1}), settings, tmp_path / "out", Budget(trials=2))

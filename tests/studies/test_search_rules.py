@@ -1,8 +1,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
-from osteon.studies.search_results import Trial, pareto_front
+import numpy as np
+import pandas as pd
+import pytest
+
+from osteon.config import EvaluationSettings
+from osteon.evaluation.comparison import compare
+from osteon.studies.search_page import write_page
+from osteon.studies.search_results import SearchResult, Trial, pareto_front
 from osteon.studies.search_rules import median_rule
 
 CHEAP = [(1.0, [0.6, 0.7, 0.8]), (1.0, [0.65, 0.6, 0.7]), (1.0, [0.5, 0.9, 0.9]), (1.0, [0.7, 0.75, 0.7])]
@@ -54,3 +63,33 @@ def test_the_front_holds_what_nothing_beats() -> None:
 def test_of_equal_trials_the_first_stays() -> None:
     trials = [make_trial(0, 0.8, 10), make_trial(1, 0.8, 10)]
     assert [item.number for item in pareto_front(trials, ("auc", "multiply_adds"))] == [0]
+
+
+def test_p_values_of_the_front_are_adjusted_for_its_number(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    rows = pd.DataFrame({"image_id": [f"i{n}" for n in range(120)], "label": labels, "split": "test"})
+    scores = {"reference": 0.2, "trial-0001": 0.25, "trial-0002": 0.4, "trial-0003": 0.5}
+    tables = {
+        name: rows.assign(probability=np.clip(0.3 + gap * labels + rng.normal(0, 0.25, 120), 0, 1), model=name)
+        for name, gap in scores.items()
+    }
+    reference, *members = (make_trial(number, 0.8, 10.0 * number + 1) for number in range(4))
+    trials = (replace(reference, reference=True), *members, make_trial(4, math.nan, 1.0, "failed"))
+    trials = (*trials[:4], replace(trials[4], reference=True))
+    test = compare(tables, EvaluationSettings(resamples=400))
+    result = SearchResult(tmp_path, ("auc", "multiply_adds"), trials, tuple(trials[:4]), test=test)
+    p = [result.paired_test(item).p for item in members]  # type: ignore[union-attr]
+    assert p[0] > p[2]
+    expected = [0.0] * 3
+    highest = 0.0
+    for place, number in enumerate(np.argsort(p, kind="stable")):
+        highest = max(highest, min(1.0, (3 - place) * p[number]))
+        expected[number] = highest
+    assert result.adjusted() == pytest.approx({item.name: value for item, value in zip(members, expected, strict=True)})
+    assert result.as_dict()["p_holm"] == result.adjusted()
+    write_page(result)
+    page = (tmp_path / "search.html").read_text(encoding="utf-8")
+    assert "p, Holm" in page
+    assert "not adjusted" not in page
+    assert "reference, failed" in page

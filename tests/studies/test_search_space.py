@@ -96,6 +96,7 @@ def test_a_file_may_write_powers_of_ten_lists_and_first_points(tmp_path: Path) -
         ("space: 3", "valid dictionary"),
         ("spaces: {}", "space: Field required"),
         ("space: {a: {b: [}", "not valid YAML"),
+        ("space: {a: {choices: [1]}, a: {choices: [2]}}", "space.a is there twice"),
         ("space: {}", "nothing to search"),
     ],
 )

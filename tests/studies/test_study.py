@@ -25,13 +25,14 @@ from osteon.statistics.intervals import Estimate
 from osteon.statistics.metrics import roc_auc
 from osteon.studies.costs import fresh_process
 from osteon.studies.definition import StudyDefinition, definitions, read_definition
-from osteon.studies.engine import _held, train_all
+from osteon.studies.engine import train_all
 from osteon.studies.figures import region_figure
 from osteon.studies.plan import plan
 from osteon.studies.regions import RegionMatrix
-from osteon.studies.report import check_sort
 from osteon.studies.steps import TrainingSteps
 from osteon.studies.study import mixed_precision
+from osteon.studies.system_cost import check_sort
+from osteon.training.alone import alone
 from osteon.training.freezing import frozen_units
 from osteon.training.network import make_network
 from osteon.training.same_data import OtherDataError
@@ -175,6 +176,11 @@ def test_a_study_ends_when_its_data_change_on_the_way(
 
 def _finish(settings: RunSettings, out: str | Path, **_: object) -> None:
     """Stand in for the training: leave what a finished run leaves."""
+    with alone(out):
+        _leave_finished(settings, out)
+
+
+def _leave_finished(settings: RunSettings, out: str | Path) -> None:
     folder = RunFolder.create(out, settings)
     write_json(folder.summary, {})
     folder.predictions.touch()
@@ -205,11 +211,11 @@ def test_a_run_that_another_process_is_training_is_said_to_be_so(
 ) -> None:
     monkeypatch.setattr("osteon.training.pipeline.train", _finish)
     runs = plan(read_definition(write_study(tmp_path, derived=[], seeds=[0])), tmp_path / "out")
-    with _held(runs[0].folder.path):
+    with alone(runs[0].folder.path):
         done, failed = train_all(runs)
     assert [item.system for item in done] == ["dropped"]
     assert [item.run.system for item in failed] == ["plain"]
-    assert "another process is training this run" in failed[0].reason
+    assert "another process is training in this folder" in failed[0].reason
     assert not runs[0].folder.path.exists()
 
 
@@ -219,11 +225,11 @@ def test_a_run_that_another_process_finishes_while_the_next_is_trained_is_used(
 ) -> None:
     def train(settings: RunSettings, out: str | Path, **_: object) -> None:
         _finish(settings, out)
-        _finish(runs[0].settings, runs[0].folder.path)
+        _leave_finished(runs[0].settings, runs[0].folder.path)
 
     monkeypatch.setattr("osteon.training.pipeline.train", train)
     runs = plan(read_definition(write_study(tmp_path, derived=[], seeds=[0])), tmp_path / "out")
-    with _held(runs[0].folder.path):
+    with alone(runs[0].folder.path):
         done, failed = train_all(runs)
     assert [item.system for item in done] == ["plain", "dropped"]
     assert not failed
@@ -325,9 +331,7 @@ def test_each_system_is_measured_in_a_process_that_need_not_import_again() -> No
     seen = []
     for _ in range(2):
         with ProcessPoolExecutor(1, mp_context=fresh_process()) as pool:
-            seen.append(
-                pool.submit(eval, "__import__('os').getpid(), 'lightning' in __import__('sys').modules").result()
-            )
+            seen.append(pool.submit(eval, "__import__('os').getpid(), 'torch' in __import__('sys').modules").result())
     assert all(imported for _, imported in seen)
     assert len({process for process, _ in seen} | {os.getpid()}) == 3
 
@@ -370,7 +374,7 @@ def test_a_seed_among_the_settings_is_refused(tmp_path: Path) -> None:
 
 def test_a_system_may_start_from_another_ones_weights(tmp_path: Path) -> None:
     systems = [{"name": "plain", "compared": False}, {"name": "tuned", "after": "plain"}]
-    study = read_definition(write_study(tmp_path, systems=systems, derived=[], seeds=[5]))
+    study = read_definition(write_study(tmp_path, systems=systems, derived=[], seeds=[5], reference="tuned"))
     _, tuned = plan(study, tmp_path / "out")
     assert tuned.settings.model.weights == str(tmp_path / "out" / "runs" / "plain" / "seed-5")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +16,13 @@ from osteon.config import EvaluationSettings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
 from osteon.evaluation.sources import read_models_with_thresholds
-from osteon.inference.views import NINE, View
+from osteon.inference.views import NINE, ORIGINAL, View
 from osteon.run import RunFolder
 from osteon.statistics.metrics import roc_auc
 from osteon.studies import tta
 from osteon.studies.tta import FOLDERS, TtaStudy, choose_views, tta_predictions, tta_study
 from osteon.studies.tta_page import sentences
+from osteon.studies.tta_run import LEAST_SECONDS, SeenRun
 from osteon.training.pipeline import train
 
 FAST = EvaluationSettings(resamples=100)
@@ -86,6 +89,15 @@ def test_more_views_take_more_time(studied: tuple[TtaStudy, Path]) -> None:
     assert study.systems["no augmentation"].cost == 1
     assert study.systems["all, mean"].cost > study.systems["all but rotate:10"].cost > 1
     assert all(value > 0 for value in study.milliseconds.values())
+
+
+def test_short_calls_are_timed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("osteon.studies.tta_run.predict_views", lambda *_: calls.append(1))
+    run: Any = SimpleNamespace(trained=SimpleNamespace(probabilities=None), fill="zero")
+    seconds = SeenRun._seconds(run, np.zeros((1, 8, 8), dtype=np.uint8), ORIGINAL)
+    assert len(calls) > 10, "one call is over within the clock's grain"
+    assert seconds * len(calls) >= LEAST_SECONDS
 
 
 def test_a_study_goes_on_where_it_stopped(

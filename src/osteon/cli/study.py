@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -206,20 +207,40 @@ def _run(
     costs: bool,
     dry_run: bool,
 ) -> None:
-    require("lightning", extra="train", feature="A study")
+    require("torch", extra="train", feature="A study")
     from osteon.evaluation.systems import check_metric
     from osteon.studies.plan import plan
-    from osteon.studies.report import check_sort, write_study
-    from osteon.studies.study import run_study
-    from osteon.training.callbacks import Progress
+    from osteon.studies.system_cost import check_sort
 
     check_sort(sort)
     check_metric(metric)
     definition = request.definition()
     runs = plan(definition, request.out, {**overrides, **settings_overrides(request.settings)}, request.reuse)
     if dry_run:
-        _dry_run(console, runs)
+        _dry_run(console, runs)  # without Lightning, whose import takes seconds
         return
+    study, files = _train(console, request, definition, runs, sort=sort, metric=metric, costs=costs)
+    _show(console, study, files[-1], sort)
+    console.emit({**study.as_dict(), "files": [str(path) for path in files]})
+    if study.failed or study.left_out:
+        raise typer.Exit(3)
+
+
+def _train(
+    console: Console,
+    request: Request,
+    definition: StudyDefinition,
+    runs: list[PlannedRun],
+    *,
+    sort: str,
+    metric: str,
+    costs: bool,
+) -> tuple[Study, list[Path]]:
+    require("lightning", extra="train", feature="A study")
+    from osteon.studies.report import write_study
+    from osteon.studies.study import run_study
+    from osteon.training.callbacks import Progress
+
     with console.progress():
         study = run_study(
             definition,
@@ -230,16 +251,13 @@ def _run(
             note=console.note,
             callbacks=lambda: [Progress(console.err)],
         )
-        files = write_study(study, sort)
-    _show(console, study, files[-1], sort)
-    console.emit({**study.as_dict(), "files": [str(path) for path in files]})
-    if study.failed or study.left_out:
-        raise typer.Exit(3)
+        return study, write_study(study, sort)
 
 
 def _dry_run(console: Console, runs: list[PlannedRun]) -> None:
     from osteon.studies.estimate import estimate_seconds
 
+    busy = _busy()
     with console.progress():
         seconds = estimate_seconds(runs)
     rows = [
@@ -251,8 +269,19 @@ def _dry_run(console: Console, runs: list[PlannedRun]) -> None:
     unknown = sum(math.isnan(time) for time in seconds)
     more = f", and {unknown} runs whose time is not known" if unknown else ""
     console.note(f"about {_minutes(total)} on this machine, if it does nothing else{more}")
+    if busy and total:
+        console.warn(f"{busy}, so these times are too long: estimate again when it is idle")
     values = [{**run.as_dict(), "seconds": time} for run, time in zip(runs, seconds, strict=True)]
     console.emit({"runs": values, "seconds": total, "unknown": unknown})
+
+
+def _busy() -> str:
+    """Return whether other processes keep the machine busy, in words; empty where not, or where it is not known."""
+    try:
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    except (AttributeError, OSError):  # Windows
+        return ""
+    return f"the machine is busy (load {load:.1f} on {cores} cores)" if load > cores / 2 else ""
 
 
 def _minutes(seconds: float) -> str:
@@ -263,8 +292,8 @@ def _minutes(seconds: float) -> str:
 
 def _show(console: Console, study: Study, page: Path, sort: str) -> None:
     from osteon.pages.html import number
-    from osteon.studies.figures import ordered
     from osteon.studies.report import MARK, SHOWN
+    from osteon.studies.system_cost import ordered
 
     rows = []
     for name in ordered(study.comparison, study.costs, sort):

@@ -41,6 +41,10 @@ class Network(nn.Module):
         """
         return []
 
+    def first_stages(self, count: int) -> list[nn.Module]:
+        """Return the modules of the first stages, e.g. those that are frozen."""
+        return [unit for stage in self.stages()[:count] for unit in stage]
+
     def load_default_weights(self) -> None:
         """Load the pretrained weights that the network comes with; one without such keeps its random weights.
 

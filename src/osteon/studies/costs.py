@@ -7,11 +7,10 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,47 +21,12 @@ from osteon.errors import OsteonError
 from osteon.progress import track
 from osteon.run import RunFolder, read_json
 from osteon.studies.steps import measure_training
+from osteon.studies.system_cost import SystemCost
 from osteon.training.method import Trained, load_run
 
 ROUNDS = 7
 BATCH = 32
 LEAST_SECONDS = 0.05
-
-
-@dataclass(frozen=True)
-class SystemCost:
-    """What one system costs; NaN or None where it is not known.
-
-    Attributes:
-        parameters: All parameters.
-        multiply_adds: Of one image, see :class:`osteon.models.cost.Cost`.
-        inference_bytes: Peak of the activations of one image alive at once, float32.
-        latency_ms: One image of the run's size on one core, from grey pixels to probability: median of the turns.
-        latency_low_ms: The fastest turn.
-        latency_high_ms: The slowest turn.
-        images_per_second: In batches of 32 on all cores, float32.
-        training_seconds: Of a run, mean over seeds, as recorded while training.
-        training_images_per_second: Of training steps on all cores at the run's batch size and precision.
-        training_bytes: Peak of memory that the training step added, measured in a process of its own.
-    """
-
-    parameters: int | None = None
-    multiply_adds: int | None = None
-    inference_bytes: int | None = None
-    latency_ms: float = math.nan
-    latency_low_ms: float = math.nan
-    latency_high_ms: float = math.nan
-    images_per_second: float = math.nan
-    training_seconds: float = math.nan
-    training_images_per_second: float = math.nan
-    training_bytes: float = math.nan
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return {
-            key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in asdict(self).items()
-        }
 
 
 @dataclass
@@ -73,19 +37,35 @@ class _Contender:
     rates: list[float]
 
 
-def measure_systems(runs: Mapping[str, Sequence[Path]], rounds: int = ROUNDS) -> dict[str, SystemCost]:
+def measure_systems(
+    runs: Mapping[str, Sequence[Path]], rounds: int = ROUNDS
+) -> tuple[dict[str, SystemCost], dict[str, str]]:
     """Measure what systems cost, one run of each, in turns.
 
     Args:
         runs: Run folders of each system.
         rounds: Turns that each system takes.
+
+    Returns:
+        The costs by the system's name, and why others, or their training, could not be measured.
     """
-    contenders = {name: _contender(folders[0]) for name, folders in runs.items()}
+    contenders: dict[str, _Contender] = {}
+    missing: dict[str, str] = {}
+    for name, folders in runs.items():
+        try:
+            contenders[name] = _contender(folders[0])
+        except OsteonError as error:
+            missing[name] = str(error)
     for _ in track(range(rounds), "Measuring latency"):
         for item in contenders.values():
             _take_turn(item)
-    steps = {name: _training_step(folders[0]) for name, folders in track(list(runs.items()), "Measuring training")}
-    return {name: _cost(item, steps[name], runs[name]) for name, item in contenders.items()}
+    steps = {}
+    for name in track(list(contenders), "Measuring training"):
+        try:
+            steps[name] = _training_step(runs[name][0])
+        except (OsteonError, MemoryError, RuntimeError) as error:  # a process that was killed is a RuntimeError, too
+            steps[name], missing[name] = (math.nan, math.nan), f"training steps: {error}"
+    return {name: _cost(item, steps[name], runs[name]) for name, item in contenders.items()}, missing
 
 
 def _contender(folder: Path) -> _Contender:

@@ -7,11 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from osteon.errors import SettingsError
 from osteon.settings import Settings
+from osteon.strict_yaml import parse_mapping, read_mapping
 
 SystemName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 TTA = ("tta-mean", "tta-vote", "tta-chosen")
@@ -84,10 +84,14 @@ class StudyDefinition(Settings):
         if twice:
             raise ValueError(f"names occur twice: {', '.join(sorted(twice))}")
         trained = [item.name for item in self.systems]
+        aside = [item.name for item in self.systems if not item.compared]
         after = [item.after for item in self.systems if item.after]
         for name in [self.reference, *self.regions_of, *after, *(part for item in self.derived for part in item.of)]:
             if name not in trained:
                 raise ValueError(f"{name!r} is none of the systems: {', '.join(trained)}")
+        for name in [self.reference, *self.regions_of, *(part for item in self.derived for part in item.of)]:
+            if name in aside:
+                raise ValueError(f"{name!r} is not compared (compared: false), so nothing can be made of it")
         for item in self.systems:
             if item.after and trained.index(item.after) >= trained.index(item.name):
                 raise ValueError(f"{item.name!r} must stand below {item.after!r}, which it comes after")
@@ -107,7 +111,9 @@ class StudyDefinition(Settings):
                 raise SettingsError(f"no system {name!r}", where="--only", hint=f"{guess}Known: {', '.join(known)}")
         wanted = set(names) | {self.reference}
         wanted |= {part for item in self.derived if item.name in wanted for part in item.of}
-        wanted |= {item.after for item in self.systems if item.name in wanted and item.after}
+        for item in reversed(self.systems):  # each stands below the one that it comes after
+            if item.name in wanted and item.after:
+                wanted.add(item.after)
         return self.model_copy(
             update={
                 "systems": tuple(item for item in self.systems if item.name in wanted),
@@ -134,17 +140,15 @@ def read_definition(source: str | Path) -> StudyDefinition:
     """
     if str(source) in definitions():
         packaged = resources.files("osteon").joinpath("studies", "definitions", f"{source}.yaml")
-        text = packaged.read_text(encoding="utf-8")
+        values = parse_mapping(packaged.read_text(encoding="utf-8"), str(source))
     elif Path(source).is_file():
-        text = Path(source).read_text(encoding="utf-8")
+        values = read_mapping(source)
     else:
         raise SettingsError(
             "no such study", where=str(source), hint=f"Known: {', '.join(definitions())}; or a YAML file"
         )
     try:
-        return StudyDefinition.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise SettingsError(f"not valid YAML: {str(error).splitlines()[0]}", where=str(source)) from None
+        return StudyDefinition.model_validate(values)
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
         raise SettingsError("; ".join(lines), where=str(source)) from None

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-from osteon.errors import OsteonError, SettingsError
-from osteon.run import RunFolder, unwritable
+from osteon.errors import OsteonError
+from osteon.run import RunFolder
 from osteon.studies.plan import PlannedRun
 from osteon.training.same_data import OtherDataError, one_of_each, refuse_changed
 from osteon.training.together import Helped, end_help, helps
-
-if sys.platform != "win32":
-    import fcntl
 
 log = logging.getLogger(__name__)
 Note = Callable[[str], None]
@@ -99,8 +94,7 @@ def train_all(
                 note(f"[{number}/{len(runs)}] {planned.name}: finished before, in {planned.folder.path}")
             else:
                 note(f"[{number}/{len(runs)}] {planned.name}")
-                with _held(planned.folder.path):
-                    _train(_looked_at_again(planned), like, note, callbacks())
+                _train(planned, like, note, callbacks())
             like = one_of_each([*like, planned.folder])
         except OtherDataError:
             raise
@@ -135,48 +129,9 @@ def _is_finished(planned: PlannedRun) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep other studies from training the same run meanwhile; where the system cannot, nothing is kept.
-
-    The lock is on the folder itself, leaves no file and ends with the process.
-
-    Raises:
-        SettingsError: Another process holds it, or the folder cannot be made.
-    """
-    if sys.platform == "win32" or helps():
-        yield
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise unwritable(error, folder) from error
-    try:
-        _lock(handle, folder)
-        yield
-    finally:
-        os.close(handle)
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # where nothing came of it
-
-
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        if sys.platform != "win32":
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        hint = "Start this study again when it has finished"
-        raise SettingsError("another process is training this run", where=folder, hint=hint) from None
-    except OSError:  # a file system without locks
-        log.debug("no lock on %s", folder)
-
-
 def _train(planned: PlannedRun, like: Sequence[RunFolder], note: Note, callbacks: Sequence[Callback]) -> None:
     from osteon.training.pipeline import train
 
-    if planned.state == "finished":
-        return
     with contextlib.suppress(Helped):  # it helps with the next run, too
         train(
             planned.settings,

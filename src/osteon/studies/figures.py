@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from osteon.evaluation.figures import forest
 from osteon.evaluation.systems import SystemsComparison
 from osteon.pages.style import GREY, INK, NEGATIVE, POSITIVE, new_figure, themed
 from osteon.statistics.definitions import METRICS
 from osteon.statistics.intervals import Estimate
-from osteon.studies.costs import SystemCost
 from osteon.studies.regions import RegionMatrix
+from osteon.studies.system_cost import SystemCost
 
 DARK = 0.223
 """White text reads better than dark on colours of a lower luminance."""
@@ -40,10 +40,10 @@ def cost_figure(comparison: SystemsComparison, costs: Mapping[str, SystemCost], 
         ("latency_ms", "milliseconds for one image, one core"),
     )
     for panel, (kind, label) in zip(axes, kinds, strict=True):
-        cheapest_first = sorted(costs.items(), key=lambda item: _number(getattr(item[1], kind)))
+        cheapest_first = sorted(costs.items(), key=lambda item: item[1].number(kind))
         for number, (name, cost) in enumerate(cheapest_first):
-            place, item = getattr(cost, kind), comparison.systems[name].estimates[metric]
-            if place is None or not place > 0 or not item.defined:
+            place, item = cost.number(kind), comparison.systems[name].estimates[metric]
+            if not place > 0 or not item.defined:
                 continue
             best = comparison.like_best(name)
             colour = POSITIVE if name == comparison.reference else NEGATIVE if best else GREY
@@ -54,13 +54,24 @@ def cost_figure(comparison: SystemsComparison, costs: Mapping[str, SystemCost], 
                 name, (place, item.value), offset, textcoords="offset points", fontsize=7, color=INK, ha=side
             )
         panel.set(xscale="log", xlabel=label)
-        panel.xaxis.set_major_formatter(EngFormatter(sep=" "))
-        panel.xaxis.set_minor_formatter(EngFormatter(sep=" ") if kind == "latency_ms" else NullFormatter())
-        panel.tick_params(axis="x", which="minor", labelsize=6)
         panel.margins(x=0.3)
+        _label_ticks(panel)
     axes[0].set_ylabel(METRICS[metric].label)
     axes[0].set_title(f"Round: not distinguishable from the best; orange: {comparison.reference}")
     return figure
+
+
+def _label_ticks(panel: Axes) -> None:
+    """Label the decades of a logarithmic axis; where there are one or two 2 and 5 as well, within one evenly."""
+    low, high = panel.get_xlim()
+    steps = LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,))
+    panel.xaxis.set_major_locator(MaxNLocator(4) if high < 5 * low else steps)
+    panel.xaxis.set_major_formatter(FuncFormatter(_tick))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _tick(value: float, _: int) -> str:
+    return EngFormatter(sep=" ")(value) if value >= 1 else f"{value:g}"
 
 
 @themed
@@ -90,30 +101,3 @@ def _luminance(colour: Sequence[float]) -> float:
     values = np.asarray(colour, dtype=float)
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def ordered(comparison: SystemsComparison, costs: Mapping[str, SystemCost], sort: str) -> list[str]:
-    """Return the systems' names sorted by a column, the best (or cheapest) first; those without a value last.
-
-    Args:
-        comparison: The figures.
-        costs: What they cost.
-        sort: Name of a figure, of a field of :class:`SystemCost`, or ``name``.
-    """
-    if sort == "name":
-        return sorted(comparison.systems)
-    if sort in METRICS:
-        rising = METRICS[sort].best == 0.0
-        values = {name: item.estimates[sort].value for name, item in comparison.systems.items()}
-    else:
-        rising = sort not in ("images_per_second", "training_images_per_second")
-        values = {name: _number(getattr(costs.get(name), sort, None)) for name in comparison.systems}
-    return sorted(values, key=lambda name: _place(values[name], rising=rising))
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _place(value: float, *, rising: bool) -> tuple[bool, float]:
-    return math.isnan(value), value if rising else -value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,7 +94,11 @@ def _planned(
     overrides: dict[str, Any],
     others: list[tuple[RunSettings, RunFolder]],
 ) -> PlannedRun:
-    values = {**study.set, **overrides, **system.set}
+    values: dict[str, Any] = {}
+    for layer in (study.set, overrides, system.set):
+        for key, value in layer.items():
+            values.pop(key, None)  # a later layer's keys come last: its model.options drops earlier model.options.x
+            values[key] = value
     if "seed" in values:
         hint = "seeds: [1, 2] in the study, or --seeds 1,2"
         raise SettingsError("a study trains every system with each of its seeds", where="seed", hint=hint)
@@ -109,11 +114,30 @@ def _planned(
     folder = RunFolder(out / "runs" / (f"{system.name}@{region}" if region else system.name) / f"seed-{seed}")
     state = _state(folder, settings)
     if state == "new":
-        for found, place in others:
-            if found == settings:
-                folder, state = place, "finished"
-                break
+        place = next((place for found, place in others if _same(found, settings)), None)
+        folder, state = (folder, state) if place is None else (place, "finished")
+    if state != "new":
+        settings = folder.settings()  # they may write the same paths in another way
     return PlannedRun(system.name, region, settings, folder, state, system.compared)
+
+
+def _same(first: RunSettings, second: RunSettings) -> bool:
+    """Return whether settings say the same; a path may be written from here or in full."""
+    return first == second or _in_full(first) == _in_full(second)
+
+
+def _in_full(settings: RunSettings) -> RunSettings:
+    data, model = settings.data, settings.model
+    paths = {
+        "path": None if data.path is None else data.path.resolve(),
+        "also_train": tuple(path.resolve() for path in data.also_train),
+    }
+    weights = str(Path(model.weights).resolve()) if os.sep in model.weights else model.weights
+    changed = {
+        "data": data.model_copy(update=paths),
+        "model": model.model_copy(update={"weights": weights}),
+    }
+    return settings.model_copy(update=changed)
 
 
 def _state(folder: RunFolder, settings: RunSettings) -> State:
@@ -125,7 +149,7 @@ def _state(folder: RunFolder, settings: RunSettings) -> State:
     if not folder.config.is_file():
         return "new"
     known = folder.settings()
-    if known != settings:
+    if not _same(known, settings):
         raise SettingsError(
             f"the folder holds a run of other settings: {other_settings(known, settings)}",
             where=folder.path,

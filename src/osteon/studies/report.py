@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from osteon.errors import SettingsError
 from osteon.evaluation.figures import write_figures
 from osteon.evaluation.report_tables import Cell, Table, p_cell, p_notes, p_text, why_no_p
 from osteon.evaluation.systems import System
@@ -20,25 +18,13 @@ from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, atomic_path, write_json, write_text
 from osteon.statistics.definitions import METRICS
 from osteon.statistics.intervals import Estimate
-from osteon.studies.costs import SystemCost
 from osteon.studies.definition import DerivedDefinition, SystemDefinition
-from osteon.studies.figures import cost_figure, differences_figure, ordered, region_figure
+from osteon.studies.figures import cost_figure, differences_figure, region_figure
 from osteon.studies.study import Study
+from osteon.studies.system_cost import SystemCost, ordered
 
 SHOWN = ("auc", "kappa", "accuracy", "sensitivity", "specificity")
 MARK = "≈"
-
-
-def check_sort(sort: str) -> None:
-    """Refuse a column that the tables do not have.
-
-    Raises:
-        SettingsError: It is neither a figure nor a cost nor ``name``.
-    """
-    figures = (name for name, item in METRICS.items() if item.interval != "wald")
-    known = ["name", *figures, *(item.name for item in fields(SystemCost))]
-    if sort not in known:
-        raise SettingsError(f"there is no column {sort!r}", where="--sort", hint=f"Known: {', '.join(known)}")
 
 
 def write_study(study: Study, sort: str = "auc") -> list[Path]:
@@ -162,7 +148,7 @@ def _protocol(study: Study) -> list[tuple[str, str]]:
 
 def _scores(study: Study, order: Sequence[str]) -> Table:
     labels = [f"{METRICS[name].label.partition(' (')[0]}#" for name in SHOWN]
-    table = Table(["system", "runs#", *labels, "AUC, sd over seeds#"])
+    table = Table(["system", "runs#", *labels, "sd of AUC#"])
     for name in order:
         item = study.comparison.systems[name]
         figures: list[Cell] = [item.estimates[metric] for metric in SHOWN]
@@ -258,7 +244,7 @@ def _cost_cells(cost: SystemCost | None) -> list[str]:
 
 
 def _giga(count: int) -> str:
-    return f"{count / 1e9:.3f} G"
+    return f"{count / 1e9:.3f} G" if count >= 1e7 else f"{count / 1e6:.3g} M"
 
 
 def _plain(value: float, digits: int = 3) -> str:

@@ -36,7 +36,7 @@ from osteon.studies.search_trial import (
 )
 from osteon.training.batches import derive_seed
 from osteon.training.method import Note
-from osteon.training.same_data import other_settings
+from osteon.training.same_data import OtherDataError, other_settings
 
 if sys.platform != "win32":
     import fcntl
@@ -147,6 +147,8 @@ class _Search:
             if budget.seconds is not None and time.monotonic() - started > budget.seconds:
                 self.note(f"time is up after {done} of {budget.trials} trials")
                 return
+            if self._gives_up(done):
+                return
             self._one()
 
     def _one(self) -> None:
@@ -165,7 +167,8 @@ class _Search:
             self._close(trial, "cut", state.PRUNED, str(reason))
         except OsteonError as error:
             self._close(trial, "failed", state.FAIL, str(error))
-            raise
+            if "reference" in trial.user_attrs or isinstance(error, InputError | OtherDataError):
+                raise  # of the settings or data of all trials, not of what this one tries
         except Exception as error:
             log.exception("trial %d failed", trial.number)
             self._close(trial, "failed", state.FAIL, f"{type(error).__name__}: {error}")
@@ -173,7 +176,6 @@ class _Search:
             trial.set_user_attr("outcome", "finished")
             self.study.tell(trial, results)
             self._say(trial.number, "finished", f"validation AUC {results[0]:.3f}")
-        self._give_up()
 
     def _values(self, trial: optuna.Trial, values: dict[str, Any]) -> list[float]:
         """Train a trial and return its objectives."""
@@ -203,7 +205,7 @@ class _Search:
         folder = trial_folder(self.out, trial.number)
         watch = Watch(trial, self._rule(trial, facts, reference=reference), trial.user_attrs.get("aucs", []))
         try:
-            auc = train_trial(settings, folder, watch, self.callbacks, _silent)
+            auc = train_trial(settings, folder, watch, self.callbacks, log.debug)
             trial.set_user_attr("auc", auc)
             return auc
         finally:
@@ -268,19 +270,23 @@ class _Search:
         else:
             self.note(f"trial {number}: {outcome}: {text}")
 
-    def _give_up(self) -> None:
-        """End a search in which nothing works.
+    def _gives_up(self, done: int) -> bool:
+        """Return whether nothing new is left to try.
 
         Raises:
-            SettingsError: Too many trials in a row were refused or failed.
+            SettingsError: Nothing works: too many trials in a row were refused, or failed.
         """
         for outcome, most in (("refused", REFUSED_IN_A_ROW), ("failed", FAILED_IN_A_ROW)):
-            if len(self.last) >= most and set(self.last[-most:]) == {outcome}:
-                reason = self.study.get_trials(deepcopy=False)[-1].user_attrs.get("reason", "")
-                hint = "Widen the space or the budget" if outcome == "refused" else "osteon train with these settings"
-                raise SettingsError(
-                    f"{most} trials in a row were {outcome}; the last: {reason}", where="space", hint=hint
-                )
+            if len(self.last) < most or set(self.last[-most:]) != {outcome}:
+                continue
+            reason = self.study.get_trials(deepcopy=False)[-1].user_attrs.get("reason", "")
+            what = f"{most} trials in a row were {outcome}; the last: {reason}"
+            if outcome == "refused" and done:
+                self.note(f"{what}. The search ends after {done} trials")
+                return True
+            hint = "Widen the space or the budget" if outcome == "refused" else "osteon train with these settings"
+            raise SettingsError(what, where="space", hint=hint)
+        return False
 
     def _requeue_killed(self) -> None:
         """Put trials back in the queue that another process began and did not end; they go on from their last epoch."""
@@ -362,9 +368,10 @@ def _open(out: Path, base: RunSettings, settings: SearchSettings) -> optuna.Stud
 
 
 def _enqueue(study: optuna.Study, settings: SearchSettings) -> None:
-    """Put the reference and the first points into the queue, unless they are or were there."""
+    """Put the reference and the first points into the queue, unless they are or were there; a failed reference anew."""
     known = study.get_trials(deepcopy=False)
-    if settings.reference and not any("reference" in item.user_attrs for item in known):
+    references = [item for item in known if "reference" in item.user_attrs]
+    if settings.reference and all(item.user_attrs.get("outcome") == "failed" for item in references):
         study.enqueue_trial({}, user_attrs={"reference": True})
     queued = sum("first" in item.user_attrs for item in known)
     for number, point in enumerate(settings.first[queued:], start=queued):
@@ -390,7 +397,3 @@ def _alone(out: Path) -> Iterator[None]:
         except OSError:
             raise SettingsError("another process is searching here", where=out) from None
         yield
-
-
-def _silent(text: str) -> None:
-    log.debug("%s", text)

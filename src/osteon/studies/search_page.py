@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from osteon.evaluation.report_tables import p_text
 from osteon.pages.html import number, render, thousands
 from osteon.pages.style import COLOURS, figure_uri, new_figure, save, themed
 from osteon.run import write_text
@@ -25,6 +26,7 @@ FRONT_COLUMNS = [
     "test AUC#",
     "difference#",
     "p#",
+    "p, Holm#",
 ]
 WIDE = 4
 SCALES = {"multiply_adds": 1e-6, "latency": 1e3}
@@ -140,7 +142,18 @@ def _row(result: SearchResult, trial: Trial) -> list[Any]:
         score = result.test.scores[trial.name]["auc"]
         test = result.paired_test(trial)
         difference, p = (test.difference, test.p) if test else (None, None)
-    return [trial.name, *_cost(trial), number(trial.auc), score, difference, number(p)]
+    return [
+        trial.name,
+        *_cost(trial),
+        number(trial.auc),
+        score,
+        difference,
+        *map(_p, (p, result.adjusted().get(trial.name))),
+    ]
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else p_text(value)
 
 
 def _cost(trial: Trial) -> list[str]:
@@ -151,12 +164,18 @@ def _trial_row(trial: Trial, keys: list[str]) -> list[Any]:
     tried = ["–" if key not in trial.values else f"{_short(trial.values[key])}" for key in keys]
     return [
         str(trial.number),
-        "reference" if trial.reference else trial.outcome,
+        _outcome(trial),
         *_cost(trial),
         number(trial.auc),
         len(trial.aucs),
         *tried,
     ]
+
+
+def _outcome(trial: Trial) -> str:
+    if not trial.reference:
+        return trial.outcome
+    return "reference" if trial.outcome == "finished" else f"reference, {trial.outcome}"
 
 
 def _short(value: Any) -> str:

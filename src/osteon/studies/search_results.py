@@ -16,7 +16,7 @@ from osteon.errors import OsteonError
 from osteon.evaluation.comparison import Comparison, compare
 from osteon.evaluation.predictions import read_predictions
 from osteon.run import RunFolder, atomic_path, write_json, write_text
-from osteon.statistics.paired import PairedTest
+from osteon.statistics.paired import PairedTest, holm
 from osteon.studies.search_page import write_page
 from osteon.studies.search_space import apply
 
@@ -121,6 +121,11 @@ class SearchResult:
                 return next(item for item in pair.auc_tests if item.name == "cluster bootstrap")
         return None
 
+    def adjusted(self) -> dict[str, float]:
+        """Return the p-values of :meth:`paired_test` adjusted by Holm over the front, by the trial's name."""
+        tests = {item.name: test.p for item in self.front if (test := self.paired_test(item))}
+        return {name: float(p) for name, p in zip(tests, holm(list(tests.values())), strict=True)}
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for ``search.json``."""
         return {
@@ -132,6 +137,7 @@ class SearchResult:
             "importance": self.importance,
             "importance_missing": self.importance_missing,
             "test": self.test.as_dict() if self.test else None,
+            "p_holm": {name: None if math.isnan(p) else p for name, p in self.adjusted().items()},
             "test_missing": self.test_missing,
         }
 

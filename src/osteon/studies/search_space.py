@@ -15,6 +15,7 @@ from osteon import config
 from osteon.config import RunSettings
 from osteon.errors import SettingsError
 from osteon.settings import Settings
+from osteon.strict_yaml import parse_mapping, read_mapping
 
 if TYPE_CHECKING:
     import optuna
@@ -269,19 +270,13 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _read(source: str) -> Any:
-    import yaml
-
     if source in named_spaces():
-        text = resources.files("osteon.studies").joinpath("spaces", f"{source}.yaml").read_text(encoding="utf-8")
-    elif Path(source).is_file():
-        text = Path(source).read_text(encoding="utf-8")
-    else:
-        hint = f"Spaces: {', '.join(named_spaces())}; or a YAML file"
-        raise SettingsError("no such space or file", where=source, hint=hint)
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"not valid YAML: {str(error).splitlines()[0]}", where=source) from None
+        file = resources.files("osteon.studies").joinpath("spaces", f"{source}.yaml")
+        return parse_mapping(file.read_text(encoding="utf-8"), source)
+    if Path(source).is_file():
+        return read_mapping(source)
+    hint = f"Spaces: {', '.join(named_spaces())}; or a YAML file"
+    raise SettingsError("no such space or file", where=source, hint=hint)
 
 
 def _parsed(values: Any, where: str) -> SpaceFile:

@@ -1,4 +1,7 @@
-"""Training steps on noise, timed: how fast a network trains and what memory that takes, without training it."""
+"""Training steps on noise, timed: how fast a network trains and what memory that takes, without training it.
+
+It stays clear of Lightning, whose import alone takes longer than the steps of a small network.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from osteon.config import RunSettings
+from osteon.config import RunSettings, TrainingSettings
+from osteon.machine import fast_bf16_processor
 from osteon.models.allocator import keep_freed_memory
+from osteon.models.factory import create
 from osteon.models.network import Network
 from osteon.run import RunFolder
-from osteon.training.freezing import frozen_units
-from osteon.training.network import make_network
 from osteon.training.optimiser import make_optimiser
-from osteon.training.trainer import resolve_precision
 from osteon.transforms.augment import standardise
 
 
@@ -33,21 +35,29 @@ class TrainingSteps:
     def __init__(self, network: Network, settings: RunSettings) -> None:
         keep_freed_memory()
         self.network = network.train().to(memory_format=torch.channels_last)
-        for unit in frozen_units(network, settings.training):
+        for unit in network.first_stages(settings.training.freeze):
             unit.eval().requires_grad_(requires_grad=False)
         self.settings = settings
         self.optimiser = make_optimiser(network, settings.training)
-        self.bfloat16 = resolve_precision(settings.training) == "bf16-mixed"
+        self.bfloat16 = _in_bfloat16(settings.training)
         n, size = settings.training.batch_size, settings.store.size
         grey = torch.randint(0, 256, (n, 1, size, size), dtype=torch.uint8)
         images = standardise(grey, network.standardisation(settings.preprocess))
         self.images: Tensor = images.contiguous(memory_format=torch.channels_last)
         self.labels = (torch.arange(n) % 2).float()
 
-    def rate(self, steps: int) -> float:
-        """Return images per second, the median of some steps after one to warm up."""
+    def rate(self, steps: int, seconds: float = 0.0) -> float:
+        """Return images per second, the median of some steps after one to warm up.
+
+        Args:
+            steps: How many at least.
+            seconds: More are timed until they have taken so long together.
+        """
         self._step()
-        return self.settings.training.batch_size / statistics.median(self._step() for _ in range(steps))
+        times = [self._step() for _ in range(steps)]
+        while sum(times) < seconds:
+            times.append(self._step())
+        return self.settings.training.batch_size / statistics.median(times)
 
     def _step(self) -> float:
         started = time.perf_counter()
@@ -58,6 +68,11 @@ class TrainingSteps:
         loss.backward()  # type: ignore[no-untyped-call]  # torch's is not annotated
         self.optimiser.step()
         return time.perf_counter() - started
+
+
+def _in_bfloat16(training: TrainingSettings) -> bool:
+    """Return whether a processor trains in bfloat16, as :func:`osteon.training.trainer.resolve_precision` does."""
+    return training.precision == "bf16" or (training.precision == "auto" and fast_bf16_processor())
 
 
 def measure_training(folder: str, steps: int = 3) -> tuple[float, float]:
@@ -72,7 +87,7 @@ def measure_training(folder: str, steps: int = 3) -> tuple[float, float]:
         system does not tell).
     """
     settings = RunFolder(Path(folder)).settings()
-    training = TrainingSteps(make_network(settings, initial=False), settings)
+    training = TrainingSteps(create(settings.model, settings.preprocess, settings.store), settings)
     before = _reset_peak()
     rate = training.rate(steps)
     return rate, _peak() - before

@@ -18,12 +18,13 @@ from osteon.evaluation.predictions import read_predictions
 from osteon.evaluation.systems import SystemsComparison, check_metric, compare_systems
 from osteon.inference.aggregation import MAJORITY
 from osteon.run import RunFolder, environment, read_json, write_text
-from osteon.studies.costs import SystemCost, measure_systems
+from osteon.studies.costs import measure_systems
 from osteon.studies.definition import VOTES, StudyDefinition
 from osteon.studies.derived import derive
 from osteon.studies.engine import FailedRun, Note, by_system, known_data, train_all
 from osteon.studies.plan import PlannedRun
 from osteon.studies.regions import ALL, RegionMatrix, region_matrix
+from osteon.studies.system_cost import SystemCost
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,8 @@ def run_study(
         for name, found in trained.items()
     }
     places = {name: list(found.values()) for name, found in trained.items()}
-    measured = measure_systems(places) if costs else {}
+    measured, missing = measure_systems(places) if costs else ({}, {})
+    unmeasured = [f"{name}: its cost could not be measured: {reason}" for name, reason in missing.items()]
     votes = {item.name: MAJORITY for item in definition.derived if item.how in VOTES}
     derived, left_out = _derived(definition, trained, folder, settings, note)
     predictions |= derived
@@ -136,7 +138,7 @@ def run_study(
         runs=tuple(done),
         failed=tuple(failed),
         left_out=left_out,
-        comparison=replace(comparison, warnings=(*comparison.warnings, *mixed_precision(done))),
+        comparison=replace(comparison, warnings=(*comparison.warnings, *mixed_precision(done), *unmeasured)),
         costs=measured,
         regions=_regions(definition, done, settings),
         environment=environment(),
