@@ -1,7 +1,8 @@
 """What an image-level split lets a rule score that looks at no bone.
 
 The rule calls each test image by the labels of the training files with the nearest numbers. Where files were numbered
-patient by patient, a random image-level split hands it the answer; a grouped split does not.
+patient by patient, a random image-level split hands it the answer; a grouped split leaves it little more than that
+fractured studies were filed in runs.
 
     python examples/price_of_leaks.py FRACATLAS_FOLDER
 """

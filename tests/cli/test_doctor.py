@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from osteon.cli import doctor
 from osteon.cli.app import main
+
+
+def extras_of_the_package() -> list[str]:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return list(project["optional-dependencies"])
 
 
 def test_json_tells_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,8 +24,12 @@ def test_json_tells_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["machine"]["memory_gib"] > 0.5
     assert found["packages"]["numpy"]
     assert found["packages"]["onnxruntime"]
-    assert {"tune", "weights", "yolo"} <= set(found["extras"])
+    assert set(found["extras"]) == set(extras_of_the_package()) - {"all", "dev"}
     assert found["extras"]["train"]["installed"] is True
+
+
+def test_no_feature_of_the_processor_is_asked_for_twice() -> None:
+    assert len(set(doctor.FEATURES)) == len(doctor.FEATURES)
 
 
 def test_a_cache_folder_that_cannot_be_looked_at_is_no_trouble(

