@@ -36,7 +36,7 @@ RENEWALS = 50
 """How often a job whose time is over is put back into the queue."""
 
 PARTLY = 3
-"""Exit code of what was done in part: of a study's process, that others still train the rest."""
+"""Exit code of what was done in part: for a process of several, others may still train the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,8 @@ class Command:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, warning)
         code = self._child.wait()
         if code and not (self.shared and code == PARTLY):
-            raise CommandError(f"ended with exit code {code}", where=f"osteon {' '.join(words)}")
+            why = " (some input was refused, or it was stopped; the rest was done)" if code == PARTLY else ""
+            raise CommandError(f"ended with exit code {code}{why}", where=f"osteon {' '.join(words)}")
         return code
 
     def _environment(self) -> dict[str, str]:
