@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from makers.tiny import write_class_folders
 from osteon.cli.app import main
 from osteon.config import load_settings
+from osteon.studies.search_results import SearchResult, Trial
 
 SMALL_RUN = [
     *("--set", "store.size=32", "--set", "preprocess.channels=1", "--set", "training.epochs=1"),
@@ -40,6 +42,20 @@ def test_search_trains_trials_and_writes_json(
     assert "trial 1: finished: validation AUC" in captured.err
     assert load_settings(out / "best.yaml").training.epochs == 1
     assert (out / "search.html").is_file()
+
+
+@pytest.mark.parametrize(("outcomes", "code"), [("failed failed failed", 3), ("failed finished failed", 0)])
+def test_a_search_that_was_given_up_says_so_by_its_exit_code(
+    outcomes: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = math.nan
+    trials = tuple(
+        Trial(number, outcome, False, {}, unknown, (), unknown, unknown, unknown, unknown, "")
+        for number, outcome in enumerate(outcomes.split())
+    )
+    found = SearchResult(tmp_path / "out", ("auc",), trials, front=())
+    monkeypatch.setattr("osteon.cli.search._run", lambda *arguments: found)
+    assert main(["study", "search", str(tmp_path), "-o", str(tmp_path / "out")]) == code
 
 
 @pytest.mark.parametrize(

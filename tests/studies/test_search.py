@@ -238,6 +238,26 @@ class Diverge(Callback):
             raise SettingsError("the training diverged in epoch 1", where="training.learning_rate")
 
 
+def test_a_search_in_which_all_fails_from_some_trial_on_ends_with_what_it_has(tmp_path: Path, undrawn: None) -> None:
+    class FailLater(Diverge):
+        def on_train_start(self, *args: Any) -> None:
+            self.fits += 1
+            if self.fits > 1:
+                raise RuntimeError("no memory left")
+
+    said: list[str] = []
+    settings = SearchSettings(space=SPACE, first=(GOOD,), reference=False)
+    base = make_base(tmp_path, **{"training.epochs": 1})
+    result = search(base, settings, tmp_path / "out", Budget(9), callbacks=[FailLater()], note=said.append)
+    assert [outcome for outcome in outcomes(result) if outcome != "refused"] == ["finished", *["failed"] * 3]
+    assert (
+        said[-1] == "3 trials in a row failed; the last: RuntimeError: no memory left. The search ends, 1 trials done"
+    )
+    assert result.ends_in_failures
+    assert (result.out / "search.html").is_file()
+    assert result.best is result.trials[0]
+
+
 def test_a_trial_that_diverges_does_not_end_the_search(tmp_path: Path, undrawn: None) -> None:
     settings = SearchSettings(space=SPACE, first=(GOOD, BIG), reference=False)
     base = make_base(tmp_path, **{"training.epochs": 1})
@@ -267,7 +287,7 @@ def test_a_space_that_holds_no_more_ends_the_search_with_what_was_found(
     base = make_base(tmp_path, **{"training.epochs": 1})
     result = search(base, settings, tmp_path / "out", Budget(trials=4), note=said.append)
     assert outcomes(result) == ["finished", *["refused"] * 5]
-    assert "the same settings as trial 0. The search ends after 1 trials" in said[-1]
+    assert "the same settings as trial 0. The search ends, 1 trials done" in said[-1]
     assert (result.out / "search.html").is_file()
     assert result.best is result.trials[0]
 

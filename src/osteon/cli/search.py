@@ -89,6 +89,8 @@ def search(
     result = _run(console, base, chosen, out, trials, None if timeout is None else timeout * MINUTE)
     _show(console, result)
     console.emit({"search": str(out), **result.as_dict()})
+    if result.ends_in_failures:
+        raise typer.Exit(3)
 
 
 def _require_extras() -> None:

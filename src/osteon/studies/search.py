@@ -21,7 +21,7 @@ from osteon.config import RunSettings, dump_settings, load_settings
 from osteon.errors import InputError, OsteonError, SettingsError, require
 from osteon.run import write_text
 from osteon.settings import Settings
-from osteon.studies.search_results import SearchResult, collect
+from osteon.studies.search_results import FAILED_IN_A_ROW, SearchResult, collect
 from osteon.studies.search_rules import Cut, make_pruner, median_rule
 from osteon.studies.search_space import Point, Space, apply, check_space, stored_point, suggest
 from osteon.studies.search_trial import (
@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 Objective = Literal["auc", "multiply_adds", "latency"]
 RANDOM_TRIALS = 8
 REFUSED_IN_A_ROW = 300
-FAILED_IN_A_ROW = 3
 STUDY = "search"
 
 
@@ -271,18 +270,21 @@ class _Search:
             self.note(f"trial {number}: {outcome}: {text}")
 
     def _gives_up(self, done: int) -> bool:
-        """Return whether nothing new is left to try.
+        """Return whether it ends with what it has: too many trials in a row were refused, or failed.
 
         Raises:
-            SettingsError: Nothing works: too many trials in a row were refused, or failed.
+            SettingsError: And no trial was ever done.
         """
-        for outcome, most in (("refused", REFUSED_IN_A_ROW), ("failed", FAILED_IN_A_ROW)):
+        for outcome, words, most in (
+            ("refused", "were refused", REFUSED_IN_A_ROW),
+            ("failed", "failed", FAILED_IN_A_ROW),
+        ):
             if len(self.last) < most or set(self.last[-most:]) != {outcome}:
                 continue
             reason = self.study.get_trials(deepcopy=False)[-1].user_attrs.get("reason", "")
-            what = f"{most} trials in a row were {outcome}; the last: {reason}"
-            if outcome == "refused" and done:
-                self.note(f"{what}. The search ends after {done} trials")
+            what = f"{most} trials in a row {words}; the last: {reason}"
+            if done:
+                self.note(f"{what}. The search ends, {done} trials done")
                 return True
             hint = "Widen the space or the budget" if outcome == "refused" else "osteon train with these settings"
             raise SettingsError(what, where="space", hint=hint)

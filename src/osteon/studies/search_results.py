@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 REFERENCE = "reference"
 FEW = 4
+FAILED_IN_A_ROW = 3
+"""After so many a search is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,12 @@ class SearchResult:
     importance_missing: str = ""
     test: Comparison | None = None
     test_missing: str = ""
+
+    @property
+    def ends_in_failures(self) -> bool:
+        """Whether the last trials failed one after the other, so that it was given up."""
+        last = [item.outcome for item in self.trials[-FAILED_IN_A_ROW:]]
+        return last == ["failed"] * FAILED_IN_A_ROW
 
     @property
     def reference(self) -> Trial | None:
