@@ -19,6 +19,7 @@ from osteon.studies import search as module
 from osteon.studies.search import Budget, SearchSettings, search, trial_folder
 from osteon.studies.search_results import SearchResult
 from osteon.studies.search_trial import examine
+from osteon.training.alone import alone
 from osteon.training.same_data import OtherDataError
 
 SPACE = {
@@ -336,8 +337,9 @@ def test_a_trial_is_trained_on_one_device(tmp_path: Path, devices: int | str) ->
 
 
 def test_a_folder_is_searched_by_one_process(tmp_path: Path) -> None:
-    with module._alone(tmp_path), pytest.raises(SettingsError, match="another process"), module._alone(tmp_path):
-        pass
+    out, base = tmp_path / "out", make_base(tmp_path)
+    with alone(out), pytest.raises(SettingsError, match="another process"):
+        search(base, SearchSettings(space=SPACE), out)
 
 
 def test_latency_is_measured_where_it_is_asked_for(tmp_path: Path) -> None:

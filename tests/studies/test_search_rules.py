@@ -79,7 +79,7 @@ def test_p_values_of_the_front_are_adjusted_for_its_number(tmp_path: Path) -> No
     trials = (*trials[:4], replace(trials[4], reference=True))
     test = compare(tables, EvaluationSettings(resamples=400))
     result = SearchResult(tmp_path, ("auc", "multiply_adds"), trials, tuple(trials[:4]), test=test)
-    p = [result.paired_test(item).p for item in members]  # type: ignore[union-attr]
+    p = [test.p for item in members if (test := result.paired_test(item)) is not None]
     assert p[0] > p[2]
     expected = [0.0] * 3
     highest = 0.0

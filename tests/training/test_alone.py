@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from osteon.errors import SettingsError
-from osteon.run import RunFolder
+from osteon.run import LOCK, RunFolder
 from osteon.training.alone import alone
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such locks there")
@@ -57,6 +57,7 @@ def test_those_who_help_are_let_in(
     monkeypatch.setenv("LOCAL_RANK", "1")
     with alone(tmp_path / "run"):
         pass
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK], "it is the other's"
 
 
 def test_folders_that_nothing_came_into_are_removed_and_others_stay(tmp_path: Path) -> None:

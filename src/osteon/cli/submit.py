@@ -22,7 +22,7 @@ def submit(
     command: Annotated[
         list[str],
         typer.Argument(
-            metavar="-- COMMAND…", help="What follows osteon, e.g. train DATA --out RUN.", show_default=False
+            metavar="COMMAND", help="After --: what follows osteon, e.g. train DATA --out RUN.", show_default=False
         ),
     ],
     processes: Annotated[

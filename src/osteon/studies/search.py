@@ -6,10 +6,8 @@ import hashlib
 import logging
 import math
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +17,7 @@ from pydantic import Field
 
 from osteon.config import RunSettings, dump_settings, load_settings
 from osteon.errors import InputError, OsteonError, SettingsError, require
-from osteon.run import write_text
+from osteon.run import LOCK, write_text
 from osteon.settings import Settings
 from osteon.studies.search_results import FAILED_IN_A_ROW, SearchResult, collect
 from osteon.studies.search_rules import Cut, make_pruner, median_rule
@@ -34,12 +32,10 @@ from osteon.studies.search_trial import (
     refuse_changed_data,
     train_trial,
 )
+from osteon.training.alone import alone
 from osteon.training.batches import derive_seed
 from osteon.training.method import Note
 from osteon.training.same_data import OtherDataError, other_settings
-
-if sys.platform != "win32":
-    import fcntl
 
 if TYPE_CHECKING:
     import optuna
@@ -111,7 +107,7 @@ def search(
     require("optuna", extra="tune", feature="Searching")
     _check(base, settings)
     out = Path(out)
-    with _alone(out):
+    with alone(out):
         study = _open(out, base, settings)
         refuse_changed_data(trial_folder(out, 0).parent)
         _Search(study, base, settings, out, list(callbacks), note).run(budget or Budget())
@@ -346,7 +342,7 @@ def _open(out: Path, base: RunSettings, settings: SearchSettings) -> optuna.Stud
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan = settings.model_dump_json(exclude={"reference"})
     database = out / "search.db"
-    if not database.is_file() and any(item.name != ".lock" for item in out.iterdir()):
+    if not database.is_file() and any(item.name != LOCK for item in out.iterdir()):
         raise SettingsError("the folder is not empty and holds no search", where=out, hint="Choose another --out")
     many = len(settings.objectives) > 1
     study = optuna.create_study(
@@ -378,24 +374,3 @@ def _enqueue(study: optuna.Study, settings: SearchSettings) -> None:
     queued = sum("first" in item.user_attrs for item in known)
     for number, point in enumerate(settings.first[queued:], start=queued):
         study.enqueue_trial(stored_point(settings.space, point), user_attrs={"first": number})
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold the folder for one process, until the block or the process ends.
-
-    Raises:
-        SettingsError: Another process holds it, or it cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-    except OSError as error:
-        raise SettingsError(f"cannot be made: {error.strerror}", where=out) from error
-    with lock:
-        try:
-            if sys.platform != "win32":  # nothing guards the folder there
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SettingsError("another process is searching here", where=out) from None
-        yield

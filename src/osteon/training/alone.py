@@ -27,7 +27,7 @@ def alone(folder: str | Path) -> Iterator[None]:
     in the end, and so is a folder that was made for it and that nothing came into.
 
     Args:
-        folder: Of a run, or of the folds of a cross-validation.
+        folder: Of a run, of the folds of a cross-validation, or of a search.
 
     Raises:
         SettingsError: Another process holds it, or the folder cannot be made.
