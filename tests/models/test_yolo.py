@@ -203,6 +203,10 @@ sys.addaudithook(watch)
 import torch
 from osteon.config import ModelSettings
 from osteon.models.factory import create
+from osteon.models.yolo_detection import make_detector
+with torch.device("meta"):
+    create(ModelSettings(name="yolo/yolov8n-cls"))
+make_detector("n", "break").to("cpu")
 network = create(ModelSettings(name="yolo/yolov8n-cls"))
 network(torch.zeros(2, 3, 64, 64)).sum().backward()
 home, cache = os.path.expanduser("~"), os.environ["OSTEON_CACHE"]
@@ -214,7 +218,7 @@ for event, arguments in opened:
 
 @pytest.mark.slow
 def test_it_opens_no_connection_and_writes_nothing_into_the_home(tmp_path: Path) -> None:
-    """In a process of its own, where Ultralytics is imported for the first time."""
+    """In a process of its own, where Ultralytics is imported for the first time: on the meta device, as for costs."""
     import os
 
     home = tmp_path / "home"

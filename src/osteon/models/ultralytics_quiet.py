@@ -7,6 +7,7 @@ import logging
 import os
 from types import ModuleType
 
+import torch
 from PIL import Image
 
 from osteon.errors import MissingExtraError, require
@@ -41,6 +42,22 @@ def import_ultralytics(feature: str = "YOLO") -> ModuleType:
         os.environ.pop("OMP_NUM_THREADS", None)  # it would slow every process started later
     _silence(ultralytics, str(folder))
     return ultralytics
+
+
+def import_networks(feature: str = "YOLO") -> ModuleType:
+    """Import ``ultralytics.nn.tasks``, on whatever device networks are being made at the moment.
+
+    Its layers' classes hold tensors that are made on import: those of torch's meta device could never be moved.
+
+    Args:
+        feature: What the user wanted to do, for the message.
+
+    Raises:
+        MissingExtraError: It is not installed; names the extra and the licence.
+    """
+    import_ultralytics(feature)
+    with torch.device("cpu"):
+        return importlib.import_module("ultralytics.nn.tasks")
 
 
 def _silence(ultralytics: ModuleType, folder: str) -> None:

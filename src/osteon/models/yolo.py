@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from osteon.errors import SettingsError
 from osteon.models.stem import Normalisation
 from osteon.models.transfer import Pooling, TransferNetwork
-from osteon.models.ultralytics_quiet import import_ultralytics
+from osteon.models.ultralytics_quiet import import_networks, import_ultralytics
 from osteon.models.weights import load_file
 
 FEATURE = "A YOLO classification network"
@@ -160,5 +159,5 @@ def _make_body(architecture: str) -> tuple[nn.Module, int]:
 
 
 def _parse(description: dict[str, Any]) -> Any:
-    tasks: Any = importlib.import_module("ultralytics.nn.tasks")
+    tasks: Any = import_networks(FEATURE)
     return tasks.parse_model(deepcopy(description), ch=3, verbose=False)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from osteon.errors import InputError
 from osteon.models.cost import Cost, measure
-from osteon.models.ultralytics_quiet import import_ultralytics
+from osteon.models.ultralytics_quiet import import_networks
 from osteon.progress import track
 
 Size = Literal["n", "s", "m", "l", "x"]
@@ -33,8 +32,7 @@ def make_detector(size: Size, name: str) -> nn.Module:
     Raises:
         MissingExtraError: Ultralytics is not installed.
     """
-    import_ultralytics("A YOLO detector")
-    tasks: Any = importlib.import_module("ultralytics.nn.tasks")
+    tasks: Any = import_networks("A YOLO detector")
     model: Any = tasks.DetectionModel(f"yolov8{size}.yaml", ch=3, nc=1, verbose=False)
     model.names = {0: name}
     made: nn.Module = model
