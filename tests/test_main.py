@@ -32,3 +32,10 @@ def test_one_answer_starts_no_threads_for_matrices() -> None:
     assert _threads(["predict", "wrist.png"]) == 1
     assert _threads(["evaluate", "predictions.csv"]) > 1
     assert _threads(["predict", "wrist.png"], OPENBLAS_NUM_THREADS="2") == 2
+
+
+def test_the_interpreter_does_not_search_what_was_imported_on_its_way_out() -> None:
+    code = "import gc, sys, osteon.__main__ as program; sys.argv[1:] = ['--version']; program.main(); "
+    code += "print(gc.get_freeze_count() > 0.9 * (gc.get_freeze_count() + len(gc.get_objects())))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.splitlines()[-1] == "True"

@@ -1,5 +1,6 @@
 """``python -m osteon``, and the program ``osteon``."""
 
+import gc
 import os
 import sys
 
@@ -11,7 +12,9 @@ LIGHT = "predict"
 
 def main() -> int:
     """Run the command line; see :func:`osteon.cli.app.main`."""
-    return run_process(_command)
+    code = run_process(_command)
+    gc.freeze()  # else the interpreter, on its way out, looks for cycles among all that was ever imported
+    return code
 
 
 def _command() -> int:
