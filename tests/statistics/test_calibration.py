@@ -73,6 +73,21 @@ def test_groups_widen_the_calibration_intervals(rng: np.random.Generator) -> Non
     assert copied.high - copied.low == pytest.approx(single.high - single.low, rel=0.02)
 
 
+def test_the_slopes_interval_is_the_cluster_robust_one(rng: np.random.Generator) -> None:
+    """Liang and Zeger 1986, with the correction ``g / (g - 1)``, group by group."""
+    labels, logit, groups = rng.integers(0, 2, 200), rng.normal(size=200), np.repeat(np.arange(25), 8)
+    logit = logit + labels + rng.normal(size=25)[groups]
+    _, slope = calibration_line(labels, 1 / (1 + np.exp(-logit)), groups)
+    fit = LogisticRegression(C=1e9, tol=1e-10).fit(logit[:, None], labels)
+    design = np.column_stack([np.ones(200), logit])
+    p = fit.predict_proba(logit[:, None])[:, 1]
+    sums = [design[groups == group].T @ (labels - p)[groups == group] for group in range(25)]
+    bread = np.linalg.inv(design.T @ (design * (p * (1 - p))[:, None]))
+    variance = bread @ sum(np.outer(item, item) for item in sums) @ bread * 25 / 24
+    half = 1.959964 * math.sqrt(variance[1, 1])
+    assert (slope.value - slope.low, slope.high - slope.value) == pytest.approx((half, half), rel=1e-3)
+
+
 def test_separated_classes_have_no_slope() -> None:
     _, slope = calibration_line([0] * 20 + [1] * 20, np.linspace(0.01, 0.99, 40))
     assert not slope.defined

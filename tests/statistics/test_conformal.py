@@ -11,6 +11,7 @@ def test_the_quantile_is_the_textbooks_order_statistic() -> None:
     assert conformal_quantile(scores, 0.1) == pytest.approx(0.90)
     assert conformal_quantile(scores, 0.05) == pytest.approx(0.95)
     assert conformal_quantile(scores, 0.04) == 1.0  # a 20th would be needed
+    assert conformal_quantile(scores[::-1], 1.0) == pytest.approx(0.05)  # the smallest, where every error is allowed
 
 
 def test_each_class_is_covered_at_the_chosen_rate() -> None:
@@ -40,6 +41,12 @@ def test_one_class_alone_is_an_answer() -> None:
     assert figures["error_of_answers"].value == pytest.approx(1 / 2)
     assert figures["coverage_positive"].n == 1
     assert (figures["precision"].value, figures["npv"].value) == (0.0, 1.0)
+
+
+def test_a_score_at_its_quantile_is_in_the_set() -> None:
+    sets = Sets.of([0.25, 0.5], (0.25, 0.5))
+    assert sets.negative.tolist() == [True, False]
+    assert sets.positive.tolist() == [False, True]
 
 
 def test_a_call_joins_its_set_which_then_holds_one_class_where_it_rules_the_other_out() -> None:

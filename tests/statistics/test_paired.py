@@ -7,14 +7,14 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from osteon.statistics.bootstrap import replicate
 from osteon.statistics.definitions import METRICS
 from osteon.statistics.delong import auc_covariance
 from osteon.statistics.estimates import Cases, needed_groups
 from osteon.statistics.metrics import roc_auc
-from osteon.statistics.paired import auc_difference, bootstrap_difference, holm, mcnemar, sign_flip_p
+from osteon.statistics.paired import auc_difference, bootstrap_difference, bootstrap_p, holm, mcnemar, sign_flip_p
 
 
 def delong_by_definition(labels: np.ndarray, scores: list[np.ndarray]) -> np.ndarray:
@@ -34,6 +34,30 @@ def test_covariance_equals_delongs_by_the_definition(rng: np.random.Generator) -
     areas, covariance = auc_covariance(labels, scores)
     assert areas == pytest.approx([roc_auc(labels, score) for score in scores])
     assert covariance == pytest.approx(delong_by_definition(labels, scores))
+
+
+def test_interval_and_p_are_the_normal_approximation(rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 2, 80)
+    scores = [labels + rng.normal(size=80), labels + 2 * rng.normal(size=80)]
+    covariance = delong_by_definition(labels, scores)
+    error = math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    difference = roc_auc(labels, scores[1]) - roc_auc(labels, scores[0])
+    test = auc_difference(labels, *scores, confidence=0.9)
+    assert test.difference.value == pytest.approx(difference)
+    assert test.difference.low == pytest.approx(difference - norm.ppf(0.95) * error)
+    assert test.difference.high == pytest.approx(difference + norm.ppf(0.95) * error)
+    assert test.p == pytest.approx(2 * norm.sf(abs(difference) / error))
+
+
+def test_areas_without_a_variance_have_no_test() -> None:
+    labels = [0, 0, 1, 1]
+    test = auc_difference(labels, [1, 2, 3, 4], [4, 3, 2, 1])
+    assert (test.difference.value, test.difference.reason) == (-1, "too few cases for a variance")
+    assert math.isnan(test.p)
+    assert math.isnan(test.difference.low)
+    alone = auc_difference([0, 1, 0], [1, 2, 3], [3, 2, 1])  # the same area, but not the same order
+    assert math.isnan(alone.p)
+    assert alone.difference.reason == "too few cases for a variance"
 
 
 def test_obuchowski_with_groups_of_one_is_delong(rng: np.random.Generator) -> None:
@@ -124,6 +148,22 @@ def test_bootstrap_difference_uses_the_same_draws_for_both(rng: np.random.Genera
         "auc", (0.9, 0.5), ({"auc": np.full(99, 0.9)}, {"auc": np.linspace(0.4, 0.6, 99)}), 9, 0.95
     )
     assert unlike.p == pytest.approx(2 / 100)
+
+
+def test_resamples_on_either_side_of_0_make_the_p_value() -> None:
+    assert bootstrap_p(np.array([-1.0, 1, 2, 3, 4, 5, 6, 7, 8])) == pytest.approx(2 * 2 / 10)
+    assert bootstrap_p(np.array([-1.0, 0, 2, 3, 4, 5, 6, 7, 8])) == pytest.approx(2 * 3 / 10), "0 is on both"
+    assert bootstrap_p(-np.array([-1.0, np.nan, 0, 2, 3, 4, 5, 6, 7, 8])) == pytest.approx(2 * 3 / 10)
+    assert bootstrap_p(np.array([-1.0, 1])) == 1
+
+
+def test_resamples_that_never_differ_have_no_interval() -> None:
+    drawn = {"auc": np.full(99, 0.9)}
+    same = bootstrap_difference("auc", (0.9, 0.9), (drawn, drawn), 9, 0.95)
+    assert same.p == 1
+    assert math.isnan(same.difference.low)
+    other = bootstrap_difference("auc", (0.9, 0.8), (drawn, {"auc": np.full(99, 0.8)}), 9, 0.95)
+    assert math.isnan(other.p)
 
 
 def test_two_groups_that_agree_are_no_evidence() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 
 from osteon.statistics.bootstrap import Replicates, percentile_bounds
 from osteon.statistics.delong import auc_covariance
@@ -74,6 +73,8 @@ def mcnemar(
         second_right: Which cases the second model calls rightly, shape ``(n,)``.
         groups: Number of each case's group, shape ``(n,)``.
     """
+    from scipy.stats import binomtest
+
     only_first = int(np.sum(first_right & ~second_right))
     only_second = int(np.sum(second_right & ~first_right))
     split = only_first + only_second
@@ -120,11 +121,12 @@ def auc_difference(
     n, difference = len(np.asarray(labels)), float(areas[1] - areas[0])
     if math.isnan(difference):
         return PairedTest(name, Estimate.undefined("only one class occurs", n), NAN)
-    error = math.sqrt(max(0.0, float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
-    if not error > 1e-12:
-        same = difference == 0 and not math.isnan(error)
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    if not variance > 1e-24:  # nor where it is not known
+        same = difference == 0 and not math.isnan(variance)
         reason = "the two rank the cases alike" if same else "too few cases for a variance"
         return PairedTest(name, Estimate(difference, NAN, NAN, n, reason), 1.0 if same else NAN)
+    error = math.sqrt(variance)
     half = normal_quantile(confidence) * error
     p = math.erfc(abs(difference) / error / math.sqrt(2))
     return PairedTest(name, Estimate(difference, difference - half, difference + half, n), p)
