@@ -70,6 +70,34 @@ def test_obuchowski_with_groups_of_one_is_delong(rng: np.random.Generator) -> No
     assert grouped.difference.low == pytest.approx(plain.difference.low)
 
 
+def test_grouped_covariance_equals_obuchowskis_by_the_definition(rng: np.random.Generator) -> None:
+    """Obuchowski 1997, equations for S10, S01 and S11, summed group by group; groups hold both classes."""
+    labels, groups = rng.integers(0, 2, 60), rng.integers(0, 12, 60)
+    groups[labels == 1] %= 9  # some groups are of one class
+    scores = [np.round(labels + rng.normal(size=60) + rng.normal(size=12)[groups], 1) for _ in range(2)]
+    placed = []
+    for score in scores:
+        kernel = np.sign(score[labels == 1][:, None] - score[labels == 0]) / 2 + 0.5
+        placed.append((kernel.mean(axis=1), kernel.mean(axis=0), kernel.mean()))
+    m, n, every = (labels == 1).sum(), (labels == 0).sum(), len(set(groups))
+    of_positives, of_negatives = (len(set(groups[labels == cls])) for cls in (1, 0))
+    expected = np.zeros((2, 2))
+    for r, s in itertools.product(range(2), repeat=2):
+        for group in set(groups):
+            x = [np.sum(above[groups[labels == 1] == group] - area) for above, _, area in placed]
+            y = [np.sum(below[groups[labels == 0] == group] - area) for _, below, area in placed]
+            expected[r, s] += of_positives / (of_positives - 1) * x[r] * x[s] / m**2
+            expected[r, s] += of_negatives / (of_negatives - 1) * y[r] * y[s] / n**2
+            expected[r, s] += every / (every - 1) * (x[r] * y[s] + y[r] * x[s]) / (m * n)
+    assert auc_covariance(labels, scores, groups)[1] == pytest.approx(expected)
+
+
+def test_two_groups_of_each_class_have_a_covariance_and_one_has_none() -> None:
+    labels, scores = np.array([0, 0, 1, 1]), [np.array([1.0, 3, 2, 4])]
+    assert auc_covariance(labels, scores, np.array([1, 0, 0, 1]))[1] > 0
+    assert np.isnan(auc_covariance(labels, scores, np.array([0, 1, 2, 2]))[1]).all()
+
+
 def test_obuchowski_sees_through_copies(rng: np.random.Generator) -> None:
     labels = rng.integers(0, 2, 100)
     first, second = rng.normal(size=100) + labels, rng.normal(size=100) + 0.5 * labels
