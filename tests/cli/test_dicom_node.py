@@ -70,6 +70,21 @@ def test_destination_that_is_away_is_a_warning(tmp_path, model):
     assert "Traceback" not in "".join(lines) + err
 
 
+@pytest.mark.slow  # a process of its own: how long it lives is the point
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_it_ends_though_its_destination_is_silent_and_it_is_told_so_twice(tmp_path, model):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"MUTE@127.0.0.1:{silent.getsockname()[1]}"
+        node, _ = start("--queue", str(tmp_path / "queue"), "--to", target, "--model", model)
+        silent.settimeout(20)
+        held, _ = silent.accept()
+        assert held.recv(10) != b"", "it asks whether the destination is there"
+        node.send_signal(signal.SIGTERM)
+        node.send_signal(signal.SIGTERM)
+        _, err = node.communicate(timeout=15)
+    assert (node.returncode, err) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -80,6 +95,11 @@ def test_destination_that_is_away_is_a_warning(tmp_path, model):
         (["--allow-address", "10.0.0.300"], "10.0.0.300"),
         (["--pooling", "median"], "median"),
         (["--tls-certificate", "x.pem"], "both"),
+        (["--tls-authority", "x.pem"], "nobody would be checked"),
+        (["--tls-authority", "x.pem", "--to", "http://host"], "nobody would be checked"),
+        (["--tls-authority", "x.pem", "--to", "HTTPS://host"], "authority's certificates cannot be used"),
+        (["--to-tls"], "no destination"),
+        (["--to-tls", "--to", "http://host"], "in the clear"),
     ],
 )
 def test_wrong_settings(tmp_path, capsys, arguments, words):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
+import tempfile
 
 import pytest
 
@@ -41,3 +43,34 @@ def test_what_was_left_out_is_told_and_one_study_that_hangs_stops_no_other(servi
         ("1.2.3", "http://pacs.example.org took longer than 1 s")
     ]
     assert "1 instances are damaged and were left out" in err
+
+
+@pytest.mark.parametrize("told_to_stop", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_done_is_told_and_no_image_stays_when_it_is_broken_off(
+    services, tmp_path, capsys, monkeypatch, told_to_stop
+):
+    """SIGTERM would else leave a patient's images on the disk."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    fetch = DicomWeb.fetch_study
+
+    def fetch_and_stop(service, study, folder):
+        if study == "1.2.3":
+            save_dicom(pathlib.Path(folder) / "image.dcm", IMAGE)
+            signal.raise_signal(told_to_stop)
+        return fetch(service, study, folder)
+
+    monkeypatch.setattr(DicomWeb, "fetch_study", fetch_and_stop)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        studies = [IMAGE.StudyInstanceUID, "1.2.3", "1.2.4"]
+        code = main(["dicomweb", "http://pacs.example.org", *studies, "--out", str(tmp_path / "out"), "--json"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    out, err = capsys.readouterr()
+    assert code == 3
+    assert [row["study"] for row in json.loads(out)["studies"]] == [IMAGE.StudyInstanceUID]
+    refused = json.loads(out)["refused"]
+    assert [(row["study"], row["error"]) for row in refused] == [("1.2.3", "Interrupted"), ("1.2.4", "Interrupted")]
+    assert "interrupted; what was finished is kept" in err
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -88,7 +88,8 @@ def test_wrong_limits_and_certificates_are_told(tmp_path: Path, capsys: pytest.C
     assert (code, "cannot be used" in words) == (2, True)
 
 
-def test_it_serves_until_it_is_told_to_stop(model: Path) -> None:
+@pytest.mark.parametrize("told_to_stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_told_to_stop(model: Path, told_to_stop: signal.Signals) -> None:
     command = [sys.executable, "-m", "osteon", "serve", "--port", "0", "--model", str(model), "--json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -106,7 +107,7 @@ def test_it_serves_until_it_is_told_to_stop(model: Path) -> None:
         assert "Is it <strong>fractured</strong>?" in page.text
         assert "server" not in page.headers
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(told_to_stop)
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "Traceback" not in errors

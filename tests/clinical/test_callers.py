@@ -265,6 +265,21 @@ def test_node_ends_at_once_whatever_its_callers_do(tmp_path):
     DicomNode(tmp_path, note_of, None, settings()).close()
 
 
+def test_node_ends_without_a_fault_where_connections_say_nothing(tmp_path, monkeypatch):
+    faults = []
+    monkeypatch.setattr(threading, "excepthook", faults.append)
+    node = DicomNode(tmp_path, note_of, None, settings())
+    silent = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(3)]
+    until(lambda: callers(node) == 3)
+    node.close()
+    for connection in silent:
+        connection.settimeout(5)
+        assert connection.recv(1) == b""
+        connection.close()
+    time.sleep(0.2)
+    assert faults == []
+
+
 def test_destination_that_hangs_in_the_middle_of_a_word_is_given_up():
     held = []
     with socket.create_server(("127.0.0.1", 0)) as server:

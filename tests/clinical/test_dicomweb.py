@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import socket
@@ -84,6 +85,43 @@ def test_study_that_drips_is_given_up(tmp_path, begin, drip):
     assert time.monotonic() - start < 5
 
 
+def test_image_that_comes_twice_counts_once(tmp_path):
+    image = dicom(radiograph(size=(8, 8)))
+    with service(answered("200 OK", dicom_bytes(image), dicom_bytes(image))) as url:
+        assert len(DicomWeb(url).fetch_study(image.StudyInstanceUID, tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        ("401 Unauthorized", SettingsError, "does not let us in"),
+        ("403 Forbidden", InputError, "does not give us this study"),
+        ("520 Odd", UnreachableError, "busy or broken"),
+    ],
+)
+def test_services_that_give_no_study(tmp_path, status, kind, words):
+    with service(answered(status)) as url, pytest.raises(kind, match=words):
+        DicomWeb(url).fetch_study("1.2.3", tmp_path)
+
+
+def test_answer_compressed_twice_is_not_unpacked(tmp_path):
+    """A few kilobytes of it may be terabytes."""
+    twice = gzip.compress(gzip.compress(bytes(10_000_000)))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, gzip\r\nContent-Length: {len(twice)}\r\n".encode()
+    with service(head + KIND + b"\r\n" + twice) as url, pytest.raises(NoAnswerError, match="more than once"):
+        DicomWeb(url).fetch_study("1.2.3", tmp_path)
+
+
+def test_answer_compressed_once_is_unpacked(tmp_path):
+    image = dicom(radiograph(size=(8, 8)))
+    _, _, body = answered("200 OK", dicom_bytes(image)).partition(b"\r\n\r\n")
+    packed = gzip.compress(body)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n".encode()
+    with service(head + KIND + b"\r\n" + packed) as url:
+        (path,) = DicomWeb(url).fetch_study(image.StudyInstanceUID, tmp_path)
+    assert path.read_bytes() == dicom_bytes(image)
+
+
 def answered(status: str, *files: bytes) -> bytes:
     parts = b"".join(b"--edge\r\nContent-Type: application/dicom\r\n\r\n" + file + b"\r\n" for file in files)
     body = parts + b"--edge--\r\n"
@@ -126,6 +164,48 @@ def test_document_that_the_service_has_already_is_sent(tmp_path, reason, taken):
     answer = f"HTTP/1.1 409 Conflict\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     with service(answer) as url:
         assert list(DicomWeb(url).deliver([tmp_path / "x.dcm"])) == [taken]
+
+
+STORED = {"00081199": {"vr": "SQ", "Value": [{}]}}
+NO_ROOM = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0xA700]}}]}}
+
+
+def said(body: str, status: str = "200 OK", kind: str = "application/dicom+json") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return (head + body).encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "taken"),
+    [
+        (said(json.dumps(STORED)), True),
+        (said(""), True),
+        (said(json.dumps(STORED | {"0008119A": NO_ROOM["00081198"] | {"Value": [{}]}}), "202 Accepted"), False),
+        (said("", "409 Conflict"), False),
+    ],
+)
+def test_what_became_of_a_document(tmp_path, answer, taken):
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    with service(answer) as url:
+        assert list(DicomWeb(url).deliver([tmp_path / "x.dcm"])) == [taken]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (said("<html>Please log in</html>", kind="text/html"), "'text/html' that does not say"),
+        (said("{}"), "does not say"),
+        (said(json.dumps(NO_ROOM), "409 Conflict"), "out of resources"),
+        (said("", "522 Odd"), "busy or broken"),
+        (said(" " * 1_100_000), "more length"),
+        (said("nonsense that is long enough", "200 OK\r\nContent-Encoding: gzip"), "broke off"),
+    ],
+)
+def test_answer_that_says_nothing_of_a_document_is_no_yes(tmp_path, answer, words):
+    """The page of a login before the service would else be the end of a report."""
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    with service(answer) as url, pytest.raises(NoAnswerError, match=words):
+        list(DicomWeb(url).deliver([tmp_path / "x.dcm"]))
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "302 Found"])

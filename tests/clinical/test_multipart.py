@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from osteon.clinical.multipart import Multipart, boundary_of, parts
@@ -31,6 +33,21 @@ def test_part_without_headers():
         list(parts([b"--edge\r\nwhatever\r\n--edge--"], b"edge", 1000))
 
 
+def test_a_large_part_is_in_memory_twice_and_not_more_often():
+    def large():
+        yield b"--edge\r\n\r\n"
+        for _ in range(40):
+            yield bytes(1_000_000)
+        yield b"\r\n--edge--\r\n"
+
+    tracemalloc.start()
+    sizes = [len(part) for part in parts(large(), b"edge", 50_000_000)]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sizes == [40_000_000]
+    assert most < 100_000_000
+
+
 def test_part_beyond_the_bound_is_not_read_to_its_end():
     def endless():
         yield b"--edge\r\n\r\n"
@@ -47,6 +64,14 @@ def test_answers_of_another_kind(kind):
         boundary_of(kind)
 
 
-@pytest.mark.parametrize("kind", ['multipart/related; boundary="a b"; type=x', "Multipart/Related; boundary=a b"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        'multipart/related; boundary="a b"; type=x',
+        "Multipart/Related; boundary=a b",
+        'multipart/related; type="application/dicom;boundary=other"; boundary="a b"',
+        'multipart/related; start="<boundary=1@x>"; x-boundary=other; BOUNDARY="a b"',
+    ],
+)
 def test_boundaries(kind):
     assert boundary_of(kind) == b"a b"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,12 +11,10 @@ import typer
 
 from osteon.cli.console import JSON_OPTION, Console, set_logging
 from osteon.cli.options import PointOption
+from osteon.cli.stopping import stopped_once
 from osteon.errors import OsteonError, SettingsError, require
 
 if TYPE_CHECKING:
-    import ssl
-
-    from osteon.clinical.address import Address
     from osteon.clinical.node import NodeSettings
     from osteon.clinical.sender import Destination
     from osteon.inference.predictor import Predictor
@@ -84,9 +80,10 @@ def dicom_node(
     settings = NodeSettings(address, quiet, longest, keep_hours * 3600, int(min_free * 1e6))
     how = _pooling(pooling)
     console = _quiet_console(verbose=verbose, as_json=as_json)
-    target = None if to is None else destination(to, settings, by_tls=to_tls)
+    target = destination(to, settings, by_tls=to_tls)
     predictor = _predictor(model, operating_point, gate=gate)
-    with DicomNode(queue, StudyAnswerer(predictor, how, workers), target, settings) as node, _until_ended():
+    answer = StudyAnswerer(predictor, how, workers)
+    with suppress(KeyboardInterrupt), stopped_once(), DicomNode(queue, answer, target, settings) as node:
         again = node.queue.retry_failed() if retry_failed else 0
         _say_ready(console, predictor, settings, node.port, target, again)
         node.wait()
@@ -102,32 +99,32 @@ def _quiet_console(*, verbose: bool, as_json: bool) -> Console:
     return console
 
 
-def destination(text: str, settings: NodeSettings, *, by_tls: bool = False) -> Destination:
-    """Return where documents go.
+def destination(text: str | None, settings: NodeSettings, *, by_tls: bool = False) -> Destination | None:
+    """Return where documents go, if they go anywhere.
 
     Raises:
-        SettingsError: The text names no destination, or TLS cannot be set up.
+        SettingsError: The text names no destination, TLS cannot be set up, or what was given for it would be of no use.
     """
     from osteon.cli.dicomweb import service
     from osteon.clinical.sender import DicomDestination
+    from osteon.clinical.tls import client_side
 
-    tls = _client_tls(settings.address) if by_tls or text.startswith("https://") else None
+    address = settings.address
+    secured = by_tls or (text or "").lower().startswith("https:")
+    if by_tls and text is None:
+        raise SettingsError("there is no destination to be reached by TLS", where="--to-tls", hint="Give one by --to")
+    if address.authority is not None and address.certificate is None and not secured:
+        raise SettingsError(
+            "nobody would be checked by it: neither callers nor the destination speak TLS",
+            where="--tls-authority",
+            hint="Give --tls-certificate and --tls-key, or --to-tls",
+        )
+    tls = client_side(address.authority, address.certificate, address.key) if secured else None
+    if text is None:
+        return None
     if "://" not in text:
-        return DicomDestination.parse(text, settings.address.ae_title, tls)
+        return DicomDestination.parse(text, address.ae_title, tls)
     return service(text, tls=tls)
-
-
-def _client_tls(address: Address) -> ssl.SSLContext:
-    """Return what is needed to reach the destination by TLS: whom to trust, and our certificate if there is one."""
-    import ssl
-
-    try:
-        context = ssl.create_default_context(cafile=None if address.authority is None else str(address.authority))
-        if address.certificate is not None:
-            context.load_cert_chain(address.certificate, address.key)
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingsError(f"the certificate or key cannot be used: {error}", where=address.certificate) from None
-    return context
 
 
 def _pooling(name: str) -> Any:
@@ -180,24 +177,11 @@ def _say_ready(
 
 
 def _warn_if_away(console: Console, target: Destination) -> None:
+    if getattr(target, "tells_secrets", False):
+        console.warn(f"the token or password goes to {target.name} as plain text: give an https:// URL")
     echo = getattr(target, "echo", None)
     try:
         if echo is not None:
             echo()
     except OsteonError as error:
         console.warn(f"{error.what}; documents are kept and sent once it is there")
-
-
-@contextmanager
-def _until_ended() -> Iterator[None]:
-    """End what is inside quietly at Ctrl+C or a termination signal."""
-
-    def ended(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, ended)
-    try:
-        with suppress(KeyboardInterrupt):
-            yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

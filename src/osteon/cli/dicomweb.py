@@ -11,6 +11,7 @@ import typer
 
 from osteon.cli.console import JSON_OPTION, Console
 from osteon.cli.options import PointOption
+from osteon.cli.stopping import MESSAGE, stopped_once
 from osteon.errors import InputError, require
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ def dicomweb(
     ] = None,
     operating_point: PointOption = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Hold back what is no radiograph.")] = True,
+    tls_authority: Annotated[
+        Path | None,
+        typer.Option(help="Certificates in PEM: one must have signed the service's.", show_default="the system's"),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Certificate chain in PEM, to be shown to the service.", show_default="none")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key in PEM.")] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Fetch studies by WADO-RS, answer for them, and store the documents by STOW-RS. Research use only.
@@ -41,22 +50,17 @@ def dicomweb(
     require("highdicom", extra="dicom", feature="osteon dicomweb")
     from osteon.clinical.answering import StudyAnswerer
     from osteon.clinical.quiet_logs import silence_quotations
-    from osteon.clinical.sender import UnreachableError
+    from osteon.clinical.tls import client_side
     from osteon.inference.predictor import Predictor
 
     console = Console(as_json=as_json)
     silence_quotations()
-    connection = service(url)
+    given = [file for file in (tls_authority, tls_certificate, tls_key) if file is not None]
+    connection = service(url, tls=client_side(tls_authority, tls_certificate, tls_key) if given else None)
+    if connection.tells_secrets:
+        console.warn(f"the token or password goes to {connection.name} as plain text: give an https:// URL")
     answer = StudyAnswerer(Predictor(model, operating_point=operating_point, gate=gate))
-    done, refused = [], []
-    for study in studies:
-        try:
-            done.append(_one(connection, study, answer, send=send, out=out))
-        except (InputError, UnreachableError) as error:
-            console.warn(str(error))
-            refused.append({"study": study, **error.as_dict()})
-        else:
-            _warn(console, done[-1])
+    done, refused = _all(connection, studies, answer, console, send=send, out=out)
     console.table(
         "Documents",
         ["study", "images", "damaged", "documents", "stored"],
@@ -65,6 +69,30 @@ def dicomweb(
     console.emit({"studies": done, "refused": refused})
     if refused or any(row["damaged"] or (send and row["stored"] < row["documents"]) for row in done):
         raise typer.Exit(3)
+
+
+def _all(
+    connection: DicomWeb, studies: list[str], answer: Any, console: Console, *, send: bool, out: Path | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Answer for studies one after another; return what was done and what was not, also where it was broken off."""
+    from osteon.clinical.sender import UnreachableError
+
+    done: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    try:
+        with stopped_once():
+            for study in studies:
+                try:
+                    done.append(_one(connection, study, answer, send=send, out=out))
+                except (InputError, UnreachableError) as error:
+                    console.warn(str(error))
+                    refused.append({"study": study, **error.as_dict()})
+                else:
+                    _warn(console, done[-1])
+    except KeyboardInterrupt:
+        console.warn(MESSAGE["what"])
+        refused += [{"study": study, **MESSAGE} for study in studies[len(done) + len(refused) :]]
+    return done, refused
 
 
 def _warn(console: Console, row: dict[str, Any]) -> None:

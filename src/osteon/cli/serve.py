@@ -12,6 +12,7 @@ import typer
 
 from osteon.cli.console import JSON_OPTION, Console, set_logging
 from osteon.cli.options import PointOption
+from osteon.cli.stopping import stopped_once
 from osteon.errors import SettingsError, require
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def serve(
             console.note(f"Open {url} (model {predictor.card.name}; Ctrl+C ends). {NOT_A_DEVICE}")
         sys.stdout.flush()
 
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), stopped_once():
         run(predictor, place, limits, ready=ready)
 
 

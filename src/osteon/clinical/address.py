@@ -7,6 +7,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from osteon.clinical.tls import server_side
 from osteon.errors import SettingsError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -27,7 +28,7 @@ class Address:
         key: Its key in PEM.
         authority: Certificates in PEM; a caller must show one that they signed.
         associations: Callers at a time.
-        silent: Seconds after which a caller that says nothing, or does not end what it has begun, is hung up on.
+        silent: Seconds after which a caller that says nothing, or does not end a PDU that it has begun, is hung up on.
     """
 
     ae_title: str = "OSTEON"
@@ -78,16 +79,7 @@ class Address:
         """
         if self.certificate is None:
             return None
-        try:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.certificate, self.key)
-            if self.authority is not None:
-                context.load_verify_locations(self.authority)
-                context.verify_mode = ssl.CERT_REQUIRED
-        except (OSError, ssl.SSLError) as error:
-            what = error.strerror if isinstance(error, FileNotFoundError) else f"cannot be used: {error}"
-            raise SettingsError(f"the certificate or key {what}", where=self.certificate) from None
-        return context
+        return server_side(self.certificate, self.key, self.authority)
 
 
 def check_title(title: str) -> None:

@@ -10,16 +10,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
 
+from osteon.clinical.address import LOOPBACK
 from osteon.clinical.durable import write_durably
 from osteon.clinical.identity import is_uid
 from osteon.clinical.multipart import Multipart, boundary_of, parts
 from osteon.clinical.routing import examine
-from osteon.clinical.sender import DUPLICATE, NoAnswerError, UnreachableError
+from osteon.clinical.sender import DUPLICATE, NoAnswerError, UnreachableError, is_out_of_resources
+from osteon.clinical.store_answer import failures
+from osteon.clinical.tls import client_side, fault
 from osteon.data.files import LIMITS, Limits, Refused
 from osteon.errors import InputError, SettingsError
 
@@ -28,8 +31,9 @@ log = logging.getLogger(__name__)
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 JSON = "application/dicom+json"
 MOST_INSTANCES = 1000
-_FAILED, _REASON = "00081198", "00081197"
-_UNREACHABLE = (408, 425, 429, 500, 502, 503, 504, 507)
+MOST_ANSWER = 1 << 20
+"""Bytes of what a service says of one document."""
+_BUSY = (408, 425, 429)
 _ELSEWHERE = (301, 302, 303, 307, 308, 404, 405, 410)
 """Of a request to store: there is no such service, as while an archive starts; no document is to blame."""
 
@@ -42,7 +46,7 @@ class DicomWeb:
         url: Its root, e.g. ``https://pacs.example.org/dicom-web``.
         token: Shown as a bearer token; None: none.
         user: Name and password for basic authentication; None: none.
-        tls: Which certificates to trust; None: the system's.
+        tls: Which certificates to trust, and our own; None: those that the system trusts, and none.
         seconds: How long to wait for an answer, or for more of it.
         longest: How long one document may take in all.
         longest_study: How long the fetching of a study may take in all.
@@ -65,11 +69,21 @@ class DicomWeb:
             raise SettingsError(f"{self.url!r} is no URL of a DICOMweb service", hint="https://HOST/PATH")
         if parsed.username or parsed.password:
             raise SettingsError("a password does not belong in the URL, where logs show it", where=parsed.hostname)
+        if self.tls is not None and parsed.scheme == "http":
+            raise SettingsError(
+                "TLS was asked for, and this is reached in the clear", where=self.url, hint="Give an https:// URL"
+            )
 
     @property
     def name(self) -> str:
         """The service's root."""
         return self.url.rstrip("/")
+
+    @property
+    def tells_secrets(self) -> bool:
+        """Whether a token or password can be read on the way."""
+        parsed = urlsplit(self.url)
+        return bool(self.token or self.user) and parsed.scheme == "http" and parsed.hostname not in LOOPBACK
 
     def fetch_study(self, study_uid: str, folder: str | Path, limits: Limits = LIMITS) -> list[Path]:
         """Fetch all instances of a study (WADO-RS, Retrieve Study), in the transfer syntaxes that they are kept in.
@@ -80,11 +94,11 @@ class DicomWeb:
             limits: Bytes of one instance.
 
         Returns:
-            The files, in the order they came.
+            The files, in the order they came; what came twice counts once.
 
         Raises:
-            InputError: There is no such study, the answer is a part of it or of another one, or is not what the
-                standard says.
+            InputError: There is no such study, it is not for us, the answer is a part of it or of another one, or is
+                not what the standard says.
             SettingsError: The service does not let us in, or the images cannot be written.
             UnreachableError: The service cannot be reached, or takes too long.
         """
@@ -96,8 +110,11 @@ class DicomWeb:
             with request as response:
                 _check(response, study_uid)
                 for data in parts(response.iter_bytes(), boundary_of(_kind(response)), limits.bytes):
-                    found.append(_keep(data, Path(folder)))
-                    _check_study(found[-1], study_uid)
+                    path = _keep(data, Path(folder))
+                    if path in found:
+                        continue
+                    _check_study(path, study_uid)
+                    found.append(path)
                     if len(found) > MOST_INSTANCES:
                         raise InputError(f"the study has more than {MOST_INSTANCES} instances", where=study_uid)
         return found
@@ -113,24 +130,46 @@ class DicomWeb:
                 yield self._store(client, path)
 
     def _store(self, client: httpx.Client, path: Path) -> bool:
-        body = Multipart([path])
-        headers = {"Content-Type": body.content_type, "Accept": JSON}
-        with self._hurried(client, self.longest), _reaching(self.name):
-            response = client.post(f"{self.name}/studies", content=iter(body), headers=headers)
-        if response.status_code in _UNREACHABLE:
-            raise NoAnswerError(f"{self.name} is busy or broken (status {response.status_code})")
-        if response.status_code in (401, 403):
-            raise UnreachableError(f"{self.name} does not let us in (status {response.status_code})")
-        if response.status_code in _ELSEWHERE:
-            raise UnreachableError(f"there is no DICOMweb service at {self.name} (status {response.status_code})")
-        reasons = _reasons(response)
+        response, content = self._post(client, Multipart([path]))
+        code = response.status_code
+        if code >= 500 or code in _BUSY:
+            raise NoAnswerError(f"{self.name} is busy or broken (status {code})")
+        if code in (401, 403):
+            raise UnreachableError(f"{self.name} does not let us in (status {code})")
+        if code in _ELSEWHERE:
+            raise UnreachableError(f"there is no DICOMweb service at {self.name} (status {code})")
+        reasons = failures(content)
+        if reasons is None and content.strip() and code in (200, 202):
+            kind = _kind(response) or "something"
+            raise NoAnswerError(f"{self.name} answers with {kind!r} that does not say what became of a document")
+        return self._is_taken(code, reasons or [])
+
+    def _is_taken(self, code: int, reasons: list[object]) -> bool:
+        """Whether a document was taken; the log tells if not."""
+        if any(isinstance(reason, int) and is_out_of_resources(reason) for reason in reasons):
+            raise NoAnswerError(f"{self.name} is out of resources")
         if reasons and all(reason == DUPLICATE for reason in reasons):
             return True
-        if response.status_code not in (200, 202) or reasons:
+        if code not in (200, 202) or reasons:
             words = [f"reason {reason:#06x}" if isinstance(reason, int) else "reason unknown" for reason in reasons]
-            log.error("%s rejected a document: %s", self.name, ", ".join([f"status {response.status_code}", *words]))
+            log.error("%s rejected a document: %s", self.name, ", ".join([f"status {code}", *words]))
             return False
         return True
+
+    def _post(self, client: httpx.Client, body: Multipart) -> tuple[httpx.Response, bytes]:
+        """Send a body; return the answer and what it says, of which there may be so much."""
+        headers = {"Content-Type": body.content_type, "Accept": JSON}
+        content = bytearray()
+        with (
+            self._hurried(client, self.longest),
+            _reaching(self.name),
+            client.stream("POST", f"{self.name}/studies", content=iter(body), headers=headers) as response,
+        ):
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > MOST_ANSWER:
+                    raise NoAnswerError(f"{self.name} answers at more length than a document can be worth")
+        return response, bytes(content)
 
     @contextmanager
     def _hurried(self, client: httpx.Client, seconds: float) -> Iterator[None]:
@@ -154,12 +193,14 @@ class DicomWeb:
             clock.cancel()
 
     def _client(self) -> httpx.Client:
-        headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        verify: ssl.SSLContext | bool = True if self.tls is None else self.tls
+        headers = {"Accept-Encoding": "identity"}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
         return httpx.Client(
             headers=headers,
             auth=self.user,
-            verify=verify,
+            verify=client_side() if self.tls is None else self.tls,
+            event_hooks={"response": [_refuse_nested]},
             timeout=self.seconds,
             follow_redirects=False,
             trust_env=False,
@@ -177,19 +218,36 @@ class _reaching:  # noqa: N801 - used as a context manager, in the manner of con
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, httpx.HTTPError):
+            if insecure := fault(error):
+                raise UnreachableError(f"{self._name} cannot be reached: {insecure}") from None
             if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                 raise UnreachableError(f"{self._name} cannot be reached") from None
-            words = "gave no answer in time" if isinstance(error, httpx.TimeoutException) else "hung up"
-            raise NoAnswerError(f"{self._name} {words}") from None
+            raise NoAnswerError(f"{self._name} {_words(error)}") from None
+
+
+def _words(error: httpx.HTTPError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "gave no answer in time"
+    if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError):
+        return "broke off its answer, or gives none that is HTTP"
+    return "hung up"
+
+
+def _refuse_nested(response: httpx.Response) -> None:
+    """Refuse what is compressed more than once: a few kilobytes of it may be terabytes."""
+    if "," in response.headers.get("content-encoding", ""):
+        raise NoAnswerError("the service's answer is compressed more than once")
 
 
 def _check(response: httpx.Response, study_uid: str) -> None:
     code = response.status_code
     if code in (404, 410):
         raise InputError("the service has no such study", where=study_uid)
-    if code in (401, 403):
+    if code == 401:
         raise SettingsError(f"the service does not let us in (status {code})", hint="Check the token or the password")
-    if code in _UNREACHABLE:
+    if code == 403:
+        raise InputError("the service does not give us this study (status 403)", where=study_uid)
+    if code >= 500 or code in _BUSY:
         raise UnreachableError(f"the service is busy or broken (status {code})")
     if code == 206:
         raise InputError("the service gives only a part of the study (status 206)", where=study_uid)
@@ -220,13 +278,3 @@ def _check_study(path: Path, study_uid: str) -> None:
         return
     if received.study_uid != study_uid:
         raise InputError("the service gives images of another study", where=study_uid)
-
-
-def _reasons(response: httpx.Response) -> list[Any]:
-    """Return the reasons of the Failed SOP Sequence (PS3.18 10.5.3); none where there is no such sequence."""
-    try:
-        values: Any = response.json()
-        items = (values[0] if isinstance(values, list) else values)[_FAILED]["Value"]
-        return [item.get(_REASON, {}).get("Value", [None])[0] for item in items]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return []

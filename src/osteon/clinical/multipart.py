@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterable, Iterator
+from email.message import Message
 from pathlib import Path
 
 from osteon.errors import InputError
@@ -42,10 +42,12 @@ def boundary_of(content_type: str) -> bytes:
     Raises:
         InputError: It is no body of several parts.
     """
-    found = re.search(r'boundary="?([^";]+)"?', content_type, re.IGNORECASE)
-    if not content_type.lower().startswith("multipart/related") or found is None:
+    header = Message()
+    header["Content-Type"] = content_type
+    boundary = header.get_boundary("")
+    if header.get_content_type() != "multipart/related" or not boundary:
         raise InputError(f"the service answers with {content_type or 'nothing'!r}, not with a multipart body")
-    return found.group(1).strip().encode("latin-1")
+    return boundary.strip().encode("latin-1", "replace")
 
 
 def parts(chunks: Iterable[bytes], boundary: bytes, most_bytes: int) -> Iterator[bytes]:
@@ -69,7 +71,7 @@ def parts(chunks: Iterable[bytes], boundary: bytes, most_bytes: int) -> Iterator
         held += chunk
         while (at := held.find(marker, scanned)) >= 0 and len(held) >= at + len(marker) + 2:
             if begun:
-                yield _content(held[:at])
+                yield _content(held, at)
             begun = True
             ended = held[at + len(marker) : at + len(marker) + 2] == b"--"
             del held[: at + len(marker)]
@@ -83,9 +85,10 @@ def parts(chunks: Iterable[bytes], boundary: bytes, most_bytes: int) -> Iterator
         raise InputError("the body of the answer ends early")
 
 
-def _content(part: bytes | bytearray) -> bytes:
-    """Return what comes after a part's headers."""
-    head, blank, content = bytes(part).partition(b"\r\n\r\n")
-    if not blank or len(head) > _LONGEST_HEADER:
+def _content(held: bytearray, end: int) -> bytes:
+    """Return what comes after a part's headers, up to its end; copied once, for it may be most of the memory."""
+    blank = held.find(b"\r\n\r\n", 0, end)
+    if not 0 <= blank <= _LONGEST_HEADER:
         raise InputError("a part of the answer has no headers")
-    return content
+    with memoryview(held) as view:
+        return bytes(view[blank + 4 : end])

@@ -10,18 +10,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.transport import AssociationSocket
 
 from osteon.clinical.address import check_title
 from osteon.clinical.connections import bound
 from osteon.clinical.device import IMPLEMENTATION_CLASS
 from osteon.clinical.outbox import Document, Outbox
 from osteon.clinical.quiet_logs import described
+from osteon.clinical.tls import probe
 from osteon.errors import OsteonError, SettingsError
 
 log = logging.getLogger(__name__)
@@ -34,8 +36,14 @@ DOCUMENT_CLASSES = (
 SHORTEST_WAIT, LONGEST_WAIT = 2.0, 300.0
 """Seconds until a destination is tried again, after the first failure and at most."""
 _WARNINGS = (0xB000, 0xB006, 0xB007)
+_OUT_OF_RESOURCES = 0xA700
 DUPLICATE = 0x0111
 """The destination has a document of that SOP instance UID: this one, since the UID is made of what it says."""
+
+
+def is_out_of_resources(status: int) -> bool:
+    """Whether a status, or a failure reason, says that a destination has no room: it may have some later."""
+    return status & 0xFF00 == _OUT_OF_RESOURCES
 
 
 class UnreachableError(OsteonError):
@@ -123,7 +131,7 @@ class DicomDestination:
         association.release()
 
     def _associate(self) -> Association:
-        entity = AE(ae_title=self.calling)
+        entity = _Entity(ae_title=self.calling)
         entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = self.seconds
         for sop_class in DOCUMENT_CLASSES:
@@ -135,7 +143,8 @@ class DicomDestination:
         )
         if not association.is_established:
             why = "does not let us in" if association.is_rejected else "cannot be reached"
-            raise UnreachableError(f"{self.name} {why}")
+            insecure = "" if self.tls is None or association.is_rejected else probe(self.tls, self.host, self.port)
+            raise UnreachableError(f"{self.name} {why}" + (f": {insecure}" if insecure else ""))
         return association
 
     def _store(self, association: Association, path: Path) -> bool:
@@ -156,12 +165,20 @@ class DicomDestination:
         if "Status" not in status:
             raise NoAnswerError(f"{self.name} gave no answer")
         code = int(status.Status)
-        if code & 0xFF00 == 0xA700:
+        if is_out_of_resources(code):
             raise NoAnswerError(f"{self.name} is out of resources")
         taken = code in (0, DUPLICATE, *_WARNINGS)
         if not taken:
             log.error("%s rejected a document with status 0x%04X", self.name, code)
         return taken
+
+
+class _Entity(AE):
+    """Its connections do not keep the process from ending, as the library's do: without end where a peer is silent."""
+
+    def _create_socket(self, assoc: Association, *about: Any) -> AssociationSocket:
+        assoc.dul.daemon = True
+        return super()._create_socket(assoc, *about)
 
 
 class Sender:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from osteon.errors import SettingsError
 from osteon.inference.predictor import Predictor
 from osteon.web.app import make_app
+from osteon.web.idle import BETWEEN_REQUESTS, IdleConnections
 from osteon.web.limits import ServiceLimits
 from osteon.web.security import LOOPBACK_NAMES, check_token, host_name, is_loopback
 
@@ -144,21 +146,39 @@ def serve(
     app = make_app(predictor, limits=limits, token=place.token, hosts=place.names)
     keep_quiet(_QUIET)
     with place.listen() as listener:
-        config = uvicorn.Config(
-            app,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=int(limits.seconds) + 1,
-            ssl_certfile=place.certificate,
-            ssl_keyfile=place.key,
-        )
         ready(place.url(listener))
-        uvicorn.Server(config).run(sockets=[listener])
+        make_server(app, place, limits).run(sockets=[listener])
+
+
+def make_server(
+    app: FastAPI, place: Place, limits: ServiceLimits, between_requests: float = BETWEEN_REQUESTS
+) -> uvicorn.Server:
+    """Return a server of the application that bounds what connections may cost.
+
+    Args:
+        app: The application.
+        place: For its certificate.
+        limits: What it takes at most.
+        between_requests: See :data:`osteon.web.idle.BETWEEN_REQUESTS`.
+    """
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=5,
+        timeout_notify=0,  # each second
+        timeout_graceful_shutdown=int(limits.seconds) + 1,
+        ssl_certfile=place.certificate,
+        ssl_keyfile=place.key,
+    )
+    server = uvicorn.Server(config)
+    idle = IdleConnections(server.server_state.connections, between_requests, limits.upload_seconds)
+    config.callback_notify = idle.close_some
+    return server
 
 
 def keep_quiet(loggers: Sequence[str]) -> None:
