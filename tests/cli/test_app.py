@@ -57,7 +57,7 @@ def test_the_help_lists_the_commands_in_their_order(capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [(["osteon", "pre"], {"predict"}), (["osteon", "data", ""], {"audit", "explore", "phantoms", "fetch"})],
+    [(["osteon", "pre"], {"predict"}), (["osteon", "data", ""], {"audit", "explore", "phantoms", "fetch", "moved"})],
 )
 def test_a_shell_completes_commands(typed: list[str], offered: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_OSTEON_COMPLETE", "complete_bash")

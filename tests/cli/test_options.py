@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from osteon.cli.app import command_line, main
-from osteon.cli.options import data_overrides, data_settings, reader_options
+from osteon.cli.options import data_overrides, data_settings, reader_options, with_settings
 from osteon.errors import SettingsError
 
 
@@ -50,3 +50,34 @@ def test_an_empty_name_of_data_is_refused_everywhere(capsys: pytest.CaptureFixtu
     for name in ("", "  "):
         assert main([*words, name]) == 2
         assert "names no folder or table" in capsys.readouterr().err
+
+
+ONE_SETTING = [
+    (["train", "d", "--weights", "fracture"], "model.weights=none", "--weights"),
+    (["train", "d", "--epochs", "3"], "training.epochs=4", "--epochs"),
+    (["train", "d"], "data.path=e", "DATA"),
+    (["train", "d", "--option", "label=a"], "data.reader_options.label=b", "--option"),
+    (["train", "d", "--model", "hybrid"], "model={options: {}}", "--model"),
+    (["study", "ablation", "d", "--region", "hand"], "data.regions=[foot]", "--region"),
+    (["study", "search", "d", "--reader", "mura"], "data.reader=table", "--reader"),
+    (["evaluate", "p.csv", "--threshold", "0.3"], "evaluation.fixed_threshold=0.4", "--threshold"),
+    (["evaluate", "p.csv", "--by", "sex"], "evaluation.by=[age]", "--by"),
+]
+
+
+@pytest.mark.parametrize(("words", "text", "named"), ONE_SETTING)
+def test_two_values_of_one_setting_are_refused_by_name(
+    capsys: pytest.CaptureFixture[str], words: list[str], text: str, named: str
+) -> None:
+    assert main([*words, "--set", text]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{named} and --set {text} say different things of one setting" in said
+
+
+def test_an_option_and_set_may_agree_or_complete_each_other_and_the_last_set_holds() -> None:
+    named = {"data.path": Path("d/"), "training.epochs": 3, "seed": 1, "split.seed": 1, "data.reader_options": {"a": 1}}
+    texts = ["data.path=d", "training.epochs=3.0", "split.seed=2", "data.reader_options.b=2", "model={name: hybrid}"]
+    assert with_settings(named, texts) == named | dict(text.split("=") for text in texts)
+    assert with_settings({"model.name": "hybrid"}, ["model={name: hybrid}"])["model.name"] == "hybrid"
+    assert with_settings({"data.path": Path("d"), "model.name": "1"}, ["data={path: d}", "model.name=1"])
+    assert with_settings({"seed": 2}, ["seed=1", "seed=2"]) == {"seed": "2"}

@@ -699,3 +699,28 @@ def test_an_odd_header_costs_no_other_study_its_documents(
     save_dicom(tmp_path / "in" / "c.dcm", study=2)
     assert _predict(model, tmp_path / "in", "--dicom-out", tmp_path / "out") in (0, 3)
     assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_an_empty_patient_id_is_a_patient_of_its_own(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, patient in enumerate(("A", "", None)):
+        save_dicom(tmp_path / f"{number}.dcm", number=number, PatientID=patient)
+    for names, code in ((("0", "1"), 3), (("0", "2"), 3), (("1", "2"), 0)):
+        assert _predict(model, *(tmp_path / f"{name}.dcm" for name in names), "--json") == code
+        (study,) = _json(capsys)["studies"]
+        assert (study["probability"] is None) == (code == 3)
+
+
+@pytest.mark.parametrize("how", ["table", "picture's suffix"])
+def test_a_dicom_file_whose_pixels_are_lost_stays_a_view_of_its_study(
+    how: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, broken = (save_dicom(tmp_path / f"{number}.png", number=number) for number in range(2))
+    broken.write_bytes(broken.read_bytes()[:-200])
+    table = tmp_path / "list.csv"
+    table.write_text("path,visit\n0.png,7\n1.png,7\n")
+    inputs = (table, "--study-by", "column:visit") if how == "table" else (whole, broken)
+    assert _predict(model, *inputs, "--json") == 3
+    (study,) = _json(capsys)["studies"]
+    assert (study["views"], study["verdict"]) == ([str(whole), str(broken)], "uncertain")

@@ -24,7 +24,9 @@ def data(tmp_path: Path) -> Path:
     return write_class_folders(tmp_path / "data")
 
 
-def test_train_writes_run_metrics_and_report(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_writes_run_metrics_and_report(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
     out = tmp_path / "run"
     more = ["--set", "training.epochs=2", "--set", "evaluation.by=[label]"]
     assert main(["train", str(data), "--out", str(out), *SETTINGS, *more, "--json"]) == 0
@@ -254,7 +256,8 @@ def test_weights_start_a_run_from_a_file_and_the_run_is_named_by_its_network(
     torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "weights.pth")
     monkeypatch.chdir(tmp_path)
     small = [text for key, value in SMALL.items() if key != "model.options" for text in ("--set", f"{key}={value}")]
-    command = ["train", str(data), "--model", "timm/resnet10t", *small, "--epochs", "1", "--no-audit", "--no-evaluate"]
+    command = ["train", str(data), "--model", "timm/resnet10t", *small, "--set", "training.epochs=1"]
+    command += ["--no-audit", "--no-evaluate"]
     assert main([*command, "--weights", "weights.pth", "--set", "training.freeze=5"]) == 0
     folder = tmp_path / "runs" / "timm-resnet10t-1"
     assert "weights: weights.pth" in (folder / "config.yaml").read_text()

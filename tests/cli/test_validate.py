@@ -174,7 +174,12 @@ def test_studies_of_several_patients_by_their_headers_are_told(
     (tmp_path / "table.csv").write_text("\n".join(rows))
     options = ["--option", "target=fractured", "--no-duplicates", "--out", str(tmp_path / "out"), "--json"]
     assert main(["validate", str(tmp_path / "table.csv"), "--model", str(site[1]), "--no-gate", *options]) == 0
-    assert [text for text in json.loads(capsys.readouterr().out)["warnings"] if "several patients" in text] == [
-        "1 study has images of several patients, by the headers of their files: figures by study and by patient are "
-        "wrong where that is so"
+    found = json.loads(capsys.readouterr().out)
+    assert [text for text in found["warnings"] if "several patients" in text] == [
+        "1 study has images of several patients, by the headers of their files: each patient's are a study here; if "
+        "the table is right, mend the headers, else the table"
     ]
+    assert found["data"]["studies"] == found["overall"]["study"]["n"] == 5
+    answers = pd.read_csv(tmp_path / "out" / "answers.csv")
+    names = ["s0", "s0", "s1", "s1", "s2 (patient 1)", "s2 (patient 2)", "s3", "s3"]
+    assert list(answers["study_id"]) == list(pd.read_csv(tmp_path / "out" / "predictions.csv")["study_id"]) == names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 
@@ -17,10 +18,8 @@ class CommandProcess:
     """
 
     def __init__(self, arguments: list[str], said: Path) -> None:
-        context = get_context("forkserver")
-        context.set_forkserver_preload(["osteon.training.network", "osteon.training.pipeline"])
         self.said = said
-        self._process = context.Process(target=_run, args=(arguments, str(said), dict(os.environ)))
+        self._process = _context().Process(target=_run, args=(arguments, str(said), dict(os.environ)))
         self._process.start()
 
     def poll(self) -> int | None:
@@ -33,6 +32,39 @@ class CommandProcess:
         os.kill(self._process.pid, signal)
         self._process.join(timeout=60)
         return self._process.exitcode, self.said.read_text()
+
+
+def run_code(code: str, arguments: list[str], environment: dict[str, str], folder: Path, said: Path) -> int | None:
+    """Run Python code in such a process, and return its exit code.
+
+    Args:
+        code: It may import what the process has not imported yet.
+        arguments: ``sys.argv`` after the name.
+        environment: All variables.
+        folder: The working folder.
+        said: File for what it prints and says on standard error.
+    """
+    process = _context().Process(target=_run_code, args=(code, arguments, environment, str(folder), str(said)))
+    process.start()
+    process.join(timeout=200)
+    return process.exitcode
+
+
+def _context() -> ForkServerContext:
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["osteon.training.network", "osteon.training.pipeline"])
+    return context
+
+
+def _run_code(code: str, arguments: list[str], environment: dict[str, str], folder: str, said: str) -> None:
+    file = os.open(said, os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["-c", *arguments]
+    exec(code, {"__name__": "__main__"})
 
 
 def _run(arguments: list[str], said: str, environment: dict[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,20 @@ def save(path: Path, pixels: np.ndarray, **options: Any) -> Path:
 
 def write_pictures(folder: Path, n: int, *, suffix: str = "png", first: int = 0) -> list[Path]:
     """Write ``n`` different pictures ``image000.png`` …"""
-    return [save(folder / f"image{index:03d}.{suffix}", picture(index)) for index in range(first, first + n)]
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for index in range(first, first + n):
+        paths.append(folder / f"image{index:03d}.{suffix}")
+        paths[-1].write_bytes(_content(index, suffix))
+    return paths
+
+
+@cache
+def _content(index: int, suffix: str) -> bytes:
+    """Return a picture's file, which is the same for all tests."""
+    content = io.BytesIO()
+    Image.fromarray(picture(index)).save(content, Image.registered_extensions()[f".{suffix}"])
+    return content.getvalue()
 
 
 def catalogue_of(paths: list[Path], labels: list[Any] | None = None, **columns: list[Any]) -> Catalogue:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +38,19 @@ def make_sample(pixels: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Sam
 
 def write_class_folders(root: Path, n: int = 120) -> Path:
     """Write ``root/{abnormal,normal}/image*.png``."""
-    pixels, labels = make_pixels(n)
-    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        folder = root / ("abnormal" if label else "normal")
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"image{index:03d}.png")
+    for name in ("abnormal", "normal"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for place, content in _class_files(n):
+        (root / place).write_bytes(content)
     return root
+
+
+@cache
+def _class_files(n: int) -> list[tuple[str, bytes]]:
+    """Return places and contents of the files, which are the same for all tests."""
+    files = []
+    for index, (image, label) in enumerate(zip(*make_pixels(n), strict=True)):
+        content = io.BytesIO()
+        Image.fromarray(image).save(content, "png")
+        files.append((f"{'abnormal' if label else 'normal'}/image{index:03d}.png", content.getvalue()))
+    return files

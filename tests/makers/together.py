@@ -1,4 +1,4 @@
-"""Trainings of two processes each, one after the other in the same two: ``python together.py COMMANDS``.
+"""Trainings of two processes each, one after the other in the same two: ``python -m makers.together COMMANDS``.
 
 ``COMMANDS`` is a JSON file, a list of ``osteon``'s arguments. Lightning starts this program again for the second
 process, as it does ``osteon train``; so what takes longest, importing Lightning twice, is done once for all of them.

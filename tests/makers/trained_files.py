@@ -18,6 +18,8 @@ from osteon.export.reduce import to_fp16
 from osteon.statistics.recalibration import PlattScaling
 from osteon.training.network import TrainedNetwork
 
+_EXPORTED: dict[tuple[str, int, bool], tuple[ModelCard, onnx.ModelProto]] = {}
+
 
 def trained_network(model: ModelSettings = HYBRID, *, size: int = SIZE) -> TrainedNetwork:
     """Return a network with norms and biases such as training leaves them."""
@@ -58,8 +60,19 @@ def write_trained_file(
         changes: Of the record.
     """
     trained = trained_network(model, size=size)
+    card, whole = _exported(trained, fp16=fp16)
     options = model.options if names_options else None
-    graph = network_graph(trained)
-    card = tiny_card(trained, graph, network_options=options, precision="fp16" if fp16 else "fp32", **changes)
-    whole: onnx.ModelProto = assemble(graph, size=size, fit="pad", layout="image", scaling=PlattScaling(1.5))
-    return trained, write_model(to_fp16(whole) if fp16 else whole, card, path)
+    known = {**dict(card), "network_options": options, **changes}
+    return trained, write_model(whole, ModelCard.model_validate(known), path)
+
+
+def _exported(trained: TrainedNetwork, *, fp16: bool) -> tuple[ModelCard, onnx.ModelProto]:
+    """Return record and graph, which are the same for all tests that ask for the same network."""
+    settings = trained.settings
+    key = (settings.model.model_dump_json(), settings.store.size, fp16)
+    if key not in _EXPORTED:
+        graph = network_graph(trained)
+        card = tiny_card(trained, graph, precision="fp16" if fp16 else "fp32")
+        whole = assemble(graph, size=settings.store.size, fit="pad", layout="image", scaling=PlattScaling(1.5))
+        _EXPORTED[key] = card, to_fp16(whole) if fp16 else whole
+    return _EXPORTED[key]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from makers.command_process import run_code
 from osteon.config import ModelSettings, PreprocessSettings, StoreSettings
 from osteon.errors import InputError, MissingExtraError, SettingsError
 from osteon.models import yolo, yolo_weights
@@ -193,6 +193,7 @@ def test_without_network_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch)
 
 SILENT = """
 import os, sys
+assert "ultralytics" not in sys.modules, "it is to be imported here"
 opened = []
 def watch(event, arguments):
     if event == "socket.connect" or event == "socket.getaddrinfo":
@@ -226,8 +227,8 @@ def test_it_opens_no_connection_and_writes_nothing_into_the_home(tmp_path: Path)
     environment = os.environ | {"HOME": str(home), "OSTEON_CACHE": str(home / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
     for name in ("YOLO_CONFIG_DIR", "YOLO_OFFLINE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         environment.pop(name, None)
-    done = subprocess.run([sys.executable, "-c", SILENT], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
+    said = tmp_path / "said.txt"
+    assert run_code(SILENT, [], environment, tmp_path, said) == 0, said.read_text()
+    assert said.read_text() == ""
     written = [path for path in home.rglob("*") if path.is_file() and (home / "cache") not in path.parents]
     assert written == []

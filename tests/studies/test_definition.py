@@ -10,6 +10,7 @@ from osteon.errors import SettingsError
 from osteon.run import RunFolder, write_json
 from osteon.studies.definition import read_definition
 from osteon.studies.plan import plan
+from osteon.studies.report import own_settings
 
 HEAD = "title: t\nquestion: q\nbase: paper_short\nseeds: [0]\nreference: a\n"
 
@@ -77,3 +78,23 @@ def test_the_same_data_by_another_path_are_the_same_runs(tmp_path: Path, monkeyp
     assert reused[0].folder.path == Path("out", "runs", "a", "seed-0")
     with pytest.raises(SettingsError, match=r"data\.path is data, not other"):
         plan(study, "out", {"data.path": "other"})
+
+
+@pytest.mark.parametrize("base", ["paper", "paper_short"])
+def test_of_location_nothing_but_the_map_head_and_its_masks_differ(base: str, tmp_path: Path) -> None:
+    study = read_definition("location").model_copy(update={"base": base, "seeds": (0,)})
+    runs = {run.system: run.settings for run in plan(study, tmp_path / "out", {"data.path": "d"})}
+    for name in ("paper_cnn", "lite0"):
+        alone, hybrid = runs[name], runs[f"hybrid_{name.removesuffix('_cnn')}"]
+        assert hybrid.model.options["trunk"] == alone.model.name
+        assert hybrid.model.options.get("trunk_options", {}) == alone.model.options
+        training = hybrid.training.model_copy(update={"mask_weight": 0.0})
+        assert hybrid.model_copy(update={"model": alone.model, "training": training}) == alone
+
+
+def test_what_makes_a_system_differ_is_said_whole() -> None:
+    assert own_settings(read_definition("backbones"), "mura_densenet") == "preset mura_densenet"
+    study = read_definition("synthetic")
+    step = "data.path=phantoms; data.reader=auto; data.regions=[]"
+    assert own_settings(study, "pretrained") == f"starts from the weights of phantoms (not compared: {step})"
+    assert own_settings(study, "real") == "the study's"

@@ -145,3 +145,15 @@ def test_muras_abnormal_is_never_taken_for_a_fracture(tmp_path: Path, card: Mode
     with pytest.raises(SettingsError, match=r"'abnormal' here, but the model .* 'fractured'") as caught:
         read_site(_settings(tmp_path), card)
     assert caught.value.hint == "--model names a model taught to find what is abnormal"
+
+
+def test_a_refused_image_and_a_picture_do_not_make_a_study_one_of_several_patients() -> None:
+    images = pd.DataFrame({"image_id": list("abcde"), "path": list("abcde"), "label": [0, 1, 1, 0, 1]})
+    images["study_id"] = ["s", "s", "t", "t", "t"]
+    site = SiteData(Catalogue(images, "fractured", "mine", Path("/")), 5, 0)
+    patients = ("p", "", "p", "q", "p")
+    answers = SiteAnswers(
+        site, tuple(Prediction(name, "", patient=it) for name, it in zip("abcde", patients, strict=True))
+    )
+    assert answers.mixed_studies == 1
+    assert list(answers.images["study_id"]) == ["s", "s", "t (patient 1)", "t (patient 2)", "t (patient 1)"]

@@ -40,7 +40,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def studied(run: Path) -> tuple[TtaStudy, Path]:
     out = run.parent / "study"
-    return tta_study(run, out, views=FEW, settings=FAST), out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("osteon.pages.style._draw", lambda figure, kind, dpi: b"")
+        return tta_study(run, out, views=FEW, settings=FAST), out
 
 
 def test_everything_is_written(studied: tuple[TtaStudy, Path]) -> None:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,7 +24,7 @@ from osteon.statistics.metrics import confusion, roc_auc
 from osteon.training.averaging import check_initial
 from osteon.training.callbacks import read_history
 from osteon.training.fit import Fit, fit, load_weights
-from osteon.training.module import Classifier
+from osteon.training.module import Classifier, seed_draws
 from osteon.training.predict import predict_logits
 from osteon.training.trainer import resolve_precision
 
@@ -101,6 +102,38 @@ def test_a_resumed_fit_ends_with_the_same_predictions(tmp_path: Path, changes: d
     np.testing.assert_array_equal(_logits(settings, result), expected)
     columns = ["epoch", "train_loss", "valid_loss", "valid_auc", "learning_rate"]
     pd.testing.assert_frame_equal(pd.read_csv(broken.history)[columns], pd.read_csv(whole.history)[columns])
+
+
+def test_a_best_epoch_is_saved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    save = pl.Trainer.save_checkpoint
+
+    def count(self: pl.Trainer, *arguments: Any, **named: Any) -> None:
+        saved.append(self.current_epoch)
+        save(self, *arguments, **named)
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", count)
+    settings = _settings(training__epochs=2, training__select="last")
+    folder = RunFolder.create(tmp_path / "run", settings)
+    _fit(settings, folder)
+    assert saved == [0, 1]
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert (folder.checkpoints / "best.ckpt").read_bytes() == (folder.checkpoints / "last.ckpt").read_bytes()
+
+
+def test_what_a_batch_draws_follows_from_its_seed_and_on_a_processor_no_gpu_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    drawn = []
+    for seed in (5, 5, 6):
+        seed_draws(seed, torch.device("cpu"))
+        drawn.append(torch.rand(3).tolist())
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert seeded == []
+    seed_draws(7, torch.device("cuda"))
+    assert seeded == [7]
 
 
 def test_the_loss_allows_for_what_balanced_sampling_adds_to_the_log_odds() -> None:

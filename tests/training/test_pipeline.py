@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -297,20 +295,3 @@ def test_a_run_ended_by_ctrl_c_and_then_killed_resumes_to_the_same_predictions(
     histories = [pd.read_csv(folder / "history.csv")[columns] for folder in (broken, whole)]
     assert len(histories[1]) == 16
     pd.testing.assert_frame_equal(*histories)
-
-
-@pytest.mark.slow  # two processes that import Lightning
-def test_two_processes_train_fold_after_fold_together(class_folders: Path, tmp_path: Path) -> None:
-    """The second finds the folder that the first has chosen, and helps with each fold."""
-    together = {"training.accelerator": "cpu", "training.devices": "2", "training.strategy": "ddp"}
-    chosen = [text for key, value in together.items() for text in ("--set", f"{key}={value}")]
-    arguments = _arguments(class_folders, *SETTINGS, *chosen, "--folds", "3")
-    command = [sys.executable, "-m", "osteon", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "runs").iterdir()
-    folds = [RunFolder.open(folder / f"fold-{fold}") for fold in range(3)]
-    assert [len(pd.read_csv(fold.history)) for fold in folds] == [3, 3, 3]
-    assert len(read_predictions(folder / "predictions.csv")) == 120
-    assert done.stdout.count("fold-1:") == 1, "the second process repeats nothing"
-    assert done.stdout.count("; test 40 images") == 3

@@ -221,6 +221,7 @@ def test_the_whole_network_learns_as_in_any_training(
 
 
 @pytest.mark.slow  # the report, the export and the maps of a run, by the command
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_done_with_a_finished_run_needs_no_file(class_folders: Path, model_file: Path, tmp_path: Path) -> None:
     run = train(_settings(class_folders, model_file), tmp_path / "run", audit=False).folder
     model_file.unlink()

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from osteon.models.factory import create
 from osteon.models.network import Network
 from osteon.models.paper_cnn import PaperCNN
 from osteon.run import RunFolder
+from osteon.training import trainer
 from osteon.training.callbacks import Checkpoints
 from osteon.training.fit import Fit, fit
 
@@ -159,3 +161,22 @@ def test_a_warm_up_that_does_nothing_or_never_ends_is_refused(
     with pytest.raises(SettingsError) as raised:
         _fit(_settings(**changes), tmp_path / "run")
     assert raised.value.where == where
+
+
+def test_lightning_is_asked_once_whether_it_can_train_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    make = pl.Trainer
+
+    def count(**options: Any) -> pl.Trainer:
+        asked.append(options)
+        return make(**options)
+
+    monkeypatch.setattr(pl, "Trainer", count)
+    trainer._check_machine.cache_clear()
+    for precision in ("fp32", "fp32", "bf16"):
+        trainer.check_machine(_settings(training__precision=precision).training)
+    assert [item["precision"] for item in asked] == ["32-true", "bf16-mixed"]
+    for _ in range(2):
+        with pytest.raises(SettingsError, match="cannot train so"):
+            trainer.check_machine(_settings(training__accelerator="banana").training)
+    assert len(asked) == 4

@@ -1,11 +1,12 @@
-"""Networks of which parts rest, trained by two processes together: those must agree on what rests, and until when.
+"""Trainings by two processes together: fold after fold, and networks of which parts rest.
 
-A plain network is trained so by the command itself, in ``test_pipeline.py``.
+Of those they must agree on what rests, and until when.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from makers import together
 from makers.marked import write_marked
 from makers.tiny import SMALL, write_class_folders
+from osteon.evaluation.predictions import read_predictions
 from osteon.run import RunFolder
 from osteon.training.network import make_network
 
@@ -47,36 +49,56 @@ STAGED: dict[str, Any] = {
 }
 
 
-def _command(data: Path, out: Path, settings: dict[str, Any]) -> list[str]:
+def _command(data: Path, out: Path | None, settings: dict[str, Any]) -> list[str]:
     chosen = [
         text
         for key, value in settings.items()
         for text in ("--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}")
     ]
-    return ["train", str(data), "--out", str(out), "--no-audit", "--no-evaluate", *chosen]
+    place = [] if out is None else ["--out", str(out)]
+    return ["train", str(data), *place, "--no-audit", "--no-evaluate", *chosen]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs of two processes: of a hybrid without and with a loss on its map, and with frozen stages."""
+    """A folder of runs of two processes: folds, a hybrid without and with a loss on its map, and frozen stages.
+
+    Beside them is what the processes printed. They are begun as ``python -m osteon`` is, by the name of a module.
+    """
     root = tmp_path_factory.mktemp("together")
     marked, folders = write_marked(root / "marked"), write_class_folders(root / "folders")
     commands = [
+        [*_command(folders, None, {**SMALL, **TOGETHER, "training.strategy": "ddp"}), "--folds", "3"],
         *(_command(marked, root / f"hybrid-{n}", {**HYBRID, "training.mask_weight": n}) for n in (0, 1)),
         _command(folders, root / "staged", STAGED),
     ]
     (root / "commands.json").write_text(json.dumps(commands))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OSTEON_CACHE", str(root / "cache"))
+        patch.setenv("PYTHONPATH", os.pathsep.join(item for item in sys.path if item))
         done = subprocess.run(
-            [sys.executable, together.__file__, str(root / "commands.json")],
+            [sys.executable, "-m", together.__name__, str(root / "commands.json")],
             capture_output=True,
             text=True,
             check=False,
             timeout=280,
+            cwd=root,
         )
     assert done.returncode == 0, done.stderr
+    (root / "printed.txt").write_text(done.stdout)
     return root
+
+
+@pytest.mark.slow
+def test_two_processes_train_fold_after_fold_together(runs: Path) -> None:
+    """The second finds the folder that the first has chosen, and helps with each fold."""
+    (folder,) = (runs / "runs").iterdir()
+    folds = [RunFolder.open(folder / f"fold-{fold}") for fold in range(3)]
+    assert [len(pd.read_csv(fold.history)) for fold in folds] == [3, 3, 3]
+    assert len(read_predictions(folder / "predictions.csv")) == 120
+    printed = (runs / "printed.txt").read_text()
+    assert printed.count("fold-1:") == 1, "the second process repeats nothing"
+    assert printed.count("; test 40 images") == 3
 
 
 @pytest.mark.slow  # two processes that import Lightning

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from makers.command_process import run_code
 from osteon.config import RunSettings, load_settings
 from osteon.data.catalogue import BOX_COLUMNS, Catalogue
 from osteon.data.yolo_labels import boxes_in_squares, write_yolo
@@ -220,14 +220,16 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 OFFLINE = """
 import socket
+import sys
+
+assert "ultralytics" not in sys.modules, "it is to be imported here"
 from pathlib import Path
 
 def refuse(*arguments, **named):
     raise SystemExit("a socket was opened")
 
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
-import sys
-sys.path[:0] = sys.argv[2:4]
+sys.path.insert(0, sys.argv[2])
 from test_yolo_detector import _catalogue, _settings
 from osteon.training import prepare, pipeline
 root = Path(sys.argv[1])
@@ -246,18 +248,17 @@ assert Image.open.__module__ == "PIL.Image", "Ultralytics' own is still there"
 def test_no_socket_is_opened_and_the_home_is_not_written(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    here = Path(__file__).parent
     environment = {**os.environ, "HOME": str(home), "OSTEON_CACHE": str(tmp_path / "cache"), "MPLCONFIGDIR": ""}
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "YOLO_CONFIG_DIR", "YOLO_OFFLINE", "MPLCONFIGDIR"):
         environment.pop(name, None)
-    command = [sys.executable, "-c", OFFLINE, str(tmp_path / "work"), str(here), str(here.parent)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    said = tmp_path / "said.txt"
+    arguments = [str(tmp_path / "work"), str(Path(__file__).parent)]
+    assert run_code(OFFLINE, arguments, environment, tmp_path, said) == 0, said.read_text()
     assert (tmp_path / "work" / "run" / "predictions.csv").is_file()
     assert (tmp_path / "cache" / "ultralytics" / "Ultralytics" / "settings.json").is_file()
     written = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
     assert not [name for name in written if "ltralytics" in name or "yolo" in name.lower()], written
-    assert not [path for path in tmp_path.iterdir() if path.name not in ("home", "cache", "work")]
+    assert not [path for path in tmp_path.iterdir() if path.name not in ("home", "cache", "work", "said.txt")]
     assert not [name for name in written if "matplotlib" not in name], written
 
 

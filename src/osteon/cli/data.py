@@ -1,4 +1,4 @@
-"""``osteon data``: audit, explore, phantoms, fetch."""
+"""``osteon data``: audit, explore, phantoms, fetch, moved."""
 
 from __future__ import annotations
 
@@ -193,6 +193,29 @@ def explore(
         _show_exploration(console, facts, paths[-1])
     console.refusals(found.refusals)
     console.finish(found.refusals)
+
+
+@app.command()
+def moved(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder, or a folder of folds or of a study.", show_default=False)
+    ],
+    data: DataArgument,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Tell runs where their images lie now, after the data were moved; files that hold something else are refused.
+
+    Example: osteon data moved runs/first /archive/FracAtlas
+    """
+    from osteon.errors import require
+
+    require("lightning", extra="train", feature="Looking into a run")
+    from osteon.training.moved_data import point_to
+
+    console = Console(as_json=as_json)
+    runs = [str(run.path) for run in point_to(folder, data)]
+    console.note(f"{', '.join(runs)}: images in {data}")
+    console.emit({"runs": runs, "data": str(data)})
 
 
 def _show_exploration(console: Console, facts: dict[str, Any], page: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from osteon.cli.console import JSON_OPTION, Console, jsonable
-from osteon.cli.options import ByOption
+from osteon.cli.options import ByOption, with_settings
 from osteon.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def evaluate(
     Example: osteon evaluate predictions.csv --threshold youden --out evaluation
     """
     console = Console(as_json=as_json)
-    overrides = evaluation_overrides(threshold, pooling, resamples, settings)
-    overrides |= {"evaluation.by": by} if by else {}
+    overrides = evaluation_overrides(threshold, pooling, resamples, settings, by)
     console.emit(evaluate_and_report(console, source, overrides=overrides, out=out, model=model, report=report))
 
 
@@ -158,22 +157,23 @@ def evaluate_and_report(
 
 
 def evaluation_overrides(
-    threshold: str | None, pooling: str | None, resamples: int | None, settings: list[str] | None
+    threshold: str | None,
+    pooling: str | None,
+    resamples: int | None,
+    settings: list[str] | None,
+    by: list[str] | None = None,
 ) -> dict[str, Any]:
     """Return what was given on the command line as overrides for :func:`osteon.config.load_settings`.
 
     Raises:
-        SettingsError: A ``--set`` is not of the form ``evaluation.KEY=VALUE``.
+        SettingsError: A ``--set`` is not of the form ``evaluation.KEY=VALUE``, or says something else than an option.
     """
-    found: dict[str, Any] = {}
     for text in settings or []:
-        key, equals, value = text.partition("=")
-        if not equals or not key.startswith("evaluation."):
+        if "=" not in text or not text.startswith("evaluation."):
             raise SettingsError(f"{text!r} is not of the form evaluation.KEY=VALUE", where="--set")
-        found[key.strip()] = value
-    found |= _threshold(threshold)
-    named = {"evaluation.pooling": pooling, "evaluation.resamples": resamples}
-    return found | {key: value for key, value in named.items() if value is not None}
+    named = {"evaluation.pooling": pooling, "evaluation.resamples": resamples, "evaluation.by": by or None}
+    given = {key: value for key, value in named.items() if value is not None}
+    return with_settings(_threshold(threshold) | given, settings)
 
 
 def _threshold(text: str | None) -> dict[str, Any]:

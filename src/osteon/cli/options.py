@@ -154,11 +154,41 @@ def reader_options(pairs: list[str]) -> dict[str, Any]:
     return options
 
 
-def settings_overrides(texts: list[str] | None) -> dict[str, Any]:
-    """Return the ``KEY=VALUE`` texts of ``--set`` as overrides, values still text.
+OPTIONS = {
+    "data.path": "DATA",
+    "data.reader": "--reader",
+    "data.regions": "--region",
+    "data.reader_options": "--option",
+    "data.neighbours": "--neighbours",
+    "data.damaged": "--damaged",
+    "model.name": "--model",
+    "model.weights": "--weights",
+    "method.name": "--method",
+    "split.method": "--split",
+    "split.folds": "--folds",
+    "training.epochs": "--epochs",
+    "seed": "--seed",
+    "evaluation.threshold": "--threshold",
+    "evaluation.fixed_threshold": "--threshold",
+    "evaluation.pooling": "--pooling",
+    "evaluation.resamples": "--resamples",
+    "evaluation.by": "--by",
+}
+"""What sets a setting without ``--set``. ``split.seed`` is not here: ``--set`` may give the split a seed of its own."""
+
+
+def with_settings(named: dict[str, Any], texts: list[str] | None) -> dict[str, Any]:
+    """Return overrides for :func:`osteon.config.load_settings` by options of their own and by ``--set``.
+
+    An option that is given several times holds as it was given last. Two that set the same setting must agree: neither
+    is silently preferred.
+
+    Args:
+        named: What options of their own say, by dotted key.
+        texts: The ``KEY=VALUE`` texts of ``--set``; their values stay text.
 
     Raises:
-        SettingsError: A text has no ``=``.
+        SettingsError: A text has no ``=``, a value is not valid YAML, or an option and ``--set`` say different things.
     """
     pairs: dict[str, Any] = {}
     for text in texts or []:
@@ -166,4 +196,44 @@ def settings_overrides(texts: list[str] | None) -> dict[str, Any]:
         if not equals:
             raise SettingsError(f"{text!r} is not of the form KEY=VALUE", where="--set")
         pairs[key.strip()] = value
-    return pairs
+    for key, value in named.items():
+        if key in OPTIONS:
+            _refuse_other(key, value, pairs)
+    return named | pairs
+
+
+def _refuse_other(key: str, value: Any, pairs: dict[str, str]) -> None:
+    """Refuse texts of ``--set`` that say something else than an option does."""
+    for other, text in pairs.items():
+        if not f"{other}.".startswith(f"{key}.") and not key.startswith(f"{other}."):
+            continue
+        if _differ(key, _taken(key, value), other, _taken(other, text)):
+            what = f"{OPTIONS[key]} and --set {other}={text} say different things of one setting"
+            raise SettingsError(what, hint="Leave one of them out")
+
+
+def _differ(key: str, value: Any, other: str, said: Any) -> bool:
+    """Whether two values do, of one setting, or of a setting and the group that it is in."""
+    if other.startswith(f"{key}."):  # one more of an option's group is no contradiction
+        return bool(_inside(value, other.removeprefix(f"{key}."), said) != said)
+    if key.startswith(f"{other}."):  # the whole group is given anew: what is not in it would be lost
+        return bool(_inside(said, key.removeprefix(f"{other}."), None) != value)
+    return bool(Path(value) != Path(str(said)) if key == "data.path" else value != said)
+
+
+def _inside(group: Any, key: str, otherwise: Any) -> Any:
+    """Return what a group holds under a key; what is missing from it is ``otherwise``."""
+    for part in key.split("."):
+        if not isinstance(group, dict) or part not in group:
+            return otherwise
+        group = group[part]
+    return group
+
+
+def _taken(key: str, value: Any) -> Any:
+    """Return a value as it will be taken: text is YAML, a path its name."""
+    from osteon.strict_yaml import parse_value
+
+    if isinstance(value, str):
+        return parse_value(value, key)
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value

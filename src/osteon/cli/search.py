@@ -16,7 +16,7 @@ from osteon.cli.options import (
     ReaderOption,
     RegionOption,
     data_overrides,
-    settings_overrides,
+    with_settings,
 )
 from osteon.errors import SettingsError
 
@@ -79,11 +79,12 @@ def search(
     Example: osteon study search data/FracAtlas --preset strong --trials 30 --max-multiply-adds 5e8 --out studies/search
     """
     console = Console(as_json=as_json)
-    _require_extras()
-    overrides = data_overrides(
-        data, reader=reader, region=region, option=option, neighbours=neighbours, damaged=damaged
+    overrides = with_settings(
+        data_overrides(data, reader=reader, region=region, option=option, neighbours=neighbours, damaged=damaged),
+        settings,
     )
-    base = _base(preset, overrides | settings_overrides(settings))
+    _require_extras()
+    base = _base(preset, overrides)
     limits = {"warmup": warmup, "max_multiply_adds": max_multiply_adds, "reference": reference, "seed": seed}
     chosen = _search_settings(space, objective, sampler=sampler, pruner=pruner, **limits)
     result = _run(console, base, chosen, out, trials, None if timeout is None else timeout * MINUTE)

@@ -20,7 +20,7 @@ from osteon.cli.options import (
     ReaderOption,
     RegionOption,
     data_overrides,
-    settings_overrides,
+    with_settings,
 )
 from osteon.errors import SettingsError, require
 
@@ -207,6 +207,7 @@ def _run(
     costs: bool,
     dry_run: bool,
 ) -> None:
+    overrides = with_settings(overrides, request.settings)
     require("torch", extra="train", feature="A study")
     from osteon.evaluation.systems import check_metric
     from osteon.studies.plan import plan
@@ -215,7 +216,7 @@ def _run(
     check_sort(sort)
     check_metric(metric)
     definition = request.definition()
-    runs = plan(definition, request.out, {**overrides, **settings_overrides(request.settings)}, request.reuse)
+    runs = plan(definition, request.out, overrides, request.reuse)
     if dry_run:
         _dry_run(console, runs)  # without Lightning, whose import takes seconds
         return

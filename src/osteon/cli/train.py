@@ -18,7 +18,7 @@ from osteon.cli.options import (
     data_overrides,
     data_path,
     output_path,
-    settings_overrides,
+    with_settings,
 )
 from osteon.errors import SettingsError
 
@@ -112,7 +112,7 @@ def train(
     overrides = data_overrides(
         data, reader=reader, region=region, option=option, neighbours=neighbours, damaged=damaged
     )
-    overrides |= _named(model, method, weights, split, folds, epochs, seed) | settings_overrides(settings)
+    overrides = with_settings(overrides | _named(model, method, weights, split, folds, epochs, seed), settings)
     several = bool(folds) and "split.fold" not in overrides
     chosen = _settings(preset, overrides, out if several else None)
     do = _cross_validate if several else _one_run

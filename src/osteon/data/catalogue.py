@@ -198,7 +198,7 @@ def _checked(images: pd.DataFrame, where: Path) -> pd.DataFrame:
         if name == "label":
             images[name] = _labels(images.get(name, pd.Series(pd.NA, index=images.index)), where)
         else:
-            images[name] = images[name].fillna("").astype(str) if name in images else ""
+            images[name] = _texts(images[name]) if name in images else ""
     images["study_id"] = images["study_id"].where(images["study_id"] != "", images["image_id"])
     twice = images["image_id"][images["image_id"].duplicated()]
     if len(twice):
@@ -209,7 +209,15 @@ def _checked(images: pd.DataFrame, where: Path) -> pd.DataFrame:
     return images[[*COLUMNS, *(name for name in images if name not in COLUMNS)]].reset_index(drop=True)
 
 
+def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column as text, empty where it is missing; most are so already."""
+    done = column.dtype == "str" and not column.hasnans
+    return column if done else column.fillna("").astype(str)
+
+
 def _labels(column: pd.Series[Any], where: Path) -> pd.Series[Any]:
+    if column.dtype == "Int8" and set(column.dropna().unique()) <= {0, 1}:
+        return column
     numbers = pd.to_numeric(column.replace("", pd.NA), errors="coerce")
     wrong = column[
         (numbers.isna() & column.notna() & (column.astype(str) != "")) | ~(numbers.isin([0, 1]) | numbers.isna())

@@ -310,13 +310,14 @@ def _leak_warnings(catalogue: Catalogue) -> list[str]:
 
 def _straddling(images: pd.DataFrame, kind: str) -> pd.DataFrame:
     ids = study_keys(images) if kind == "study" else images[f"{kind}_id"]
-    known = ids != ""
-    counts = pd.crosstab(ids[known], images.loc[known, "split"]).reindex(columns=list(SPLITS), fill_value=0)
-    counts = counts[(counts > 0).sum(axis=1) > 1].astype("int64")
-    table = counts.assign(images=counts.sum(axis=1)).rename_axis("id").reset_index()
-    table["id"] = [str(name).rpartition("\0")[2] for name in table["id"]]
+    known = (ids != "").to_numpy(dtype=bool)
+    codes, names = pd.factorize(ids.to_numpy(dtype=object)[known], sort=True)
+    counts = np.zeros((len(names), len(SPLITS)), dtype=np.int64)
+    np.add.at(counts, (codes, pd.Index(SPLITS).get_indexer(pd.Index(images["split"])[known])), 1)
+    several = (counts > 0).sum(axis=1) > 1
+    table = pd.DataFrame(counts[several], columns=list(SPLITS)).assign(images=counts[several].sum(axis=1))
     table.insert(0, "kind", kind)
-    table.columns.name = None
+    table.insert(1, "id", pd.Series([str(name).rpartition("\0")[2] for name in names[several]], dtype=str))
     return table.sort_values(["images", "id"], ascending=[False, True], ignore_index=True)
 
 

@@ -250,10 +250,13 @@ def _append(writer: StoreWriter, source: SourceFile, result: Square, *, skip: bo
 
 def _nothing_left(entries: list[Entry]) -> InputError:
     refusals = [entry.refusal for entry in entries if entry.refusal is not None]
+    gone = all(refusal.reason == "missing" for refusal in refusals)
     return InputError(
         f"none of {len(entries)} images can be used; the first one: {refusals[0].detail}",
         where=refusals[0].path,
-        hint="Check the paths and the files: osteon data audit lists each of them",
+        hint="If a run's data were moved: osteon data moved RUN DATA says where they are now"
+        if gone
+        else "Check the paths and the files: osteon data audit lists each of them",
     )
 
 

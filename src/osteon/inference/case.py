@@ -140,6 +140,29 @@ def decode(case: Case) -> Decoded:
     return replace(known, patient=found.patient, instance=found.sop_instance_uid)
 
 
+def known_by_header(case: Case) -> Case:
+    """Return a case whose pixels cannot be read as its DICOM header has it: its study is not whole without it.
+
+    It stays as it is where no header can be read, or where there never were pixels, as of a report.
+    """
+    if case.patient:  # whoever found the file has read its header
+        return case
+    try:
+        source: Any = case.source() if callable(case.source) else case.source
+        data = _bytes(in_home(source) if isinstance(source, str | Path) else source)
+        if not is_dicom(data):
+            return case
+        from osteon.data.dicom import read_header
+
+        header = read_header(data)
+    except (UnreadableImageError, MemoryError):
+        return case
+    if not header.rows:
+        return case
+    study, region = header.study_instance_uid or case.study, (case.region or header.region).lower()
+    return replace(case, study=study, region=region, patient=header.patient)
+
+
 def in_home(path: str | Path) -> Path:
     """Return a path with a leading ``~`` replaced by the home folder, unless there is such a file."""
     text = str(path)

@@ -23,7 +23,7 @@ from osteon.errors import InputError, Refusal
 from osteon.export.model_card import ALL, SYNTHETIC, ModelCard
 from osteon.export.model_file import ModelFile, read_model_file
 from osteon.inference.case import Case as Case
-from osteon.inference.case import Decoded, Source, decode
+from osteon.inference.case import Decoded, Source, decode, known_by_header
 from osteon.inference.gate_region import unseen_region
 from osteon.inference.heat_map import HeatMap
 from osteon.inference.options import Options, check_target, embedding_gate, error_rate_of
@@ -175,9 +175,9 @@ class Predictor:
         try:
             found = decode(case)
         except UnreadableImageError as error:
-            return self._refused(case, error.told(case.name))
+            return self._refused(known_by_header(case), error.told(case.name))
         except MemoryError:
-            return self._refused(case, Refusal(case.name, "too_large", "does not fit in memory"))
+            return self._refused(known_by_header(case), Refusal(case.name, "too_large", "does not fit in memory"))
         return self._answer(case, found, heat_map=heat_map, views=views)
 
     def predict_each(

@@ -18,7 +18,7 @@ from osteon.pages.style import figure_uri
 from osteon.run import RunFolder, atomic_path, write_json, write_text
 from osteon.statistics.definitions import METRICS
 from osteon.statistics.intervals import Estimate
-from osteon.studies.definition import DerivedDefinition, SystemDefinition
+from osteon.studies.definition import DerivedDefinition, StudyDefinition, SystemDefinition
 from osteon.studies.figures import cost_figure, differences_figure, region_figure
 from osteon.studies.study import Study
 from osteon.studies.system_cost import SystemCost, ordered
@@ -206,11 +206,22 @@ def _systems(study: Study, order: Sequence[str]) -> Table:
     derived = {item.name: item for item in study.definition.derived}
     for name in order:
         if name in made:
-            changed = "; ".join(f"{key}={value}" for key, value in made[name].set.items())
-            table.add([name, made[name].about, changed or "the study's"])
+            table.add([name, made[name].about, own_settings(study.definition, name)])
         else:
             table.add([name, derived[name].about, f"{derived[name].how} of {', '.join(derived[name].of)}"])
     return table
+
+
+def own_settings(study: StudyDefinition, name: str) -> str:
+    """Return in words what makes a trained system differ from the study's base: preset, settings, where it starts."""
+    made = {item.name: item for item in study.systems}
+    system = made[name]
+    parts = [f"preset {system.preset}"] if system.preset else []
+    parts += [f"{key}={value}" for key, value in system.set.items()]
+    if system.after:
+        step = "" if made[system.after].compared else f" (not compared: {own_settings(study, system.after)})"
+        parts.append(f"starts from the weights of {system.after}{step}")
+    return "; ".join(parts) or "the study's"
 
 
 def _marked(study: Study, name: str) -> str:

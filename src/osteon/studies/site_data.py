@@ -137,12 +137,34 @@ class SiteAnswers:
         return np.array([item.probability is not None for item in self.predictions], dtype=bool)
 
     @cached_property
+    def images(self) -> pd.DataFrame:
+        """The labelled images; a study with images of several patients, by their headers, is a study for each of them.
+
+        They are never joined, as in the DICOM node and on the page; their group, which the table made, stays one.
+        """
+        images, mixed = self.site.catalogue.images, self._mixed
+        number = self._patients.groupby(images["study_id"]).transform(lambda its: pd.factorize(its)[0] + 1)
+        apart = images["study_id"] + " (patient " + number.astype(str) + ")"
+        return images.assign(study_id=images["study_id"].mask(images["study_id"].isin(mixed), apart))
+
+    @cached_property
+    def _patients(self) -> pd.Series[str]:
+        """What tells the patient of each image, by its DICOM header; empty where it has none."""
+        return pd.Series([item.patient for item in self.predictions], dtype=str)
+
+    @cached_property
+    def _mixed(self) -> list[str]:
+        named = self._patients[self._patients != ""]
+        patients = named.groupby(self.site.catalogue.images["study_id"][named.index]).nunique()
+        return list(patients.index[patients > 1])
+
+    @cached_property
     def rows(self) -> pd.DataFrame:
         """One row per image that got an answer: the catalogue's columns, and ``probability, logit, positive, verdict``.
 
         ``told`` is the region that the predictor went by; ``closer`` whether it looked closer; ``split`` is ``test``.
         """
-        images = self.site.catalogue.images[self.answered].reset_index(drop=True)
+        images = self.images[self.answered].reset_index(drop=True)
         kept = [item for item in self.predictions if item.probability is not None]
         return images.assign(
             label=images["label"].astype(np.int8),
@@ -158,10 +180,7 @@ class SiteAnswers:
     @property
     def mixed_studies(self) -> int:
         """How many studies have images of several patients, by the headers of DICOM files."""
-        patients = pd.Series([item.patient for item in self.predictions], dtype=str)
-        named = patients[patients != ""]
-        studies = self.site.catalogue.images["study_id"].reset_index(drop=True)
-        return int((named.groupby(studies[named.index]).nunique() > 1).sum())
+        return len(self._mixed)
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
@@ -173,8 +192,7 @@ class SiteAnswers:
 
     def table(self) -> pd.DataFrame:
         """Return one row per labelled image, as ``answers.csv`` has it."""
-        images = self.site.catalogue.images
-        return answer_table(images, self.predictions)
+        return answer_table(self.images, self.predictions)
 
     def remarks(self) -> list[Remark]:
         """Return how often each thing was noticed, the gravest first: refusals, then flags."""

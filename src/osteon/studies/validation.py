@@ -149,7 +149,7 @@ class Validation:
     def data_facts(self) -> dict[str, Any]:
         """Return what the images are, in numbers."""
         site, rows = self.answers.site, self.answers.rows
-        images = site.catalogue.images
+        images = self.answers.images
         return {
             "name": site.name,
             "root": str(site.catalogue.root),
@@ -344,7 +344,7 @@ def _warnings(asked: Asked, answers: SiteAnswers, settings: DataSettings) -> lis
     if mixed := answers.mixed_studies:
         found.append(
             f"{mixed:,} {'study has' if mixed == 1 else 'studies have'} images of several patients, by the headers of "
-            "their files: figures by study and by patient are wrong where that is so"
+            "their files: each patient's are a study here; if the table is right, mend the headers, else the table"
         )
     unknown = unknown_regions(site, asked.card)
     if unknown:

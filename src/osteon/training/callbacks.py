@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,15 @@ class Checkpoints(Checkpoint):
         if self._improves(value, loss):
             self.best_value, self.best_loss, self.best_epoch = value, loss, trainer.current_epoch + 1
             self._save(trainer, self.best)
-        self._save(trainer, self.last)
+            self._copy_best(trainer)
+        else:
+            self._save(trainer, self.last)
+
+    def _copy_best(self, trainer: pl.Trainer) -> None:
+        """Make the best state the last one too, which is faster than to save it twice."""
+        if trainer.is_global_zero:
+            with atomic_path(self.last) as temporary:
+                shutil.copyfile(self.best, temporary)
 
     def _improves(self, value: float, loss: float) -> bool:
         """Return whether an epoch beats the best one; of equal epochs the one with the smaller loss does."""

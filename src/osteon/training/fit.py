@@ -23,8 +23,9 @@ from osteon.training.averaging import check_initial, keep_initial, learnt_before
 from osteon.training.batches import Batches, EpochSampler, OrderedSampler, Sample, loader
 from osteon.training.callbacks import Checkpoints, History
 from osteon.training.freezing import check_stages
-from osteon.training.module import SETTINGS, Classifier, Teach, figures
+from osteon.training.module import OTHERS, SETTINGS, Classifier, Teach, figures
 from osteon.training.optimiser import check_schedule
+from osteon.training.other_weights import refuse_other_weights, weights_of_others
 from osteon.training.predict import predict_logits
 from osteon.training.same_data import other_settings
 from osteon.training.trainer import make_trainer, resolve_precision, run
@@ -77,7 +78,8 @@ def fit(
 
     Raises:
         InputError: The checkpoint to resume from cannot be read.
-        SettingsError: The settings do not fit the network, the machine or data without a validation set.
+        SettingsError: The settings do not fit the network, the machine or data without a validation set; or a run that
+            it learns from has been trained anew since.
         KeyboardInterrupt: The user broke it off; what was kept can be resumed.
     """
     started = time.perf_counter()
@@ -90,8 +92,9 @@ def fit(
     network = _laid_out(network, settings.training).train()  # Lightning trains it in the mode in which it is given
     share = settings.training.keep_initial
     initial = learnt_before(network, settings) if share else {}
-    module = Classifier(network, settings, len(shuffled), shuffled.prior_shift, teachers)
-    source = _resumable(checkpoints, trainer, settings) if resume else None
+    others = weights_of_others(settings)
+    module = Classifier(network, settings, len(shuffled), shuffled.prior_shift, teachers, others)
+    source = _resumable(checkpoints, trainer, settings, others) if resume else None
     run(trainer, module, loader(train, shuffled), held_out, source)
     best_value = checkpoints.best_value
     if share and trainer.is_global_zero:
@@ -200,12 +203,14 @@ def _measure(network: Network, valid: Sample, settings: RunSettings) -> float:
     return figures(seen, "valid", curves=True)[f"valid_{settings.training.select}"]
 
 
-def _resumable(checkpoints: Checkpoints, trainer: pl.Trainer, settings: RunSettings) -> str | None:
+def _resumable(
+    checkpoints: Checkpoints, trainer: pl.Trainer, settings: RunSettings, others: Mapping[str, str]
+) -> str | None:
     """Return the checkpoint to go on from, if there is one; what a killed process had half written is removed.
 
     Raises:
         InputError: It cannot be read.
-        SettingsError: It is of a training of other settings.
+        SettingsError: It is of a training of other settings, or by other weights of a run that it learns from.
     """
     if trainer.is_global_zero:
         checkpoints.tidy()
@@ -224,6 +229,7 @@ def _resumable(checkpoints: Checkpoints, trainer: pl.Trainer, settings: RunSetti
             RunSettings.model_validate(item) for item in (kept[SETTINGS], settings.model_dump(mode="json"))
         )
         _refuse_other_settings(learnt, wanted, checkpoints.last)
+    refuse_other_weights(kept.get(OTHERS, {}), others, checkpoints.last)
     return str(checkpoints.last)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -30,6 +30,9 @@ from osteon.transforms.geometry import draw_turns, quarter_turned
 SETTINGS = "settings"
 """Key of a checkpoint that holds the settings that its training goes by."""
 
+OTHERS = "weights_of_others"
+"""Key that holds the SHA-256 of the weights of other runs that its training goes by, by their folders."""
+
 Teach = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -44,6 +47,7 @@ class Classifier(pl.LightningModule):
             training, so that the network's own keep to how common the class is (Menon et al. 2021, arXiv:2007.07314).
         teachers: Give the probabilities of augmented grey images (N, 1, S, S) on 0-255, shape (N,); the network learns
             to imitate them by the share ``training.teacher_weight`` of its loss.
+        others: SHA-256 of the weights of other runs that it learns from, by their folders; kept with its own.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Classifier(pl.LightningModule):
         steps_per_epoch: int,
         prior_shift: float = 0.0,
         teachers: Teach | None = None,
+        others: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -61,6 +66,7 @@ class Classifier(pl.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.prior_shift = prior_shift
         self.teachers = teachers
+        self.others = dict(others or {})
         self.augment = Augment(settings.augment)
         self.epoch_values: dict[str, float] = {}
         self._seen: dict[str, list[torch.Tensor]] = {}
@@ -100,8 +106,9 @@ class Classifier(pl.LightningModule):
         return logits, self.settings.training.mask_weight * loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the settings with what they led to."""
+        """Keep the settings with what they led to, and which weights of others did."""
         checkpoint[SETTINGS] = self.settings.model_dump(mode="json")
+        checkpoint[OTHERS] = self.others
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser and its schedule by step."""
@@ -149,7 +156,7 @@ class Classifier(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed what draws from the global generator (dropout) by the batch, so that a resumed run draws the same."""
-        torch.manual_seed(int(batch["seed"]))
+        seed_draws(int(batch["seed"]), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch."""
@@ -235,6 +242,18 @@ class Classifier(pl.LightningModule):
             torch.distributed.all_gather_object(parts, seen)
             seen = torch.cat([part for part in parts if part is not None], dim=1)
         return seen
+
+
+def seed_draws(seed: int, device: torch.device) -> None:
+    """Seed what draws on a device.
+
+    ``torch.manual_seed`` seeds all kinds of devices; where there is no GPU it formats the stack for each kind of one,
+    which takes longer than a step of a small network.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def figures(seen: np.ndarray[Any, np.dtype[np.float64]], split: str, *, curves: bool) -> dict[str, float]:

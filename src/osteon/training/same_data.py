@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -31,6 +32,7 @@ SIGNATURE = ("bytes", "modified_ns", "changed_ns")
 NOW = "the data as they are now"
 TEXTS = ("study_id", "patient_id", "group_id", "region", "view", "split")
 MOST = 4
+MOVED = "osteon data moved {run} DATA says where they are now"
 JOINING = {"also_train", "same_target"}
 
 Scope = Literal["all", "test", "shared"]
@@ -145,6 +147,22 @@ def refuse_other_files(run: RunFolder, store: ImageStore) -> None:
     _refuse(record, present, "Put the files back, or train anew")
 
 
+def refuse_other_place(run: RunFolder, catalogue: Catalogue) -> None:
+    """Refuse a place to which a run's data are said to have been moved, if a file there holds something else.
+
+    Args:
+        run: Which; one that has not recorded what its files held is not refused.
+        catalogue: Its images, by their paths there.
+
+    Raises:
+        OtherDataError: One does.
+        InputError: The run's record cannot be read.
+    """
+    record = DataRecord.of(run)
+    present = DataRecord(str(catalogue.root), record.settings, catalogue, _digests(catalogue, read_contents(run)))
+    _refuse(record, present, "Move the data as they were, or train anew")
+
+
 def one_of_each(runs: Iterable[RunFolder]) -> list[RunFolder]:
     """Return one run for each way in which runs read and split data, once it is sure that all are over the same data.
 
@@ -181,9 +199,22 @@ def refuse_changed(runs: Iterable[RunFolder], hint: str) -> None:
     """
     for run in runs:
         record = DataRecord.of(run)
-        catalogue = split_catalogue(record.settings)
+        catalogue = split_catalogue(_there(record))
         digests = _digests(catalogue, read_contents(run))
         _refuse(record, DataRecord(NOW, record.settings, catalogue, digests), hint)
+
+
+def _there(record: DataRecord) -> RunSettings:
+    """Return a run's settings, once sure that what they call its data is there.
+
+    Raises:
+        InputError: It is not.
+    """
+    path = record.settings.data.path
+    if path is not None and not os.path.lexists(path.expanduser()):
+        hint = f"If they were moved: {MOVED.format(run=record.name)}"
+        raise InputError(f"the data of {record.name} are not there any more", where=path, hint=hint)
+    return record.settings
 
 
 def differences(one: DataRecord, other: DataRecord) -> list[str]:

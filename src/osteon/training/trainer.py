@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from functools import cache
 from typing import Any
 
 import lightning.pytorch as pl
@@ -56,22 +57,27 @@ def check_machine(settings: TrainingSettings) -> None:
     Raises:
         SettingsError: It cannot train so.
     """
-    _made(settings, logger=False, enable_checkpointing=False)
+    _check_machine(settings.accelerator, settings.devices, _strategy(settings), resolve_precision(settings))
 
 
-def _made(settings: TrainingSettings, **options: Any) -> pl.Trainer:
+@cache
+def _check_machine(*machine: str | int) -> None:
+    """Make a trainer, which takes Lightning a while, once for each machine that a process asks for."""
+    _made(*machine, logger=False, enable_checkpointing=False)
+
+
+def _made(accelerator: Any, devices: Any, strategy: Any, precision: Any, **options: Any) -> pl.Trainer:
     """Make a trainer on the devices that the settings ask for.
 
     Raises:
         SettingsError: This machine cannot train so.
     """
     _quieten()
-    precision: Any = resolve_precision(settings)
     try:
         return pl.Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            strategy=_strategy(settings),
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
             precision=precision,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -105,7 +111,10 @@ def make_trainer(
     if options.ema:
         callbacks.append(AveragedWeights(options.ema))
     trainer = _made(
-        options,
+        options.accelerator,
+        options.devices,
+        _strategy(options),
+        resolve_precision(options),
         max_epochs=options.epochs,
         gradient_clip_val=options.gradient_clip,
         logger=_loggers(options, folder),
