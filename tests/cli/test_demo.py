@@ -11,10 +11,14 @@ from osteon.cli.demo import MARK, commands, headline
 from osteon.export.model_card import SYNTHETIC
 
 
-@pytest.mark.slow  # the demo with two thirds of its images, which must end with a network that has learnt
-def test_the_demo_learns_and_says_that_it_is_synthetic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow  # the demo with half of its images, smaller ones, which must end with a network that has learnt
+@pytest.mark.usefixtures("undrawn")
+def test_the_demo_learns_and_says_that_it_is_synthetic(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("osteon.cli.demo.SIZE", 96)
     out = tmp_path / "demo"
-    assert main(["demo", "--out", str(out), "--images", "400"]) == 0
+    assert main(["demo", "--out", str(out), "--images", "300", "--epochs", "1"]) == 0
     printed = capsys.readouterr().out
     auc = json.loads((out / "run" / "metrics.json").read_text())["overall"]["image"]["metrics"]["auc"]
     assert auc["low"] > 0.8
@@ -35,10 +39,11 @@ def test_the_demo_replaces_a_demo_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("osteon.cli.demo.SIZE", 32)
+    monkeypatch.setattr("osteon.cli.demo.commands", lambda out, **chosen: commands(out, **{**chosen, "images": 40}))
     out = tmp_path / "demo"
     (out / "run").mkdir(parents=True)
     (out / "run" / "old.txt").write_text("old")
-    arguments = ["demo", "--out", str(out), "--images", "100", "--epochs", "1", "--scratch", "--json"]
+    arguments = ["demo", "--out", str(out), "--epochs", "1", "--scratch", "--json"]
     assert main(arguments) == 2  # named as a demo's folder is, but somebody's own
     assert "something else" in capsys.readouterr().err
     (out / MARK).write_text("")

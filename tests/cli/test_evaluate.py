@@ -124,7 +124,7 @@ def test_a_run_keeps_its_settings_unless_told(tmp_path: Path, capsys: pytest.Cap
     assert values["thresholds"]["image"]["sensitivity"]["value"] == 1
 
 
-def test_one_class_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_class_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None) -> None:
     table = predictions()
     table[table["label"] == 0].to_csv(tmp_path / "mine.csv", index=False)
     assert main(["evaluate", str(tmp_path / "mine.csv"), *FAST]) == 0

@@ -23,7 +23,7 @@ def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 def test_page_figures_and_tables_and_refused_files(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None
 ) -> None:
     (folder / "normal" / "0.png").write_bytes(b"")
     out = tmp_path / "out"

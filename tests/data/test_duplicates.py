@@ -155,7 +155,7 @@ def test_the_search_ends_at_a_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.slow
 def test_forty_thousand_pictures_would_fit_into_bounded_memory(rng: np.random.Generator) -> None:
-    few, many = 9_000, 13_000  # more than one block of either
+    few, many = 8_400, 9_800  # more than one block of either
     fixed, more = (_memory_to_match(number, rng) for number in (few, many))
     assert fixed < 100e6
     a_picture = (more - fixed) / (many - few)

@@ -106,7 +106,7 @@ def test_same_seed_same_bytes_other_seed_other_pictures(
     assert a != c
 
 
-@pytest.mark.usefixtures("once")
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_known_but_the_pictures(tmp_path: Path) -> None:
     unknown = {"patient_id": "", "region": "", "view": "", "label": pd.NA, "split": ""}
     images = make(tmp_path).images.assign(**unknown)
@@ -147,7 +147,7 @@ def test_hostile_names_are_only_words(tmp_path: Path) -> None:
     assert {path.parent for path in paths} == {tmp_path / "out"}
 
 
-@pytest.mark.usefixtures("once")
+@pytest.mark.usefixtures("undrawn")
 def test_unreadable_files_are_listed_once(tmp_path: Path) -> None:
     catalogue = make(tmp_path)
     (tmp_path / "0.png").write_bytes(b"")
@@ -158,7 +158,7 @@ def test_unreadable_files_are_listed_once(tmp_path: Path) -> None:
     assert f"<td>{tmp_path / '0.png'}</td>" in page
 
 
-@pytest.mark.usefixtures("once")
+@pytest.mark.usefixtures("undrawn")
 def test_all_files_unreadable(tmp_path: Path) -> None:
     catalogue = make(tmp_path, split="")
     for path in catalogue.images["path"]:

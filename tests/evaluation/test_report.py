@@ -42,8 +42,7 @@ def report(folder: Path, table: pd.DataFrame, run: RunFolder | None = None, sett
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without figures, which take their time."""
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_module, "evaluation_figures", lambda *_: {})
     monkeypatch.setattr(report_module, "_error_figures", lambda *_: {})
 
@@ -116,7 +115,7 @@ def run(tmp_path: Path, studies: pd.DataFrame) -> RunFolder:
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_figures_of_a_whole_run(run: RunFolder, studies: pd.DataFrame) -> None:
     page = report(run.path, studies, run)
     assert_self_contained(page)
@@ -299,14 +298,14 @@ def test_no_errors_no_pictures() -> None:
     assert words(page_of_table(table)).count("There are none.") == 2
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_figures")
 def test_unwritable_folder_is_said(tmp_path: Path, table_2: pd.DataFrame) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(SettingsError, match="could not be written"):
         report(tmp_path / "file", table_2)
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_figures")
 def test_patients_that_the_predictions_name_are_patients(tmp_path: Path, table_2: pd.DataFrame) -> None:
     named = table_2.assign(patient_id=[f"p{number // 2}" for number in range(64)])
     assert "come from 32 groups (patients, or images too alike to part)" in words(report(tmp_path, named))

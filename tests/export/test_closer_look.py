@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from osteon.errors import InputError, SettingsError
 from osteon.export.card_page import write_card
 from osteon.export.closer_look import ENOUGH, look_closer
 from osteon.export.evidence import Evidence
-from osteon.export.export import export_run
+from osteon.export.export import Export, export_run
 from osteon.export.model_file import read_model_file
 from osteon.inference.predictor import Predictor
 from osteon.run import RunFolder
@@ -62,8 +64,17 @@ def test_held_out_images_are_seen_again_as_the_predictor_does(
         assert (answer.closer_look is not None) == (not np.isnan(row.second)) == (row.first >= enough)
 
 
-def test_the_card_is_of_both_looks_and_tells_what_one_was_worth(run: RunFolder, tmp_path: Path) -> None:
-    made = export_run(run.path, tmp_path / "model.onnx", closer_side=0.6)
+@pytest.fixture(scope="module")
+def looking(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The run as a model file with a closer look, which the tests only read."""
+    return export_run(run.path, tmp_path_factory.mktemp("looking") / "model.onnx", closer_side=0.6)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_card_is_of_both_looks_and_tells_what_one_was_worth(
+    run: RunFolder, looking: Export, tmp_path: Path
+) -> None:
+    made = replace(looking, path=Path(shutil.copy(looking.path, tmp_path)))  # its card is written beside it
     card = read_model_file(made.path).card
     single = export_run(run.path, tmp_path / "single.onnx").card
     assert single.closer_look is None
@@ -79,10 +90,11 @@ def test_the_card_is_of_both_looks_and_tells_what_one_was_worth(run: RunFolder, 
     assert rule.share == pytest.approx(float((made.measured.table["first"] >= ENOUGH).mean()))
     assert rule.alone["auc"] == single.metrics["all images"]["auc"]
     assert rule.alone["kappa"] == single.metrics["all images"]["kappa"]
-    text = write_card(made)["card"].read_text()
+    files = write_card(made)
+    text = files["card"].read_text()
     assert "## A closer look" in text
     assert f"One look alone, on the same images: AUC {rule.alone['auc'].text()}" in text
-    assert "A closer look" in write_card(made)["page"].read_text()
+    assert "A closer look" in files["page"].read_text()
 
 
 def test_folds_are_seen_again_by_their_own_networks(run: RunFolder, tmp_path: Path) -> None:
@@ -103,15 +115,14 @@ def test_folds_are_seen_again_by_their_own_networks(run: RunFolder, tmp_path: Pa
 ONE = ["image_id", "label", "part", "logit"]
 
 
-def test_a_smaller_file_is_compared_with_a_closer_look_too(run: RunFolder, tmp_path: Path) -> None:
+def test_a_smaller_file_is_compared_with_a_closer_look_too(run: RunFolder, looking: Export, tmp_path: Path) -> None:
     made = export_run(run.path, tmp_path / "int8.onnx", precision="int8", force=True, closer_side=0.6)
-    full = export_run(run.path, tmp_path / "fp32.onnx", closer_side=0.6)
     paths = {path.name: path for path in Path(run.settings().data.path or "").glob("images/*/*.jpg")}
     table = Evidence.of_run(run).table
     rows = table[table["part"] == "test"]
     before, after = (
         np.array([predictor.predict(paths[name]).probability for name in rows["image_id"]], dtype=float)
-        for predictor in (Predictor(item.path, gate=False, runtime="onnxruntime") for item in (full, made))
+        for predictor in (Predictor(item.path, gate=False, runtime="onnxruntime") for item in (looking, made))
     )
     assert made.reduced is not None
     assert made.reduced.images == len(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +14,14 @@ import pytest
 
 from makers.model_files import HYBRID, tiny_card, tiny_network
 from makers.tiny import SMALL, write_class_folders
-from osteon.config import ModelSettings, RunSettings, load_settings
+from osteon.config import ModelSettings, RunSettings, dump_settings, load_settings
 from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
 from osteon.export.card_page import write_card
 from osteon.export.card_text import markdown
 from osteon.export.evidence import Evidence
-from osteon.export.export import _data, export_run, licence_of
+from osteon.export.export import Export, _data, export_run, licence_of
 from osteon.export.model_card import SYNTHETIC, Figure, Outputs
 from osteon.export.model_file import read_model_file
 from osteon.export.reduce import to_fp16, to_int8
@@ -47,8 +48,14 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return train(settings, tmp_path_factory.mktemp("run") / "run", audit=False).folder
 
 
-def test_the_file_answers_as_the_run_predicted(run: RunFolder, tmp_path: Path) -> None:
-    made = export_run(run.path, tmp_path / "model.onnx")
+@pytest.fixture(scope="module")
+def exported(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The run as a model file, which the tests only read."""
+    return export_run(run.path, tmp_path_factory.mktemp("exported") / "model.onnx")
+
+
+def test_the_file_answers_as_the_run_predicted(run: RunFolder, exported: Export) -> None:
+    made = exported
     predictions = read_predictions(run.predictions).set_index("image_id")
     predictor = Predictor(made.path, gate=False, runtime="onnxruntime")
     data = Path(run.settings().data.path or "")
@@ -110,15 +117,16 @@ def test_folds_calibrate_a_network_that_was_taught_on_everything(data: Path, tmp
     assert small.reduced.held_out
     assert small.reduced.images == 80
     assert "Of a network of the cross-validation" in small.card.notes[-1]
+    squeezed = RunFolder(Path(shutil.copytree(everything.path, tmp_path / "squeezed")))
     other = _settings(data, **UNVALIDATED, **{"split.test": 0, "training.epochs": 1, "store.fit": "squeeze"})
-    squeezed = train(other, tmp_path / "squeezed", audit=False).folder
+    squeezed.config.write_text(dump_settings(other), encoding="utf-8")
     with pytest.raises(InputError, match=r"its store\.fit is pad, that of the run to export squeeze"):
         export_run(squeezed.path, tmp_path / "squeezed.onnx", calibration=tmp_path / "folds")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_smaller_files_say_what_they_lost(run: RunFolder, tmp_path: Path, precision: str) -> None:
-    full = export_run(run.path, tmp_path / "fp32.onnx")
+def test_smaller_files_say_what_they_lost(run: RunFolder, exported: Export, tmp_path: Path, precision: str) -> None:
+    full = exported
     with pytest.raises(
         SettingsError, match=f"that {precision} loses little is not shown: the images are of .* 30 of each"
     ):
@@ -187,7 +195,8 @@ def test_int8_leaves_the_first_and_the_last_layers_alone(
     from makers.model_files import tiny_network
     from osteon.export.network_graph import network_graph
 
-    options = {"trunk": "timm/tf_efficientnet_lite0", "head": "both", "hidden": 8}
+    narrow = {"widths": [8] * 15}  # each channel of a convolution is quantised by itself, which takes its time
+    options = {"trunk": "timm/tf_efficientnet_lite0", "trunk_options": narrow, "head": "both", "hidden": 8}
     graph = network_graph(tiny_network(ModelSettings(name="hybrid", options=options, weights="none")))
     squares = np.random.default_rng(0).integers(0, 256, (4, 64, 64)).astype(np.uint8)
     filters = logging.getLogger().filters.copy()
@@ -210,8 +219,9 @@ def test_other_methods_and_unknown_points_are_refused(run: RunFolder, data: Path
         export_run(other.path, tmp_path / "model.onnx")
 
 
-def test_the_card_claims_no_more_than_is_known(run: RunFolder, tmp_path: Path) -> None:
-    made = export_run(run.path, tmp_path / "model.onnx")
+@pytest.mark.usefixtures("undrawn")
+def test_the_card_claims_no_more_than_is_known(exported: Export, tmp_path: Path) -> None:
+    made = replace(exported, path=Path(shutil.copy(exported.path, tmp_path)))  # its card is written beside it
     text = write_card(made)["card"].read_text()
     assert "as the data set's labels mean it" in text
     assert "radiologist" not in text.split("## What it must not")[0]
@@ -225,8 +235,8 @@ def test_the_card_claims_no_more_than_is_known(run: RunFolder, tmp_path: Path) -
     assert "They are of the network in fp32" not in text
 
 
-def test_a_table_of_figures_says_what_is_weak_or_missing(run: RunFolder, tmp_path: Path) -> None:
-    card = export_run(run.path, tmp_path / "model.onnx").card
+def test_a_table_of_figures_says_what_is_weak_or_missing(exported: Export) -> None:
+    card = exported.card
     few = {
         "auc": Figure(value=None, n=30, reason="no positive case"),
         "sensitivity": Figure(value=None, n=30, reason="no positive case"),

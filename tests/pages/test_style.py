@@ -52,6 +52,7 @@ def test_a_figure_is_laid_out_once_and_drawn_once_after_that(tmp_path: Path, mon
     monkeypatch.setattr(Figure, "draw", lambda self, renderer: (draws.append(self), draw(self, renderer)))
     figure = drawn()
     save(figure, tmp_path / "a.png")
+    assert len(draws) == 1
     places = [axes.get_position().bounds for axes in figure.axes]
     draws.clear()
     figure_uri(figure)

@@ -207,7 +207,7 @@ def _propose(coarse: Floats, depth: int, queries: Rows, targets: Rows) -> Iterat
     for mirrored in (False, True):
         query = coarse[queries, :depth, ::-1] if mirrored else coarse[queries, :depth]
         alike = standardised(query) @ target.T
-        a, b = np.nonzero(np.abs(alike, out=alike) > PROPOSE)
+        a, b = np.divmod(np.flatnonzero(np.abs(alike, out=alike) > PROPOSE), len(targets))
         first, second = queries[a], targets[b]
         keep = first < second if depth == COARSE else first != second
         yield first[keep], second[keep], mirrored

@@ -154,9 +154,17 @@ def _draw(figure: Figure, kind: str, dpi: int) -> bytes:
     )
     buffer = io.BytesIO()
     with theme():
+        _lay_out(figure)
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
-        figure.set_layout_engine(None)  # laid out once; drawn again it keeps its places, and is drawn only once
     return buffer.getvalue()
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay a figure out once: drawn again it keeps its places, and Matplotlib needs not draw it to find them."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def _is_heavy(figure: Figure) -> bool:

@@ -64,6 +64,16 @@ def test_how_a_picture_is_taken_does_not_depend_on_the_label(region):
         assert whole.place[1] == broken.place[1]
 
 
+def test_a_patients_limb_is_built_once_and_is_nobody_elses():
+    settings = PhantomSettings(patients=3, regions=("forearm",), size=64)
+    one, other = (next(study for study in plan_studies(settings) if study.patient == number) for number in (1, 2))
+    limb = Specimen(one, settings, broken=False).limb
+    assert Specimen(replace(one, number=2), settings, broken=True).limb is limb
+    for study, seed in ((other, settings.seed), (one, settings.seed + 1)):
+        another = Specimen(study, settings.model_copy(update={"seed": seed}), broken=False).limb
+        assert (another.bones[0].shape.table != limb.bones[0].shape.table).any()
+
+
 @pytest.mark.parametrize("region", ALL_REGIONS)
 def test_every_region_shows_a_limb_and_its_break_inside_the_picture(region):
     settings = PhantomSettings(patients=4, regions=(region,), size=96, positive=1.0, difficulty="easy")

@@ -49,7 +49,7 @@ def test_a_break_shifts_nothing_that_is_of_the_whole_picture():
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantoms") / "set"
-    write_phantoms(folder, SETTINGS)
+    write_phantoms(folder, SETTINGS, workers=1)  # starting others takes longer than it saves
     return run_audit(read_mura(folder), DataSettings(path=folder))
 
 

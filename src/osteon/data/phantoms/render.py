@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from osteon.data.phantoms.materials import Tissues
 from osteon.data.phantoms.plan import Stream, Study, stream
 from osteon.data.phantoms.projection import Scene
 from osteon.data.phantoms.rays import Beam, Floats, Pose, rotation
-from osteon.data.phantoms.settings import PhantomSettings
+from osteon.data.phantoms.settings import PhantomSettings, Region
 
 VIEWS = {"frontal": 0.0, "lateral": 90.0, "oblique": 45.0}
 PAIRED = ("radius", "ulna")
@@ -98,7 +98,7 @@ class Specimen:
     @cached_property
     def limb(self) -> Limb:
         """The unbroken limb, the same in all of the patient's studies."""
-        return build_limb(self.study.region, self._stream(Stream.ANATOMY))
+        return _limb(self.study.region, self.settings.seed, self.study.patient)
 
     @cached_property
     def side(self) -> str:
@@ -161,6 +161,11 @@ class Specimen:
         axis = bone.pose.rotation[:, 2]
         lean = float(np.degrees(np.arctan2(axis[0], axis[2])))
         return rotation((0, 1, 0), -lean if self.side == "R" else lean)
+
+
+@lru_cache(maxsize=4)  # studies of a patient follow one another
+def _limb(region: Region, seed: int, patient: int) -> Limb:
+    return build_limb(region, stream(seed, Stream.ANATOMY, patient))
 
 
 def draw_technique(specimen: Specimen, image: int) -> Technique:
