@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from osteon.cli.app import main
 from osteon.cli.console import Console
 from osteon.cli.study import _busy, _show
 from osteon.config import EvaluationSettings
@@ -42,3 +44,14 @@ def test_a_busy_machine_is_said_since_its_times_are_too_long(
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0), raising=False)
     assert _busy() == said
+
+
+def test_a_system_that_the_settings_make_the_reference_is_left_out_and_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("osteon.studies.estimate.estimate_seconds", lambda runs: [1.0] * len(runs))
+    study = ["study", "ablation", "data", "--out", str(tmp_path / "out"), "--seeds", "1", "--dry-run", "--json"]
+    assert main([*study, "--only", "pools_early", "--only", "pools_late"]) == 0
+    shown = capsys.readouterr()
+    assert [run["system"] for run in json.loads(shown.out)["runs"]] == ["paper_cnn", "pools_early"]
+    assert "pools_late is paper_cnn with these settings, and left out" in shown.err

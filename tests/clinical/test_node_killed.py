@@ -53,8 +53,15 @@ class NodeProcess:
         self._process.wait(10)
 
 
-def persistent_sender(images: list, port: int, acknowledged: set[str], first: int) -> None:
-    """Send until each image is acknowledged, as an archive does; part of them twice."""
+def persistent_sender(images: list, port: int, acknowledged: set[str], first: int, go_on: threading.Event) -> None:
+    """Send until each image is acknowledged, as an archive does; part of them twice; the last quarter when told to."""
+    early = len(images) * 3 // 4
+    _send_all(images[:early], port, acknowledged, first)
+    go_on.wait()
+    _send_all(images[early:], port, acknowledged, first)
+
+
+def _send_all(images: list, port: int, acknowledged: set[str], first: int) -> None:
     waiting = list(images)
     while waiting:
         statuses = send(waiting[:25], port, calling=f"SENDER{first}")
@@ -78,8 +85,9 @@ def test_what_was_acknowledged_is_answered_once(tmp_path, kills, studies, images
     node = NodeProcess(tmp_path, port, archive.port, **about)
     every = [dicom(SMALL, study=study, number=number) for study in range(studies) for number in range(images)]
     acknowledged: set[str] = set()
+    go_on = threading.Event()
     senders = [
-        threading.Thread(target=persistent_sender, args=(every[first::4], port, acknowledged, first))
+        threading.Thread(target=persistent_sender, args=(every[first::4], port, acknowledged, first, go_on))
         for first in range(4)
     ]
     try:
@@ -89,6 +97,7 @@ def test_what_was_acknowledged_is_answered_once(tmp_path, kills, studies, images
             until(lambda kill=kill: len(acknowledged) >= kill * len(every) / (kills + 1), 60)
             node.kill()
             node.start(1.0 if kill < kills else 3600.0)  # the last studies wait until all has come
+        go_on.set()
         for thread in senders:
             thread.join(150)
         assert len(acknowledged) == len(every)
@@ -103,6 +112,7 @@ def test_what_was_acknowledged_is_answered_once(tmp_path, kills, studies, images
         until(lambda: wanted == {uid for note in list(archive.received) for uid in named(note)}, 90)
         time.sleep(1.0)
     finally:
+        go_on.set()
         node.kill()
         archive.close()
     last = {str(note.StudyInstanceUID): named(note) for note in archive.received}

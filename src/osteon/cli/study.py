@@ -210,12 +210,15 @@ def _run(
     overrides = with_settings(overrides, request.settings)
     require("torch", extra="train", feature="A study")
     from osteon.evaluation.systems import check_metric
-    from osteon.studies.plan import plan
+    from osteon.studies.plan import plan, twins
     from osteon.studies.system_cost import check_sort
 
     check_sort(sort)
     check_metric(metric)
     definition = request.definition()
+    for name, other in (same := twins(definition, overrides)).items():
+        console.note(f"{name} is {other} with these settings, and left out")
+    definition = definition.only([item.name for item in definition.systems if item.name not in same])
     runs = plan(definition, request.out, overrides, request.reuse)
     if dry_run:
         _dry_run(console, runs)  # without Lightning, whose import takes seconds

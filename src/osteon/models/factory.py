@@ -125,6 +125,17 @@ def _checked(name: str, value: Any, annotation: Any, where: str) -> Any:
         raise SettingsError(f"{name}: {value!r} is not possible: {reasons}", where=where) from None
 
 
+def all_options(model: ModelSettings) -> dict[str, Any]:
+    """Return the options that a network is made with: those that are given, and the defaults of the others.
+
+    Raises:
+        SettingsError: The name is unknown.
+    """
+    entry = MODELS[model.name]
+    defaults = {name: value for name, value in options(entry.load()).items() if name not in entry.given}
+    return defaults | model.options
+
+
 def options(factory: Callable[..., Any]) -> dict[str, Any]:
     """Return the options of a model with their defaults, without those that other settings give."""
     if inspect.isclass(factory) and factory.__init__ is object.__init__:

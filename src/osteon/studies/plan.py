@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from osteon.config import RunSettings, load_settings
 from osteon.errors import InputError, OsteonError, SettingsError
+from osteon.models.factory import all_options
 from osteon.run import RunFolder
 from osteon.studies.definition import StudyDefinition, SystemDefinition
 from osteon.training.same_data import other_settings
@@ -85,6 +86,40 @@ def plan(
     ]
 
 
+def twins(study: StudyDefinition, overrides: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the systems that a study's base or the user's settings make another one, and which.
+
+    Trained once more they would only cost time, and stand in the comparison as if they were something else.
+
+    Args:
+        study: Which systems.
+        overrides: As for :func:`plan`.
+
+    Raises:
+        SettingsError: Settings are not possible.
+    """
+    first: list[tuple[str, RunSettings]] = []
+    found: dict[str, str] = {}
+    for system in sorted(study.systems, key=lambda item: item.name != study.reference):
+        settings = _settings(study, system, "", study.seeds[0], Path(), dict(overrides or {}))
+        twin = next((name for name, known in first if _same_training(known, settings)), None)
+        if twin is not None:
+            found[system.name] = twin
+        elif system.compared:  # a step towards others is not in the comparison, so nothing is left out for it
+            first.append((system.name, settings))
+    return found
+
+
+def _same_training(first: RunSettings, second: RunSettings) -> bool:
+    """Return whether settings lead to the same run, options of networks that are not given by their defaults."""
+    if first == second:
+        return True
+    bare = [
+        item.model_copy(update={"model": item.model.model_copy(update={"options": {}})}) for item in (first, second)
+    ]
+    return bare[0] == bare[1] and all_options(first.model) == all_options(second.model)
+
+
 def _planned(
     study: StudyDefinition,
     system: SystemDefinition,
@@ -94,6 +129,20 @@ def _planned(
     overrides: dict[str, Any],
     others: list[tuple[RunSettings, RunFolder]],
 ) -> PlannedRun:
+    settings = _settings(study, system, region, seed, out, overrides)
+    folder = RunFolder(out / "runs" / (f"{system.name}@{region}" if region else system.name) / f"seed-{seed}")
+    state = _state(folder, settings)
+    if state == "new":
+        place = next((place for found, place in others if _same(found, settings)), None)
+        folder, state = (folder, state) if place is None else (place, "finished")
+    if state != "new":
+        settings = folder.settings()  # they may write the same paths in another way
+    return PlannedRun(system.name, region, settings, folder, state, system.compared)
+
+
+def _settings(
+    study: StudyDefinition, system: SystemDefinition, region: str, seed: int, out: Path, overrides: dict[str, Any]
+) -> RunSettings:
     values: dict[str, Any] = {}
     for layer in (study.set, overrides, system.set):
         for key, value in layer.items():
@@ -108,17 +157,9 @@ def _planned(
     if system.after:
         values["model.weights"] = str(out / "runs" / system.after / f"seed-{seed}")
     try:
-        settings = load_settings(system.preset or study.base, values)
+        return load_settings(system.preset or study.base, values)
     except SettingsError as error:
         raise SettingsError(str(error), where=f"system {system.name}", hint=error.hint) from None
-    folder = RunFolder(out / "runs" / (f"{system.name}@{region}" if region else system.name) / f"seed-{seed}")
-    state = _state(folder, settings)
-    if state == "new":
-        place = next((place for found, place in others if _same(found, settings)), None)
-        folder, state = (folder, state) if place is None else (place, "finished")
-    if state != "new":
-        settings = folder.settings()  # they may write the same paths in another way
-    return PlannedRun(system.name, region, settings, folder, state, system.compared)
 
 
 def _same(first: RunSettings, second: RunSettings) -> bool:
