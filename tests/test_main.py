@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +40,15 @@ def test_the_interpreter_does_not_search_what_was_imported_on_its_way_out() -> N
     code += "print(gc.get_freeze_count() > 0.9 * (gc.get_freeze_count() + len(gc.get_objects())))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.splitlines()[-1] == "True"
+
+
+def test_one_answer_starts_without_the_garbage_collector_and_works_with_it(tmp_path: Path) -> None:
+    code = "import gc, sys, osteon.__main__ as program, osteon.inference.inputs as inputs; gather = inputs.gather\n"
+    code += "inputs.gather = lambda *a, **k: (print('starting', gc.isenabled()), gather(*a, **k))[1]\n"
+    code += "sys.argv[1:] = ['predict', 'none.png']; print(program.main()); print('answered', gc.isenabled())"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
+    )
+    said = run.stdout.splitlines()
+    assert said[0] == "starting False"
+    assert said[-2:] == ["3", "answered True"]

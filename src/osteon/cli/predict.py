@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from contextlib import closing
@@ -124,6 +125,7 @@ def predict(
     _spare_inputs(csv, inputs, cases)
     _check_region(console, region, predictor)
     answers = Answers(console, predictor, pooling, csv, heatmaps, documents=dicom_out)
+    gc.enable()  # off while the process started, see osteon.__main__
     _answer(console, predictor, cases, answers, views, workers)
     console.refusals(answers.refusals)
     console.finish(answers.refusals)
