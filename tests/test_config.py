@@ -37,6 +37,12 @@ def test_overrides_are_read_as_yaml() -> None:
     assert settings.augment.scale == (0.9, 1.1)
 
 
+def test_overrides_are_not_changed_by_those_that_follow() -> None:
+    group = {"dropout": 0.2}
+    assert load_settings(None, {"model.options": group, "model.options.dropout": 0}).model.options == {"dropout": 0}
+    assert group == {"dropout": 0.2}
+
+
 def test_an_unknown_key_is_refused_with_a_guess() -> None:
     with pytest.raises(SettingsError, match=r"training\.epoch: unknown setting, did you mean training\.epochs\?"):
         load_settings(None, {"training.epoch": 3})

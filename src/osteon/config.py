@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from importlib import resources
 from pathlib import Path
@@ -356,7 +357,9 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
         values = values[parent]
         if not isinstance(values, dict):
             raise SettingsError(f"{parent!r} is a value, not a group of settings", where=key)
-    values[last] = parse_value(value, key) if isinstance(value, str) else value
+    values[last] = (
+        parse_value(value, key) if isinstance(value, str) else copy.deepcopy(value)
+    )  # others' stay as they are
 
 
 def _explain(item: Any) -> str:

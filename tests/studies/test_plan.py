@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from osteon.config import ModelSettings
 from osteon.errors import SettingsError
 from osteon.models.factory import all_options
 from osteon.studies.definition import StudyDefinition, definitions, read_definition
-from osteon.studies.plan import twins
+from osteon.studies.plan import plan, twins
 
 
 @pytest.mark.parametrize(("base", "twin"), [("paper", "pools_late"), ("paper_short", "pools_early")])
@@ -36,6 +38,13 @@ def test_the_reference_stays_and_steps_towards_others_replace_nothing() -> None:
     step = {"name": "step", "set": {"training.epochs": 3}, "compared": False}
     assert twins(_study({"name": "a"}, step, {"name": "c", "set": {"training.epochs": 3}})) == {}
     assert twins(_study({"name": "a"}, {"name": "c", "set": {"training.epochs": 3}})) == {}
+
+
+def test_what_one_system_sets_within_a_group_is_not_set_for_the_next(tmp_path: Path) -> None:
+    systems = [{"name": "a", "set": {"model.options.dropout": 0}}, {"name": "b"}]
+    study = _study(*systems).model_copy(update={"set": {"model.options": {"dropout": 0.2}}, "seeds": (0,)})
+    assert [run.settings.model.options for run in plan(study, tmp_path)] == [{"dropout": 0}, {"dropout": 0.2}]
+    assert twins(study) == {}
 
 
 def test_all_options_are_those_given_over_the_defaults() -> None:
