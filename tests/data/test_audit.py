@@ -15,8 +15,9 @@ import pytest
 from makers.pictures import catalogue_of, picture, save, write_pictures
 from osteon.config import DataSettings
 from osteon.data import audit_page
-from osteon.data.audit import Audit, run_audit, write_audit, write_audit_page
+from osteon.data.audit import Audit, run_audit, write_audit
 from osteon.data.catalogue import Catalogue
+from osteon.data.checks import label_findings
 from osteon.data.reading import read_catalogue
 from osteon.errors import InputError, Refusal
 
@@ -227,6 +228,8 @@ def test_labels_missing_or_of_one_class(clean: list[Path]) -> None:
     assert codes(none) == ["unlabelled_images"]
     assert none.shortcuts is None
     assert codes(audited(clean, [1] * 60)) == ["one_class"]
+    for label, words in ((1, "one class: fractured."), (0, "one class: not fractured.")):
+        assert [found.sentence[-len(words) :] for found in label_findings(catalogue_of(clean, [label] * 60))] == [words]
 
 
 def test_what_the_reader_noticed_is_passed_on(clean: list[Path]) -> None:
@@ -295,21 +298,19 @@ def test_files_written(tmp_path: Path, clean: list[Path]) -> None:
     assert "<b>0.jpg" not in text
 
 
-def test_the_page_stays_small_with_many_findings(tmp_path: Path, clean: list[Path]) -> None:
+def test_the_page_stays_small_with_many_findings(clean: list[Path]) -> None:
     copies = [save(path.with_suffix(".jpg"), picture(index), quality=80) for index, path in enumerate(clean)]
     audit = audited([*clean, *copies])
-    write_audit_page(audit, tmp_path / "audit.html")
-    page = _Page((tmp_path / "audit.html").read_text())
+    page = _Page(audit_page.audit_page(audit))
     assert len(audit.pairs) == 60
     assert len(page.sources) <= 2 * 12 * 2
 
 
-def test_the_page_shows_images_without_a_label(tmp_path: Path, clean: list[Path]) -> None:
+def test_the_page_shows_images_without_a_label(clean: list[Path]) -> None:
     copy = Path(shutil.copy(clean[0], clean[0].with_name("same.png")))
     audit = audited([*clean, copy], [*mixed_labels(len(clean)), None])
     assert audit.of("identical_images")
-    write_audit_page(audit, tmp_path / "audit.html")
-    assert "no label" in (tmp_path / "audit.html").read_text()
+    assert "no label" in audit_page.audit_page(audit)
 
 
 def test_an_audit_of_an_audits_catalogue_finds_the_same(tmp_path: Path, clean: list[Path]) -> None:

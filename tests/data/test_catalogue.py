@@ -1,3 +1,5 @@
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -72,10 +74,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
             "age": [61.25, None, 3.0],
             "number": pd.array([5, None, 7], dtype="Int64"),
             "portable": [True, False, True],
+            "taken": pd.to_datetime(["2023-04-05", None, "1999-12-31"]),
             "site": ["1", "02", ""],
         }
     )
-    boxes = pd.DataFrame([["007", 1.5, 2, 3, 4, "mask"]], columns=list(BOX_COLUMNS))
+    boxes = pd.DataFrame([["007", 1.5, 2, 3, 4, "mask"], ["NA", 1, 2, 3, 4, ""]], columns=list(BOX_COLUMNS))
     original = Catalogue(
         images=images,
         target="fractured",
@@ -97,17 +100,63 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert Catalogue.is_written(tmp_path / "out" / "split.csv")
 
 
+def test_studies_that_are_numbered_for_each_patient_are_told_apart(tmp_path: Path) -> None:
+    """As predictions must have them, too: what is trained on a catalogue can be evaluated."""
+    studies = {"patient_id": ["p", "q", ""], "study_id": ["study1", "study1", "study1"], "split": ["train"] * 3}
+    make(tmp_path).write(tmp_path / "c.csv")
+    pd.read_csv(tmp_path / "c.csv").assign(**studies, label=[0, 1, 1]).to_csv(tmp_path / "c.csv", index=False)
+    catalogue = Catalogue.read(tmp_path / "c.csv")
+    assert catalogue.images["study_id"].tolist() == ["p/study1", "q/study1", "study1"]
+    assert catalogue.warnings == ("studies that several patients have are told apart by patient: 1, e.g. study1",)
+    catalogue.write(tmp_path / "d.csv")
+    again = Catalogue.read(tmp_path / "d.csv")
+    assert again.images.equals(catalogue.images)
+    assert again.warnings == catalogue.warnings
+    one_patient = make(tmp_path, patient_id=["p", "", "q"], study_id=["s", "s", "t"])
+    assert one_patient.images["study_id"].tolist() == ["s", "s", "t"]
+    assert one_patient.warnings == ()
+
+
 def test_files_that_are_no_catalogue(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable catalogue"):
         Catalogue.read(tmp_path / "no.csv")
     make(tmp_path).write(tmp_path / "c.csv")
-    for name, text in (("c.json", "{}"), ("c.json", "nothing"), ("c.boxes.csv", "")):
+    for name, text in (("c.json", "{}"), ("c.json", "[]"), ("c.json", "nothing"), ("c.boxes.csv", "")):
         kept = (tmp_path / name).read_text()
         (tmp_path / name).write_text(text)
         with pytest.raises(InputError, match=r"not a readable catalogue|c\.boxes\.csv: the file is empty"):
             Catalogue.read(tmp_path / "c.csv")
         (tmp_path / name).write_text(kept)
     assert not Catalogue.is_written(tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "words"),
+    [
+        ("image_id,x,y,width,height", "a,1,2,3,4", "the boxes lack the column kind"),
+        ("image_id,x,y,width,height,kind", "a,1,,3,4,box", "1 boxes are not four numbers, e.g. one of image 'a'"),
+        ("image_id,x,y,width,height,kind", "a,1,inf,3,4,box", "1 boxes are not four numbers"),
+        ("image_id,x,y,width,height,kind", "a,1,2,3,wide,box", "1 boxes are not four numbers"),
+    ],
+)
+def test_broken_boxes(tmp_path: Path, header: str, row: str, words: str) -> None:
+    make(tmp_path).write(tmp_path / "c.csv")
+    (tmp_path / "c.boxes.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(InputError, match=words):
+        Catalogue.read(tmp_path / "c.csv")
+
+
+def test_a_root_may_be_relative_to_the_catalogues_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path).write(tmp_path / "c.csv")
+    about = json.loads((tmp_path / "c.json").read_text())
+    assert about["contract"] == 1
+    (tmp_path / "c.json").write_text(json.dumps(about | {"root": "."}))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for place in (tmp_path, Path("..")):
+        catalogue = Catalogue.read(place / "c.csv")
+        assert catalogue.root.resolve() == tmp_path
+        assert [os.path.normpath(path) for path in catalogue.images["path"]] == [f"{tmp_path}/{n}.png" for n in "abc"]
 
 
 def test_boxes_follow_the_images(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydicom import uid
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as pydicom_codes
 
 from makers.dicom import LOSSLESS, NATIVE, SYNTAXES, code, dicom, dicom_bytes, lut, radiograph, save_dicom
@@ -15,7 +16,7 @@ from makers.tiny import write_class_folders
 from osteon.config import DataSettings
 from osteon.data import dicom_codecs, dicom_dataset
 from osteon.data.dicom import DicomImage, read_dicom, read_header
-from osteon.data.dicom_anatomy import region_of_words
+from osteon.data.dicom_anatomy import body_region, region_of_words
 from osteon.data.images import Limits, UnreadableImageError, read_image, read_image_uint8
 from osteon.data.reading import read_catalogue
 
@@ -117,6 +118,9 @@ def test_lookup_tables_come_in_the_order_of_the_standard() -> None:
     signed = (RAMP.astype(np.int16) - 2048).astype(np.int16)
     got = shown(signed, VOILUTSequence=[lut(np.arange(256), -128, 8)], bits=16)
     assert np.array_equal(got, np.clip(signed.astype(int) + 128, 0, 255) * 257)
+    deep = (RAMP * 16).astype(np.uint16)
+    whole = lut(np.arange(65536)[::-1], 0, 16)  # of so many entries the descriptor says 0
+    assert np.array_equal(shown(deep, VOILUTSequence=[whole], bits=16), 65535 - deep)
 
 
 @pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian])
@@ -128,12 +132,15 @@ def test_a_voi_table_of_values_that_rescaling_made_negative(syntax: str) -> None
     assert np.array_equal(got, np.clip(2000 - RAMP.astype(int), 0, 255) * 257)
 
 
-def test_a_voi_table_of_signed_pixels_that_rescaling_made_positive() -> None:
+def test_a_voi_table_of_signed_pixels_that_rescaling_made_positive_or_partly_so() -> None:
     signed = (RAMP.astype(np.int32) - 2048).astype(np.int16)
     table = lut(np.arange(256), 0, 8)
     table.add_new("LUTDescriptor", "US", [256, 36100, 8])
     got = shown(signed, bits=12, RescaleSlope=1, RescaleIntercept=38048, VOILUTSequence=[table])
     assert np.array_equal(got, np.clip(RAMP.astype(int) - 100, 0, 255) * 257)
+    table.add_new("LUTDescriptor", "US", [256, 65536 - 500, 8])  # of values from -1048 to 3047
+    got = shown(signed, bits=12, RescaleSlope=1, RescaleIntercept=1000, VOILUTSequence=[table])
+    assert np.array_equal(got, np.clip(RAMP.astype(int) - 548, 0, 255) * 257)
 
 
 def test_a_packed_table_in_big_endian_words() -> None:
@@ -224,6 +231,15 @@ def test_shutters_hide_what_is_outside_of_all_of_them() -> None:
     got = shown(np.full((100, 90), 0, np.uint8), PhotometricInterpretation="MONOCHROME1", **rectangle)
     assert (got[5:95, 10:80] == 255).all()
     assert got.astype(int).sum() == 255 * 90 * 70
+    for first, last in ((1, 0), (0, 1), (-5, 50)):  # at the picture's edge, and beyond it
+        edges = {
+            "LeftVertical": first,
+            "UpperHorizontal": first,
+            "RightVertical": 90 + last,
+            "LowerHorizontal": 100 + last,
+        }
+        whole = rectangle | {f"Shutter{name}Edge": edge for name, edge in edges.items()}
+        assert np.array_equal(shown(GREY8, **whole), GREY8)
     everything = {**rectangle, "ShutterRightVerticalEdge": 3}
     assert codes(read(GREY8, **everything))["invalid_shutter"] == "warn"
 
@@ -244,9 +260,11 @@ def test_colour_becomes_luma(rng: np.random.Generator) -> None:
     assert np.abs(shown(grey, modality="SC", syntax=uid.JPEGBaseline8Bit).astype(int) - GREY8).mean() < 8
 
 
-def test_palette_colour() -> None:
-    table = (np.arange(256)[::-1] * 257).astype("<u2")
-    about = {f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in ("Red", "Green", "Blue")}
+@pytest.mark.parametrize(("bits", "dtype", "factor"), [(16, "<u2", 257), (8, "<u2", 1), (8, "u1", 1)])
+def test_palette_colour(bits: int, dtype: str, factor: int) -> None:
+    """Of 16 bits, of 8 in words, and of 8 packed into words."""
+    table = (np.arange(256)[::-1] * factor).astype(dtype)
+    about = {f"{name}PaletteColorLookupTableDescriptor": [256, 0, bits] for name in ("Red", "Green", "Blue")}
     about |= {f"{name}PaletteColorLookupTableData": table.tobytes() for name in ("Red", "Green", "Blue")}
     got = shown(GREY8, PhotometricInterpretation="PALETTE COLOR", modality="SC", **about)
     assert np.array_equal(got, (255 - GREY8.astype(int)) * 257)
@@ -281,7 +299,9 @@ def test_bits_that_are_not_stored_do_not_count() -> None:
     for syntax in LOSSLESS:
         ds = dicom(overlay, bits=16, syntax=syntax, **window)
         ds.BitsStored, ds.HighBit = 12, 11
-        assert np.array_equal(read_dicom(dicom_bytes(ds)).image.pixels, shown(RAMP, bits=12, **window)), syntax
+        image = read_dicom(dicom_bytes(ds))
+        assert np.array_equal(image.image.pixels, shown(RAMP, bits=12, **window)), syntax
+        assert "odd_high_bit" not in codes(image)
     for syntax in (uid.ExplicitVRLittleEndian, uid.RLELossless):
         shifted = dicom((RAMP << 4).astype(np.uint16), bits=16, syntax=syntax, **window)
         shifted.BitsStored, shifted.HighBit = 12, 15
@@ -301,12 +321,13 @@ def test_big_endian_words_of_8_bits() -> None:
 
 
 def test_row_and_column_are_those_of_the_file() -> None:
-    pixels = np.zeros((120, 77), np.uint8)
+    pixels = np.zeros((121, 77), np.uint8)
     pixels[13, 70] = 255
     about = {"PatientOrientation": ["A", "H"], "FieldOfViewRotation": 90, "FieldOfViewHorizontalFlip": "YES"}
-    got = shown(pixels, **about)
-    assert got.shape == (120, 77)
-    assert np.argwhere(got == 255).tolist() == [[13, 70]]
+    image = read(pixels, **about)
+    assert image.image.pixels.shape == (121, 77)
+    assert np.argwhere(image.image.pixels == 255).tolist() == [[13, 70]]
+    assert "pixel_length" not in codes(image)  # of an odd number of bytes one more is written
 
 
 def test_the_header_tells() -> None:
@@ -339,6 +360,17 @@ def test_the_header_tells() -> None:
 )
 def test_words_name_a_region(words: str, region: str) -> None:
     assert region_of_words(words) == region
+
+
+def test_codes_mean_what_the_standard_says_they_do() -> None:
+    concepts = pydicom_codes.CID4031.concepts.values()  # common anatomic regions
+    named = {concept.meaning: Dataset() for concept in concepts}
+    for concept in concepts:
+        named[concept.meaning].AnatomicRegionSequence = [code(concept.value, "SCT", "")]
+    found = {meaning: body_region(dataset) for meaning, dataset in named.items()}
+    known = {meaning: region for meaning, region in found.items() if region}
+    assert {meaning: region_of_words(meaning) for meaning in known} == known
+    assert len(known) > 30
 
 
 def test_no_organ_of_the_trunk_is_taken_for_bone() -> None:
@@ -381,6 +413,15 @@ def test_no_organ_of_the_trunk_is_taken_for_bone() -> None:
 def test_checks(about: dict[str, object], code_: str, severity: str) -> None:
     found = codes(read(**{"pixels": GREY8, **about}))
     assert found[code_] == severity
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"), [(None, ""), (1, ""), (12.4, " about 12 to 1"), ([8, 6], " about 48 to 1")]
+)
+def test_how_much_was_lost(ratio: object, words: str) -> None:
+    image = read(GREY8, LossyImageCompression="01", LossyImageCompressionRatio=ratio)
+    details = [flag.detail for flag in image.flags if flag.code == "lossy_compression"]
+    assert details == [f"was compressed{words} with losses"]
 
 
 def test_what_cannot_be_a_picture_is_refused() -> None:

@@ -111,7 +111,7 @@ def test_a_folder_too_deep_to_be_opened_is_not_passed_over(tmp_path: Path, monke
     for _ in range(21):
         Path("d" * 200).mkdir()
         os.chdir("d" * 200)
-    save(Path("below.png"), picture(0))
+    Path("below.png").touch()
     save(tmp_path / "above.png", picture(1))
     found = find_studies([tmp_path])
     assert names(found) == [["above.png"]]

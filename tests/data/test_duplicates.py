@@ -122,6 +122,24 @@ def test_the_same_pose_with_other_detail_is_not_a_copy(tmp_path: Path, rng: np.r
     assert len(match(np.stack([a, b]), np.ones(2))) == 0
 
 
+def test_the_correlations_are_pearsons_of_the_rows_that_both_have(rng: np.random.Generator) -> None:
+    whole = np.asarray(Image.fromarray(picture(1)).resize((64, 64), Image.BOX), dtype=float)
+    noisy, turned = (np.rint(whole + rng.normal(0, sd, whole.shape)).clip(0, 255) for sd in (1, 2))
+    cut = np.where(np.arange(64)[:, None] < 48, 255 - turned[:, ::-1], 0)
+    found = match(np.stack([whole, noisy, cut]).astype(np.uint8), np.array([1, 1, 0.75]))
+    assert found.kinds().tolist() == ["near", "inverted", "inverted"]
+    whole = np.rint(whole)
+    for place, (a, b) in enumerate([(whole, noisy), (whole[:48], turned[:48]), (noisy[:48], turned[:48])]):
+        fine_a, fine_b = (x - x.reshape(-1, 4, 16, 4).mean(axis=(1, 3)).repeat(4, 0).repeat(4, 1) for x in (a, b))
+        assert found.correlation[place] == pytest.approx(np.corrcoef(a.ravel(), b.ravel())[0, 1], abs=1e-4)
+        assert found.detail[place] == pytest.approx(np.corrcoef(fine_a.ravel(), fine_b.ravel())[0, 1], abs=1e-4)
+
+
+def test_of_a_cut_picture_a_third_must_be_left_to_compare(rng: np.random.Generator) -> None:
+    thumbs = np.repeat(rng.integers(0, 256, (1, 64, 64), dtype=np.uint8), 2, axis=0)
+    assert [len(match(thumbs, np.array([1, share]))) for share in (0, 0.3, 1 / 3, 1)] == [0, 0, 1, 1]
+
+
 def test_blank_pictures_are_not_compared(tmp_path: Path) -> None:
     flat = [save(tmp_path / f"{value}.png", np.full((80, 80), value, dtype=np.uint8)) for value in (0, 7, 255)]
     assert found(flat) == set()
@@ -132,7 +150,7 @@ def test_blocks_give_the_same_pairs_as_one_block(monkeypatch: pytest.MonkeyPatch
     thumbs[50:] = thumbs[:10]
     thumbs[40:45] = thumbs[30:35, :, ::-1]
     thumbs[45:50] = 255 - thumbs[20:25]
-    readable = np.where(np.arange(60) % 3 == 0, 0.7, 1.0)
+    readable = np.where(np.arange(60) % 3 == 2, 0.7, 1.0)
     whole = match(thumbs, readable)
     monkeypatch.setattr(duplicates, "QUERIES", 7)
     monkeypatch.setattr(duplicates, "TARGETS", 11)

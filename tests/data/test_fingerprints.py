@@ -10,6 +10,7 @@ import pytest
 from makers.pictures import catalogue_of, picture, save, write_pictures
 from osteon.data import fingerprints
 from osteon.data.fingerprints import DAMAGED, READ, REFUSED, fingerprint_catalogue
+from osteon.data.images import read_image
 
 
 def truncated(path: Path, share: float = 0.6) -> Path:
@@ -33,18 +34,26 @@ def test_what_is_measured(tmp_path: Path) -> None:
     assert b["thumbnail"].mean() == pytest.approx(b["mean"], abs=1)
 
 
-def test_truncated_empty_and_missing_files(tmp_path: Path) -> None:
-    paths = write_pictures(tmp_path, 4, suffix="jpg")
+def test_truncated_empty_missing_and_odd_files(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path, 5, suffix="jpg")
     truncated(paths[1])
     paths[2].write_bytes(b"")
     catalogue = catalogue_of(paths)
     paths[3].unlink()
+    paths[4].unlink()
+    os.mkfifo(paths[4])
     prints = fingerprint_catalogue(catalogue)
-    assert prints.records["status"].tolist() == [READ, DAMAGED, REFUSED, REFUSED]
-    assert {row: refusal.reason for row, refusal in prints.refusals.items()} == {2: "zero_bytes", 3: "missing"}
+    assert prints.records["status"].tolist() == [READ, DAMAGED, REFUSED, REFUSED, REFUSED]
+    reasons = {row: refusal.reason for row, refusal in prints.refusals.items()}
+    assert reasons == {2: "zero_bytes", 3: "missing", 4: "not_a_file"}
     assert prints.refusals[2].path == str(paths[2])
     assert 0.2 < prints.records["readable"][1] < 0.7
     assert prints.records["readable"][0] == 1
+    whole, cut = (
+        read_image(path).pixels for path in (write_pictures(tmp_path / "whole", 2, suffix="jpg")[1], paths[1])
+    )
+    intact = int((whole == cut).all(axis=1).argmin())  # the last row of blocks may be half there
+    assert intact - 32 < prints.records["readable"][1] * len(cut) <= intact
 
 
 def test_unchanged_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

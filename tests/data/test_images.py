@@ -185,10 +185,12 @@ def test_jpeg_with_bytes_behind_its_end_is_whole() -> None:
     assert not read_image(encoded(GRADIENT, "JPEG") + b"trailing").damaged
 
 
-@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("interlaced", "side"), [(False, 64), (True, 61), (True, 62), (True, 63)])
 @pytest.mark.parametrize("cut", [0.4, 0.7, 0.95])
-def test_truncated_png_is_read_as_far_as_it_goes(cut: float, interlaced: bool, rng: np.random.Generator) -> None:
-    pixels = rng.integers(1, 256, (64, 64), dtype=np.uint8)
+def test_truncated_png_is_read_as_far_as_it_goes(
+    cut: float, interlaced: bool, side: int, rng: np.random.Generator
+) -> None:
+    pixels = rng.integers(1, 256, (side, side), dtype=np.uint8)
     whole = interlaced_png(pixels) if interlaced else encoded(pixels, "PNG")
     assert np.array_equal(read_image(whole).pixels, pixels)
     image = read_image(whole[: int(len(whole) * cut)])
@@ -196,6 +198,20 @@ def test_truncated_png_is_read_as_far_as_it_goes(cut: float, interlaced: bool, r
     assert image.damaged
     assert abs(right - cut) < 0.06
     assert image.notes[0].startswith("the file is damaged or ends early; about")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_a_cut_png_of_any_colours_says_how_much_is_missing(mode: str, rng: np.random.Generator) -> None:
+    noise = rng.integers(60, 256, (61, 67, 4), dtype=np.uint8)
+    deep = Image.fromarray(noise[..., 0].astype(np.uint16) * 200)
+    colour = Image.fromarray(noise if "A" in mode else noise[..., :3])
+    data = encoded(deep if mode == "I;16" else colour.convert(mode), "PNG", compress_level=0)
+    start = data.index(b"IDAT")
+    whole, cut = read_image(data), read_image(data[: start + (len(data) - start) * 6 // 10])
+    assert cut.readable == pytest.approx(0.6, abs=0.03)
+    rows = int(cut.readable * 61)
+    assert np.array_equal(cut.pixels[:rows], whole.pixels[:rows])
+    assert not cut.pixels[rows + 1 :].any()
 
 
 def test_png_with_a_broken_byte_is_read_up_to_it(rng: np.random.Generator) -> None:

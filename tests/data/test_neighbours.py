@@ -25,7 +25,10 @@ def test_runs_of_one_label_correlate(rng: np.random.Generator) -> None:
     result = neighbour_correlation(catalogue(labels[order], [numbered(400)[place] for place in order]))
     assert result.value == pytest.approx(np.corrcoef(labels[:-1], labels[1:])[0, 1])
     assert result.n == 399
-    assert 0.5 < result.low < result.value < result.high
+    spread = 1.959964 / np.sqrt(399 / 2 - 3)  # Fisher's z, on half the pairs
+    assert np.arctanh([result.low, result.high]) == pytest.approx(
+        np.arctanh(result.value) + np.array([-spread, spread])
+    )
 
 
 def test_random_labels_do_not(rng: np.random.Generator) -> None:

@@ -255,6 +255,24 @@ def test_a_changed_table_is_noticed(tmp_path: Path) -> None:
     assert read(table).images["label"].tolist() == [1, 0]
 
 
+def test_what_changed_but_not_in_its_time_of_modification_is_noticed(tmp_path: Path) -> None:
+    """As after unpacking another archive that gives all that it holds the same time."""
+    root = make_mura(tmp_path / "m")
+    table = make_classes(tmp_path / "c") / "t.csv"
+    table.write_text("file,label\nnormal/1.png,0\nfractured/1.png,1\n")
+    age(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (table, root / "train/XR_HAND/patient1/study1_positive")}
+    assert len(read(root)) == 2
+    assert read(table).images["label"].tolist() == [0, 1]
+    assert len(kept()) == 2
+    change_added(root)
+    table.write_text("file,label\nnormal/1.png,1\nfractured/1.png,0\n")
+    for path, then in before.items():
+        os.utime(path, ns=(then, then))
+    assert len(read(root)) == 3
+    assert read(table).images["label"].tolist() == [1, 0]
+
+
 def test_a_listed_image_that_appears_is_noticed(tmp_path: Path) -> None:
     make_classes(tmp_path)
     (tmp_path / "t.csv").write_text("file,label\nnormal/1.png,0\nlater/1.png,1\n")

@@ -5,11 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
+from scipy.stats import norm, rankdata
+from sklearn.linear_model import LogisticRegression
 
-from makers.pictures import catalogue_of, write_pictures
+from makers.pictures import catalogue_of, picture, save, write_pictures
 from osteon.data.cues import OTHER, UNKNOWN, Cue, column_cues, gather_cues
 from osteon.data.fingerprints import fingerprint_catalogue
 from osteon.data.shortcuts import Shortcut, Shortcuts, grouped_folds, measure_shortcuts, target_rates
+from osteon.statistics.intervals import auc_interval
 from osteon.statistics.metrics import roc_auc
 
 N = 600
@@ -79,7 +83,7 @@ def test_a_decisive_flag_is_found_with_its_numbers(labels: np.ndarray) -> None:
     assert level.share.low == pytest.approx(0.8654, abs=1e-3)
     assert set(level.rows[:2]) == set(negatives[:2])
     assert set(level.rows) == set(np.flatnonzero(flag))
-    assert found.levels[1].name == "0"
+    assert (found.levels[1].name, found.levels[1].n) == ("0", N - 50)
     assert not found.levels[1].decisive
     assert found.as_dict()["levels"][0]["positives"] == 48
 
@@ -124,6 +128,42 @@ def test_together_they_reach_more_than_alone(labels: np.ndarray, rng: np.random.
     assert measure(only, labels).everything.value > 0.7
 
 
+def test_together_is_a_ridge_regression_on_ranks_of_the_other_folds(rng: np.random.Generator) -> None:
+    labels, groups = (rng.random(N) < 0.3).astype(int), np.unique(rng.integers(0, 150, N), return_inverse=True)[1]
+    values, flag = 0.5 * labels + rng.normal(size=N), (rng.random(N) < 0.1 + 0.1 * labels).astype(float)
+    values[:90] = np.nan
+    site = np.where(labels == 1, rng.choice(list("aab"), N), rng.choice(list("abb"), N)).astype(object)
+    site[:9] = "rare"
+    place = np.where(np.isnan(values), 0, (2 * rankdata(values, nan_policy="omit") - 1) / 510 - 1)
+    columns = [place, place**2, ~np.isnan(values), 2 * flag, site == "a", site == "b"]
+    features, scores = np.column_stack(columns).astype(float), np.zeros(N)
+    features[:, 3] = (2 * rankdata(flag) - 1) / N - 1
+    folds = grouped_folds(labels.astype(float), groups)
+    for fold in range(5):
+        model = LogisticRegression(tol=1e-8).fit(features[folds != fold], labels[folds != fold])
+        scores[folds == fold] = model.decision_function(features[folds == fold])
+    cues = [number(values), Cue("f", "flag", "file", flag), Cue("site", "category", "file", site)]
+    found = measure(cues, labels, groups)
+    assert found.pixels.value == found.everything.value == pytest.approx(roc_auc(labels, scores), abs=1e-3)
+    areas = [cue.auc.value for cue in found.cues]
+    assert areas == sorted(areas, reverse=True)
+
+
+def test_a_cue_among_many_must_stand_out_more(rng: np.random.Generator) -> None:
+    labels, noise = np.arange(100) % 2, rng.normal(size=100)
+    strengths = (labels * strength + noise for strength in np.arange(0.3, 2, 0.02))
+    values = next(values for values in strengths if auc_interval(labels, values).low > 0.55)
+    alone = single(number(values), labels)
+    widened = logit(alone.auc.value) - logit(alone.auc.low)
+    widened *= norm.ppf(1 - 0.05 / 2 / 61) / norm.ppf(1 - 0.05 / 2)
+    assert alone.flagged
+    assert widened > logit(alone.auc.value)
+    many = [number(rng.permutation(100), f"n{index}") for index in range(59)]
+    found = {cue.name: cue for cue in measure([number(values), number(values + labels, "surer"), *many], labels).cues}
+    assert not found["size"].flagged
+    assert found["surer"].flagged
+
+
 def test_unknown_values_are_left_out(labels: np.ndarray, rng: np.random.Generator) -> None:
     values = labels + rng.normal(size=N)
     values[:100] = np.nan
@@ -164,6 +204,29 @@ def test_columns_become_the_right_kind_of_cue() -> None:
     many = next(column_cues("x", pd.Series([f"v{index // 4}" for index in range(400)])))
     assert (many.values == OTHER).sum() == 200
     assert next(column_cues("x", pd.Series(["a", "", "b"]))).values.tolist() == ["a", UNKNOWN, "b"]
+
+
+def test_cues_of_shapes_and_greys(tmp_path: Path) -> None:
+    sizes = {"tall.png": (120, 96), "wide.png": (96, 120), "square.png": (64, 64), "cut.jpg": (120, 96)}
+    paths = [save(tmp_path / name, picture(seed, size)) for seed, (name, size) in enumerate(sizes.items())]
+    paths[3].write_bytes(paths[3].read_bytes()[:-900])
+    (tmp_path / "empty.png").touch()
+    catalogue = catalogue_of([*paths, tmp_path / "empty.png"])
+    cues = {cue.name: cue.values for cue in gather_cues(catalogue, fingerprint_catalogue(catalogue))}
+    lengths = [path.stat().st_size for path in paths]
+    for name, expected in {
+        "width": [96, 120, 64, 96],
+        "height": [120, 96, 64, 120],
+        "aspect (width / height)": [0.8, 1.25, 1, 0.8],
+        "file size": lengths,
+        "bytes per pixel": np.divide(lengths, [11520, 11520, 4096, 11520]),
+        "truncated file": [0, 0, 0, 1],
+        "mean grey": [picture(0).mean(), picture(1, (96, 120)).mean(), picture(2, (64, 64)).mean()],
+    }.items():
+        assert cues[name][: len(expected)] == pytest.approx(expected), name
+        assert np.isnan(cues[name][4]), name
+    assert cues["orientation"].tolist() == ["portrait", "landscape", "square", "portrait", UNKNOWN]
+    assert cues["exact size"].tolist() == ["96x120", "120x96", "64x64", "96x120", UNKNOWN]
 
 
 def test_cues_of_files(tmp_path: Path) -> None:

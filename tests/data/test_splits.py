@@ -161,7 +161,7 @@ def grouped_images(draw: st.DrawFn) -> pd.DataFrame:
     return table
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(images=grouped_images(), seed=st.integers(0, 50))
 def test_a_grouped_split_never_leaks_and_is_balanced(images, seed):
     chosen = GROUPED.model_copy(update={"seed": seed})
@@ -221,6 +221,7 @@ def test_studies_numbered_anew_for_each_patient_are_told_apart():
     images["label"] = [k // 2 % 2 for k in range(80)]
     table = describe(make_split(catalogue_of(images), GROUPED)).set_index("split")
     assert table["groups"].sum() == 40
+    assert table["studies"].sum() == 80
     assert set(table.index) >= {"train", "valid", "test"}
     assert leaks(make_split(catalogue_of(images), GROUPED)).empty
 
@@ -285,6 +286,15 @@ def test_every_group_is_tested_exactly_once(humerus):
     assert validated == [*tested[1:], tested[0]]
 
 
+def test_two_folds_that_validate_on_none_test_on_each_other():
+    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(40)], "patient_id": [f"p{k // 2}" for k in range(40)]})
+    catalogue = catalogue_of(images.assign(label=[k // 2 % 2 for k in range(40)], split="train"))
+    halves = [make_split(catalogue, SplitSettings(folds=2, fold=fold, valid=0)) for fold in range(2)]
+    assert [sizes(half) for half in halves] == [{"train": 20, "test": 20}] * 2
+    assert set(halves[0].in_split("test")["image_id"]) == set(halves[1].in_split("train")["image_id"])
+    assert any("own split is not used" in text for text in halves[0].warnings)
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -317,6 +327,8 @@ def test_too_few_groups():
     with pytest.raises(InputError, match="1 groups of images cannot make 3 parts") as caught:
         make_split(catalogue_of(one), GROUPED)
     assert "one wrong id joins all images" in caught.value.hint
+    three = one.assign(patient_id=list("ppqqrr"))
+    assert set(make_split(catalogue_of(three), GROUPED).images["split"]) == {"train", "valid", "test"}
     assert caught.value.exit_code == 3
 
 

@@ -19,9 +19,9 @@ from PIL import Image
 from osteon.config import StoreSettings
 from osteon.data import decoding, store_files
 from osteon.data.catalogue import Catalogue
-from osteon.data.images import read_image, to_uint8
+from osteon.data.images import UnreadableImageError, read_image, to_uint8
 from osteon.data.store import ImageStore
-from osteon.errors import InputError, SettingsError
+from osteon.errors import InputError, Refusal, SettingsError
 from osteon.progress import reporting
 from osteon.transforms.preprocess import fit_grey
 
@@ -206,6 +206,23 @@ def test_only_added_files_are_decoded(pictures, stores, decoded):
     name = store.image_ids[0]
     assert name == "added.png"
     assert np.array_equal(store.pixels[0], fit_grey(read_image(pictures / name).pixels, 32, "pad"))
+
+
+def test_files_for_which_a_codec_was_missing_are_read_once_it_is_installed(pictures, stores, decoded, monkeypatch):
+    def without(path: Path):
+        if path.name == "image05.png":
+            raise UnreadableImageError(Refusal(str(path), "missing_codec", "no decoder is installed"))
+        return read_image(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "find_spec", lambda name: None)
+        patch.setattr(decoding, "read_image", without)
+        before = ImageStore.build(catalogue_of(pictures), SMALL, folder=stores)
+    assert [item.reason for item in before.refusals] == ["missing_codec"]
+    after = ImageStore.build(catalogue_of(pictures), SMALL, folder=stores)
+    assert (len(before), len(after), after.refusals) == (11, 12, ())
+    assert decoded == ["image05.png"]
+    assert visible(stores) == [after.folder.name]
 
 
 def test_other_settings_make_another_store(pictures, stores, decoded):
@@ -428,7 +445,8 @@ def test_a_killed_builder_leaves_no_store_and_the_next_one_cleans_up(pictures, s
 
 
 def test_control_c_leaves_nothing(pictures, stores):
-    process = start(pictures, stores, 0.4)
+    before = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells' background has none
+    process = start(pictures, stores, 0.4, before)
     wait_for_part(stores, process)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=20)

@@ -80,7 +80,7 @@ def test_guessed_columns(folder: Path) -> None:
             "Fractured": [1, 0, ""],
             "Patient_ID": ["007", "007", "8"],
             "exam": ["s1", "s2", "s3"],
-            "Body_Part": ["Hand", "hand|LEG", ""],
+            "Body_Part": ["XR_Hand", "hand|xr_LEG", ""],
             "projection": ["Frontal", "", ""],
             "subset": ["training", "val", "Test"],
             "age": [30, "", 60.5],
@@ -320,7 +320,9 @@ def test_a_name_that_no_file_can_have_is_refused_alone(folder: Path, name: str) 
     (folder / "self").symlink_to("self")
     catalogue = read_table(write(folder / "t.csv", {"file": [name, *NAMES], "label": [1, 0, 1, 0]}))
     assert catalogue.images["image_id"].tolist() == NAMES
-    assert [(item.path, item.reason) for item in catalogue.refusals] == [(name, "missing")]
+    (refusal,) = catalogue.refusals
+    assert refusal.reason == "missing"
+    assert refusal.path in (name, name.partition("\0")[0])  # pandas before 3 reads up to there
 
 
 def test_no_label_column(folder: Path) -> None:

@@ -161,13 +161,6 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     return paths
 
 
-def write_audit_page(audit: Audit, path: str | Path) -> None:
-    """Write the audit as one self-contained HTML page, whole or not at all."""
-    from osteon.data.audit_page import audit_page
-
-    write_text(path, audit_page(audit))
-
-
 def shortcut_findings(shortcuts: Shortcuts, catalogue: Catalogue) -> Iterator[Finding]:
     """Find cues that tell the label: alone, at one of their levels, or together.
 

@@ -15,26 +15,14 @@ MOST_REGIONS = 30
 def group_codes(images: pd.DataFrame) -> NDArray[np.int64]:
     """Number the groups that must stay together, shape ``(n,)``.
 
-    Images that share a ``group_id``, a ``patient_id`` or a study (see :func:`study_keys`) are of one group, and so is
-    whatever hangs together through several of these; an image that shares none is a group of its own.
+    Images that share a ``group_id``, a ``patient_id`` or a ``study_id`` are of one group, and so is whatever hangs
+    together through several of these; an image that shares none is a group of its own.
     """
     n = len(images)
-    keys = (images["group_id"], images["patient_id"], study_keys(images))
-    pairs = [_first_with_same(key.to_numpy(dtype=object)) for key in keys]
+    keys = ("group_id", "patient_id", "study_id")
+    pairs = [_first_with_same(images[key].to_numpy(dtype=object)) for key in keys]
     here, first = np.tile(np.arange(n), len(pairs)), np.concatenate(pairs)
     return components(n, here, first).astype(np.int64)
-
-
-def study_keys(images: pd.DataFrame) -> pd.Series[str]:
-    """Return what names each image's study, empty where it is unknown.
-
-    That is its ``study_id``; of an id that several patients have, since many tables number studies anew for each, the
-    patient with it. An image without patient is of the one patient's study that has its id, if only one has.
-    """
-    patient, study = images["patient_id"], images["study_id"]
-    known = (patient != "") & (study != "")
-    patients = patient[known].groupby(study[known]).nunique()
-    return study.mask(study.isin(patients.index[patients > 1]), patient + "\0" + study)
 
 
 def strata(images: pd.DataFrame) -> NDArray[np.float64]:

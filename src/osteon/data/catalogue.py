@@ -32,8 +32,9 @@ class Catalogue:
     Attributes:
         images: One row per image with at least the columns of :data:`COLUMNS`, all text but ``label``
             (``Int8``: 0, 1 or NA). Unknown text is the empty string. ``region`` and ``view`` may hold several names
-            joined by ``|``. ``path`` is absolute. ``split`` is ``train``, ``valid``, ``test`` or empty. Further
-            columns (e.g. ``hardware``) are kept and serve the audit.
+            joined by ``|``. ``path`` is absolute. ``split`` is ``train``, ``valid``, ``test`` or empty. A study is of
+            one patient: an id that several have (``study1``) gets the patient before it, and a warning. Further columns
+            (e.g. ``hardware``) are kept and serve the audit.
         target: What label 1 means: ``"abnormal"`` (MURA) or ``"fractured"`` (FracAtlas), or the user's own word.
         name: The data set's name.
         root: Folder that paths are written relative to.
@@ -54,7 +55,16 @@ class Catalogue:
     refusals: tuple[Refusal, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "images", _checked(self.images, self.root))
+        images = _checked(self.images, self.root)
+        shared = _shared_studies(images)
+        if shared.any():
+            study = images["study_id"]
+            told = f"{study[shared].nunique()}, e.g. {study[shared].iloc[0]}"
+            warning = f"studies that several patients have are told apart by patient: {told}"
+            object.__setattr__(self, "warnings", (*self.warnings, warning))
+            images["study_id"] = study.mask(shared, images["patient_id"] + "/" + study)
+        object.__setattr__(self, "images", images)
+        _check_boxes(self.boxes, self.root)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -133,7 +143,7 @@ class Catalogue:
 
     @classmethod
     def read(cls, path: str | Path) -> Catalogue:
-        """Read what :meth:`write` wrote.
+        """Read what :meth:`write` wrote, or something else in its form; its root may be relative to its folder.
 
         Raises:
             InputError: The file is missing or does not keep the contract.
@@ -143,11 +153,12 @@ class Catalogue:
             about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             images, decimal = read_csv(path, dtype=str, keep_default_na=False)
             images = _with_types(images, about.get("columns", {}), decimal)
-            boxes, _ = read_csv(path.with_suffix(".boxes.csv"), dtype={"image_id": str, "kind": str})
-            root = Path(about["root"])
+            types = {"image_id": str, "kind": str}
+            boxes, _ = read_csv(path.with_suffix(".boxes.csv"), dtype=types, keep_default_na=False)
+            root = path.absolute().parent / about["root"]
             images["path"] = [str(root / item) for item in images["path"]]
             return cls._from_parts(images, boxes, root, about)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"not a readable catalogue: {error}", where=path) from None
 
     @classmethod
@@ -209,6 +220,23 @@ def _checked(images: pd.DataFrame, where: Path) -> pd.DataFrame:
     return images[[*COLUMNS, *(name for name in images if name not in COLUMNS)]].reset_index(drop=True)
 
 
+def _shared_studies(images: pd.DataFrame) -> pd.Series[bool]:
+    """Return which images of a known patient have a study that another patient has, too: many number them anew."""
+    known = images["patient_id"] != ""
+    studies = images.loc[known, ["study_id", "patient_id"]].drop_duplicates()["study_id"]
+    return known & images["study_id"].isin(studies[studies.duplicated()])
+
+
+def _check_boxes(boxes: pd.DataFrame, where: Path) -> None:
+    missing = [name for name in BOX_COLUMNS if name not in boxes]
+    if missing:
+        raise InputError(f"the boxes lack the column {', '.join(missing)}", where=where)
+    numbers = boxes[["x", "y", "width", "height"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    wrong = boxes["image_id"][~np.isfinite(numbers).all(axis=1)]
+    if len(wrong):
+        raise InputError(f"{len(wrong)} boxes are not four numbers, e.g. one of image {wrong.iloc[0]!r}", where=where)
+
+
 def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
     """Return a column as text, empty where it is missing; most are so already."""
     done = column.dtype == "str" and not column.hasnans
@@ -236,8 +264,10 @@ def _with_types(images: pd.DataFrame, types: dict[str, str], decimal: str) -> pd
     for name, kind in types.items():
         if name in images and kind not in ("str", "object", "string"):
             values = images[name].where(images[name] != "", None)
-            truth = kind in ("bool", "boolean")
-            numbers = values.map(with_point, na_action="ignore") if decimal == "," else values
-            plain = values.map({"True": True, "False": False}) if truth else pd.to_numeric(numbers)
-            images[name] = pd.Series(plain, dtype=pd.api.types.pandas_dtype(kind))
+            dtype = pd.api.types.pandas_dtype(kind)
+            if pd.api.types.is_bool_dtype(dtype):
+                values = values.map({"True": True, "False": False})
+            elif pd.api.types.is_numeric_dtype(dtype):
+                values = pd.to_numeric(values.map(with_point, na_action="ignore") if decimal == "," else values)
+            images[name] = pd.Series(values, dtype=dtype)
     return images

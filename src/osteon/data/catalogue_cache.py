@@ -1,11 +1,10 @@
 """Catalogues kept between commands.
 
-A kept catalogue is used only if every folder that its reader listed still has the modification time it had (it
-changes when an entry is added, removed or renamed), and every table its time and size. Images are not looked at:
-readers do not open them, so their content cannot change a catalogue. A catalogue is not kept if anything was
-modified less than two seconds before reading began, since a further change could leave the same time behind. Nor is
-one used that was read by other code: the key holds a hash of the reader's module and of this package's (some
-milliseconds).
+A kept catalogue is used only if every folder that its reader listed still has the times it had (they change when an
+entry is added, removed or renamed), and every table its times and size. Images are not looked at: readers do not open
+them, so their content cannot change a catalogue. A catalogue is not kept if anything was modified less than two seconds
+before reading began, since a further change could leave the same time behind. Nor is one used that was read by other
+code: the key holds a hash of the reader's module and of this package's (some milliseconds).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 Signature = tuple[int, int, int]
 """Bytes, time of last change of the content and of the file's record, both in nanoseconds."""
+
+CODECS = ("gdcm", "jpeg_ls", "openjpeg", "pylibjpeg", "rle")
+"""Modules of the extra ``dicom`` without which some compressed files are refused."""
 
 _UNDER_WAY = 4
 
@@ -64,6 +68,11 @@ class Square:
     pixels: NDArray[np.uint8] | None = None
     damaged: bool = False
     refusal: Refusal | None = None
+
+
+def installed_codecs() -> list[str]:
+    """Return which of :data:`CODECS` are there."""
+    return [name for name in CODECS if find_spec(name) is not None]
 
 
 def found(image_id: str, path: str) -> SourceFile:

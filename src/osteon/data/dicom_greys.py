@@ -67,11 +67,7 @@ def shown(dataset: Dataset, stored: Values, lowest: int, highest: int, bits: int
     if voi is not None:
         brightness = voi(values)
     elif bits <= 8 and not touched:
-        brightness = (
-            stored / (2**bits - 1)
-            if stored[0] >= 0 and stored.min() >= 0
-            else _stretched(values, stored, lowest, highest)
-        )
+        brightness = stored / (2**bits - 1) if stored.min() >= 0 else _stretched(values, stored, lowest, highest)
     else:
         flags.append(Flag("no_window", "warn", "has no window: the range of its pixels is shown from black to white"))
         brightness = _stretched(values, stored, lowest, highest)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from osteon.data.balance import study_keys
 from osteon.data.catalogue import Catalogue
 from osteon.data.duplicates import clusters, components
 from osteon.run import atomic_path
@@ -99,7 +98,7 @@ def _keys(images: pd.DataFrame, length: int) -> Iterator[pd.Series[Any]]:
     """Yield, for each reason to keep images together, a key that is NA where the reason does not hold."""
     patient, group = images["patient_id"], images["group_id"]
     yield patient.where(patient != "")
-    yield study_keys(images)
+    yield images["study_id"]
     yield group.where(group != "")
     if length:
         files = file_numbers(images)

@@ -1,8 +1,8 @@
 """Folders listed and files looked up by the readers, remembered so that a cache can tell whether they changed.
 
-A folder's modification time changes whenever an entry is added, removed or renamed in it; a file's time or size
-changes when it is written. Readers open no images but the first bytes of files without suffix, which are recorded too,
-so a catalogue depends on nothing else.
+A folder's times change whenever an entry is added, removed or renamed in it, a file's when it is written: where not
+that of modification, which archives set as they like, then that of the system's record. Readers open no images but the
+first bytes of files without suffix, which are recorded too, so a catalogue depends on nothing else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAP_SUFFIX = ".map.png"
 
 @dataclass
 class Listing:
-    """What was looked at: paths with their time (and size) in text, ``""`` where there was nothing."""
+    """What was looked at: paths with their times (and size) in text, ``""`` where there was nothing."""
 
     folders: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -90,11 +90,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def list_images(path: str | Path) -> list[str]:
-    """Return the names of the image files in a folder, sorted."""
-    return [name for name in list_folder(path)[1] if _is_image(path, name)]
 
 
 def walk_images(root: str | Path) -> Iterator[tuple[str, list[str]]]:
@@ -203,10 +198,10 @@ def _record_folder(path: str) -> None:
 
 def _folder_stamp(path: str) -> tuple[str, int]:
     try:
-        changed = os.stat(path).st_mtime_ns  # noqa: PTH116 - called for tens of thousands of folders
+        about = os.stat(path)  # noqa: PTH116 - called for tens of thousands of folders
     except (OSError, ValueError):
         return "", 0
-    return str(changed), changed
+    return f"{about.st_mtime_ns} {about.st_ctime_ns}", about.st_mtime_ns
 
 
 def _file_stamp(path: str) -> tuple[str, int]:
@@ -214,4 +209,4 @@ def _file_stamp(path: str) -> tuple[str, int]:
         about = os.stat(path)  # noqa: PTH116 - as above
     except (OSError, ValueError):
         return "", 0
-    return f"{about.st_mtime_ns} {about.st_size}", about.st_mtime_ns
+    return f"{about.st_mtime_ns} {about.st_ctime_ns} {about.st_size}", about.st_mtime_ns

@@ -286,4 +286,4 @@ def _columns(cue: Cue) -> Iterator[Vector]:
 
 
 def _logit(value: float) -> float:
-    return math.log(value / (1 - value)) if value > 0 else -math.inf
+    return math.log(value / (1 - value))

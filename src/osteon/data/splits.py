@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.config import SplitSettings
-from osteon.data.balance import group_codes, share_out, strata, study_keys
+from osteon.data.balance import group_codes, share_out, strata
 from osteon.data.catalogue import SPLITS, Catalogue
 from osteon.errors import InputError, SettingsError
 
@@ -57,8 +57,7 @@ def leaks(catalogue: Catalogue) -> pd.DataFrame:
 
     Returns:
         One row each: ``kind`` (``patient``, ``study``, ``group``), ``id``, images in ``train``, ``valid`` and ``test``,
-        and ``images`` in all; empty if nothing leaks. Near-duplicates count where ``group_id`` joins them; studies that
-        several patients have by one id are several.
+        and ``images`` in all; empty if nothing leaks. Near-duplicates count where ``group_id`` joins them.
     """
     placed = catalogue.images[catalogue.images["split"] != ""]
     tables = [_straddling(placed, kind) for kind in ("patient", "study", "group")]
@@ -309,7 +308,7 @@ def _leak_warnings(catalogue: Catalogue) -> list[str]:
 
 
 def _straddling(images: pd.DataFrame, kind: str) -> pd.DataFrame:
-    ids = study_keys(images) if kind == "study" else images[f"{kind}_id"]
+    ids = images[f"{kind}_id"]
     known = (ids != "").to_numpy(dtype=bool)
     codes, names = pd.factorize(ids.to_numpy(dtype=object)[known], sort=True)
     counts = np.zeros((len(names), len(SPLITS)), dtype=np.int64)
@@ -317,7 +316,7 @@ def _straddling(images: pd.DataFrame, kind: str) -> pd.DataFrame:
     several = (counts > 0).sum(axis=1) > 1
     table = pd.DataFrame(counts[several], columns=list(SPLITS)).assign(images=counts[several].sum(axis=1))
     table.insert(0, "kind", kind)
-    table.insert(1, "id", pd.Series([str(name).rpartition("\0")[2] for name in names[several]], dtype=str))
+    table.insert(1, "id", pd.Series(names[several], dtype=str))
     return table.sort_values(["images", "id"], ascending=[False, True], ignore_index=True)
 
 

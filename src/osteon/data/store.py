@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from osteon.config import Damaged, StoreSettings
 from osteon.data.catalogue import Catalogue
-from osteon.data.decoding import Signature, SourceFile, Square, found, in_parallel, square
+from osteon.data.decoding import Signature, SourceFile, Square, found, in_parallel, installed_codecs, square
 from osteon.data.store_files import (
     Entry,
     StoredImages,
@@ -176,7 +176,7 @@ class _Plan:
 
     @cached_property
     def name(self) -> str:
-        content = _digest([file.signature for file in self.files])
+        content = _digest([[file.signature for file in self.files], installed_codecs()])
         return f"{self.settings.size}-{self.settings.fit}-{self.lineage}-{content}"
 
 

@@ -50,6 +50,9 @@ GUESSES = {
 """
 
 _IDS = {"patient": "patient_id", "study": "study_id", "group": "group_id"}
+_MURAS = r"(?<![^|])xr_"
+"""What stands before a region's name in MURA's folders."""
+
 _COLUMN_OF = {**_IDS, "region": "region", "view": "view", "split": "split"}
 _OTHER_PICTURES = (*OTHER_SUFFIXES, ".jfif", ".jpe", ".jpf")
 _SHOWN = 3
@@ -89,7 +92,7 @@ def read_table(
         patient: Column with the patient.
         study: Column with the study.
         group: Column with what must not be divided between training and test, e.g. several patients of one family.
-        region: Column with the body region, several joined by ``|``.
+        region: Column with the body region, several joined by ``|``; MURA's ``XR_HAND`` is read as ``hand``.
         view: Column with the projection.
         split: Column with train, valid or test (and their usual synonyms).
         positive: The class, or classes, that count as 1; not needed where the names are plain
@@ -236,9 +239,7 @@ class _TableReader:
             if name:
                 values = self.table[name].str.strip()
                 images[column] = values.mask(values.str.lower() == "none", "") if role in _IDS else values
-        if {"patient_id", "study_id"} <= set(images):
-            images["study_id"] = self._studies(images["patient_id"], images["study_id"])
-        images["region"] = _lower(images, "region")
+        images["region"] = _lower(images, "region").str.replace(_MURAS, "", regex=True)
         images["view"] = _lower(images, "view")
         images["split"] = self._splits(images)
         images["label"] = self._labels()
@@ -247,18 +248,6 @@ class _TableReader:
                 kept = f"table_{extra}" if extra in COLUMNS else str(extra)
                 images[kept] = _plain(self.table[extra], self.table.attrs["decimal"])
         return images
-
-    def _studies(self, patient: pd.Series[str], study: pd.Series[str]) -> pd.Series[str]:
-        """Return the studies with the patient before those, ``study1``, that several patients have."""
-        known = (patient != "") & (study != "")
-        patients = patient[known].groupby(study[known]).nunique()
-        shared = known & study.isin(patients.index[patients > 1])
-        if shared.any():
-            self.warnings.append(
-                f"studies that several patients have are told apart by patient: {study[shared].nunique()}, "
-                f"e.g. {study[shared].iloc[0]}"
-            )
-        return study.mask(shared, patient + "/" + study)
 
     def _splits(self, images: pd.DataFrame) -> pd.Series[str]:
         words = _lower(images, "split")

@@ -172,8 +172,3 @@ def _bend(shape: Tube, flesh: Flesh, bone: Bone, broken: Fractured) -> Tube:
     lean = (local.rotation @ broken.distal.rotation @ np.array([0.0, 0.0, 1.0])) - local.rotation[:, 2]
     height = float(local.apply(np.array([[0.0, 0.0, broken.event.z]]))[0, 2])
     return shape.bent(height, (float(lean[0]) * share, float(lean[1]) * share), softness=1.5 * shape.radius / 4)
-
-
-def unbroken(scene: Scene) -> Scene:
-    """Return the same scene before the breaks."""
-    return replace(scene, breaks={})
