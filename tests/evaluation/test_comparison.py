@@ -12,6 +12,7 @@ from osteon.config import EvaluationSettings
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.comparison import compare, forest_rows
 from osteon.evaluation.tables import comparison_tables
+from osteon.evaluation.thresholds import youden_threshold
 
 FAST = EvaluationSettings(resamples=300)
 
@@ -83,8 +84,37 @@ def test_only_shared_images_count(studies: pd.DataFrame) -> None:
     assert found.scores["all"]["auc"] == found.scores["fewer"]["auc"]
 
 
-def test_studies_can_be_compared(studies: pd.DataFrame) -> None:
-    assert compare({"a": studies, "b": blurred(studies, 1)}, FAST, level="study").n == 120
+def test_studies_can_be_compared_at_thresholds_of_studies(studies: pd.DataFrame) -> None:
+    found = compare({"a": studies, "b": blurred(studies, 1)}, FAST, level="study")
+    pooled = studies.groupby(["split", "study_id"]).agg({"label": "max", "probability": "mean"})
+    valid, test = pooled.loc["valid"], pooled.loc["test"]
+    assert (found.n, found.positives, found.groups) == (120, test["label"].sum(), 60)
+    threshold = youden_threshold(valid["label"].to_numpy(), valid["probability"].to_numpy())
+    assert found.thresholds["a"].value == pytest.approx(threshold)
+    assert found.scores["a"]["sensitivity"].value == (test["probability"] >= threshold)[test["label"] == 1].mean()
+    assert found.scores["a"].baselines["prevalence"]["brier"].value == pytest.approx(
+        np.mean((test["label"] - valid["label"].mean()) ** 2)
+    )
+
+
+def test_who_is_right_is_counted_at_each_models_own_threshold(studies: pd.DataFrame) -> None:
+    tables = {"a": studies, "b": blurred(studies, 2)}
+    found = compare(tables, FAST, thresholds={"a": 0.7, "b": 0.35})
+    test = {name: table[table["split"] == "test"] for name, table in tables.items()}
+    right = [
+        (test[name]["probability"] >= value) == (test[name]["label"] == 1) for name, value in (("a", 0.7), ("b", 0.35))
+    ]
+    mcnemar = found.pairs[0].mcnemar
+    assert (mcnemar.only_first, mcnemar.only_second) == ((right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum())
+    assert found.pairs[0].differences["accuracy"].difference.value == pytest.approx(right[1].mean() - right[0].mean())
+    assert found.pairs[0].mcnemar_adjusted == mcnemar.p_grouped
+
+
+@pytest.mark.parametrize(("positives", "test"), [(9, "cluster bootstrap"), (10, "DeLong")])
+def test_delong_needs_ten_single_images_of_each_class(studies: pd.DataFrame, positives: int, test: str) -> None:
+    single = studies[studies["split"] == "test"].drop(columns=["study_id", "patient_id"])
+    few = pd.concat([single[single["label"] == 0].head(30), single[single["label"] == 1].head(positives)])
+    assert compare({"a": few, "b": blurred(few, 1)}, FAST).pairs[0].differences["auc"].name == test
 
 
 def test_what_cannot_be_compared_is_refused(studies: pd.DataFrame) -> None:

@@ -90,6 +90,26 @@ def test_single_views_are_scored_once(table_2: pd.DataFrame) -> None:
     assert len(tables(found)) == 1
 
 
+def test_single_views_are_scored_twice_where_the_thresholds_are_of_several(rng: np.random.Generator) -> None:
+    """Validation studies of two views have a threshold of their own, which the tested ones of one view go by."""
+    study = np.r_[np.repeat(np.arange(40), 2), np.arange(40, 80)]
+    label = (np.arange(80) % 5 < 3)[study].astype(int)
+    rows = pd.DataFrame({"image_id": [f"i{n}" for n in range(120)], "study_id": [f"s{n}" for n in study]})
+    rows = rows.assign(label=label, probability=np.clip(0.3 + 0.2 * label + 0.4 * rng.random(120), 0, 1))
+    found = evaluate(rows.assign(split=np.where(study < 40, "valid", "test")), FAST)
+    assert found.overall["study"].n == found.overall["image"].n == 40
+    assert found.thresholds["study"].value != found.thresholds["image"].value
+    for level in ("image", "study"):
+        scores = found.overall[level]
+        called = rows["probability"][80:] >= found.thresholds[level].value
+        assert scores.threshold == found.thresholds[level].value
+        assert scores["sensitivity"].value == pytest.approx(called[label[80:] == 1].mean())
+        for counts, value in ((scores.confusion, scores.threshold), (scores.confusion_at_half, 0.5)):
+            calls, truth = rows["probability"][80:] >= value, label[80:] == 1
+            assert (counts.tp, counts.fp) == ((calls & truth).sum(), (calls & ~truth).sum())
+        assert scores.baselines["prevalence"]["sensitivity"].value == 1  # 3 in 5 are positive: all are called so
+
+
 def test_one_class_gives_reasons(table_2: pd.DataFrame) -> None:
     found = evaluate(table_2[table_2["label"] == 0], FAST)
     scores = found.overall["image"]

@@ -18,6 +18,7 @@ from osteon.evaluation.localisation import (
 )
 from osteon.evaluation.location_scores import Sampling, mean_estimate, mean_scores
 from osteon.evaluation.location_truth import Truth, centre_prior, mask_prior, random_maps
+from osteon.statistics.bootstrap import resampled_weights
 
 FAST = Sampling(resamples=400)
 
@@ -75,6 +76,24 @@ def test_iou_at_shares_and_levels_by_hand() -> None:
     np.testing.assert_allclose(wide, 20 / 35)  # nothing at or below 0 is marked
 
 
+def test_the_upper_bound_takes_equal_values_together_and_a_share_at_least_one_pixel() -> None:
+    mask = square(10, 0, 0, 5)
+    table, best = iou_table(np.ones((1, 10, 10)), mask[None])
+    assert best[0] == 25 / 100
+    assert (table == 25 / 100).all()
+    distinct = np.arange(100, 0, -1.0).reshape(1, 10, 10)  # the brightest in the mask's corner
+    table, best = iou_table(distinct, mask[None])
+    by_threshold = dict(zip(THRESHOLDS, table[0], strict=True))
+    assert by_threshold[THRESHOLDS[0]] == 1 / 25  # 0.2 % of 100 pixels
+    shares, levels = ([item.value for item in THRESHOLDS if item.kind == kind] for kind in ("share", "level"))
+    assert (len(shares), shares[0], shares[-1]) == (24, 0.002, 0.5)
+    assert levels == pytest.approx(np.arange(5, 100, 5) / 100)
+    half = [value for item, value in by_threshold.items() if item.value == 0.5]
+    assert half == pytest.approx([25 / 50, 25 / 51])  # as many pixels; those of 50 at least
+    rows = 10 * np.arange(5) + 5  # pixels down to the end of the mask's row, of which so many are in it
+    assert best[0] == pytest.approx(max(5 * (row + 1) / (last + 25 - 5 * (row + 1)) for row, last in enumerate(rows)))
+
+
 def test_a_map_without_positive_values_marks_nothing() -> None:
     table, best = iou_table(np.full((1, 8, 8), -1.0), square(8, 0, 0, 2)[None])
     assert best[0] == 0
@@ -84,9 +103,10 @@ def test_a_map_without_positive_values_marks_nothing() -> None:
 def test_scores_do_not_depend_on_a_maps_scale(rng: np.random.Generator) -> None:
     truth = make_truth(6)
     maps = rng.normal(size=truth.masks.shape).astype(np.float32)
-    first, second = (score_maps(item, truth, THRESHOLDS[30]) for item in (maps, 8 * maps))
+    first, *others = (score_maps(item, truth, THRESHOLDS[30]) for item in (maps, 8 * maps, 2.0**-20 * maps))
     for name in FIGURES:
-        np.testing.assert_allclose(first.values[name], second.values[name])
+        for other in others:
+            np.testing.assert_allclose(first.values[name], other.values[name])
 
 
 def test_perfect_maps_score_one_and_their_threshold_is_found() -> None:
@@ -96,6 +116,23 @@ def test_perfect_maps_score_one_and_their_threshold_is_found() -> None:
     scores = score_maps(soft[1], test, threshold)
     assert scores.values["pointing"].min() == scores.values["iou"].min() == scores.values["iou_oracle"].min() == 1
     assert scores.values["energy"].max() < 1
+
+
+def test_the_threshold_chosen_is_the_one_of_the_highest_mean_iou_by_counting(rng: np.random.Generator) -> None:
+    truth = make_truth(7, size=16, side=5)
+    maps = rng.random((7, 16, 16)) + 0.4 * truth.masks - 0.2
+
+    def mean_iou(item: MapThreshold) -> float:
+        found = []
+        for values, mask in zip(maps, truth.masks, strict=True):
+            least = np.sort(values, axis=None)[-round(256 * item.value) or -1]
+            marked = (values >= (item.value * values.max() if item.kind == "level" else least)) & (values > 0)
+            found.append((marked & mask).sum() / (marked | mask).sum())
+        return float(np.mean(found))
+
+    table, _ = iou_table(maps, truth.masks)
+    np.testing.assert_allclose(table.mean(axis=0), [mean_iou(item) for item in THRESHOLDS])
+    assert choose_map_threshold(maps, truth) == max(THRESHOLDS, key=mean_iou)
 
 
 def test_upper_bound_is_never_below_any_threshold(rng: np.random.Generator) -> None:
@@ -116,6 +153,8 @@ def test_without_validation_images_there_is_no_threshold_and_no_iou() -> None:
     assert "no validation image" in means.figures["iou"].reason
     assert means.figures["iou_oracle"].value == 1
     assert means.as_dict()["figures"]["iou"]["value"] is None
+    assert means.as_dict()["chance"] == {**means.chance, "iou_oracle": None}
+    assert means.chance["pointing"] == pytest.approx(64 / 1024)
 
 
 def test_chance_is_of_the_picture_not_of_the_padding() -> None:
@@ -129,7 +168,7 @@ def test_chance_is_of_the_picture_not_of_the_padding() -> None:
 
 
 def test_random_maps_score_at_chance() -> None:
-    truth = make_truth(600)
+    truth = make_truth(240)
     scores = score_maps(random_maps(truth), truth, None)
     means = mean_scores(scores.values, chance(truth), truth.groups, FAST)
     for name in ("pointing", "pointing_near", "energy"):
@@ -143,6 +182,9 @@ def test_centre_prior_follows_the_picture() -> None:
     assert prior[:4].max() == prior[14:].max() == 0
     assert np.unravel_index(prior.argmax(), prior.shape) == (8, 15)
     np.testing.assert_allclose(prior, prior[:, ::-1])
+    rows = (np.arange(4, 14) + 0.5 - 9) / (10 / 4)  # in standard deviations from the middle
+    columns = (np.arange(32) + 0.5 - 16) / (32 / 4)
+    np.testing.assert_allclose(prior[4:14], np.exp(-(rows[:, None] ** 2 + columns**2) / 2), rtol=1e-5)
 
 
 def test_mask_prior_is_where_training_masks_were() -> None:
@@ -152,6 +194,32 @@ def test_mask_prior_is_where_training_masks_were() -> None:
     y, x = np.unravel_index(prior[1].argmax(), (32, 32))
     assert 20 <= y < 26
     assert 4 <= x < 10
+
+
+def test_mask_prior_spreads_a_mask_by_a_twentieth_of_the_side_but_not_onto_padding() -> None:
+    point = np.zeros((2, 40, 40))
+    point[:, 20, 20] = [1, 0]
+    truth = Truth.of(["a", "b"], np.ones((2, 40, 40)), frames=np.array([[0, 0, 40, 40], [0, 18, 40, 22]]))
+    prior = mask_prior(truth, point)
+    assert prior[0].sum() == pytest.approx(0.5, rel=1e-3)  # the mean of the two
+    away = np.arange(40) - 20.0
+    assert (prior[0].sum(axis=1) / prior[0].sum() * away**2).sum() == pytest.approx((0.05 * 40) ** 2, rel=0.02)
+    assert prior[1, :, :18].max() == 0
+    np.testing.assert_array_equal(prior[1, :, 18:], prior[0, :, 18:])
+
+
+def test_random_maps_are_smooth_and_of_the_picture_alone() -> None:
+    truth = Truth.of(np.arange(60), np.ones((60, 40, 40)), frames=np.tile([10, 0, 30, 40], (60, 1)))
+    maps = random_maps(truth, seed=3)
+    np.testing.assert_array_equal(maps, random_maps(truth, seed=3))
+    assert (maps != random_maps(truth, seed=4)).any()
+    assert maps[:, :10].max() == 0
+    assert 0 <= maps.min() <= maps.max() <= 1
+    inside = maps[:, 10:]
+    across = np.corrcoef(inside[:, :, :-4].ravel(), inside[:, :, 4:].ravel())[0, 1]
+    far = np.corrcoef(inside[:, :, :-20].ravel(), inside[:, :, 20:].ravel())[0, 1]
+    assert across == pytest.approx(np.exp(-1 / 4), abs=0.1)  # white noise under a Gaussian, its sd (4 pixels) apart
+    assert abs(far) < 0.3
 
 
 def test_differences_are_paired_and_a_map_does_not_differ_from_itself() -> None:
@@ -185,6 +253,17 @@ def test_all_hits_have_an_interval_and_undefined_values_are_left_out() -> None:
     assert (some.value, some.n) == (pytest.approx(0.4), 2)
     none = mean_estimate(np.full(3, np.nan), np.arange(3), FAST, "energy")
     assert none.reason == "no map has a positive value"
+
+
+def test_resamples_leave_out_what_is_undefined_and_the_interval_is_their_percentiles() -> None:
+    values, groups = np.random.default_rng(0).random(24), np.arange(24) // 2
+    values[[3, 4, 10]] = np.nan
+    found = mean_estimate(values, groups, Sampling(0.8, 150, 5), "energy")
+    drawn = []
+    for weights in np.concatenate(list(resampled_weights(groups, 150, 5))).astype(int):
+        drawn.append(np.nanmean(np.repeat(values, weights)))
+    assert (found.value, found.n) == (pytest.approx(np.nanmean(values)), 21)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.1, 0.9])), abs=1e-6)
 
 
 def test_subsets_count_their_own_images_and_groups() -> None:

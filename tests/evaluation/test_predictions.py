@@ -35,9 +35,23 @@ def test_written_predictions_read_back(tmp_path: Path) -> None:
         pd.DataFrame({"image_id": [7, 8], "label": [0, 1], "probability": [1 / 3, 0.123456789]}), "here"
     )
     write_predictions(tmp_path / "p.csv", table)
+    header, first, _ = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()
+    assert header.split(",") == [*COLUMNS, *OPTIONAL]
+    assert first == "7,7,,7,,test,0,0.333333333,,"
     again = read_predictions(tmp_path / "p.csv")
     assert again["probability"].tolist() == pytest.approx(table["probability"].tolist(), abs=1e-9)
     assert again.drop(columns="probability").equals(table.drop(columns="probability"))
+
+
+def test_further_columns_are_kept_as_text_where_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path, "image_id,label,probability,sex,age,view\na,1,0.75, F ,07,ap\nb,0,0.5,,80,\n")
+    assert "sex" not in read_predictions(path)
+    table = read_predictions(path, ["age", "sex", "view", "age"])
+    assert list(table.columns) == [*COLUMNS, *OPTIONAL, "age", "sex"]
+    assert table[["age", "sex", "view"]].to_numpy().tolist() == [["07", "F", "ap"], ["80", "", ""]]
+    with pytest.raises(InputError, match="lack the column scanner") as caught:
+        read_predictions(path, ["sex", "scanner"])
+    assert "Subgroups are made of a column's values; its columns: image_id, label" in str(caught.value.hint)
 
 
 def test_a_byte_order_mark_and_spaces_are_no_trouble(tmp_path: Path) -> None:
@@ -111,7 +125,7 @@ def test_broken_predictions_are_refused_by_row(tmp_path: Path, name: str) -> Non
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("image_id,label,probability\na,1,81.5\nb,0,0.5\n", "divide them by 100"),
+        ("image_id,label,probability\na,1,100\nb,0,0.5\n", "divide them by 100"),
         ("image_id,label,probability\na,1,2.5\nb,0,-0.5\n", "1 / (1 + exp(-logit))"),
         ("image_id,label,probability\na,1,1.2\nb,0,0.5\n", "A CSV with the columns"),
         ("image_id,label,probability\na,1,85%\n", "Write 0.85 for 85 %"),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from osteon.config import load_settings
-from osteon.errors import InputError
+from osteon.errors import InputError, SettingsError
 from osteon.evaluation.sources import Source, read_models, read_models_with_thresholds
 from osteon.run import RunFolder, write_json
 
@@ -65,7 +65,7 @@ def test_predictions_may_bring_their_own_threshold(tmp_path: Path) -> None:
     tables, thresholds = read_models_with_thresholds([folder, other])
     assert list(tables) == ["vote", "other"]
     assert thresholds == {"vote": 0.5}
-    for wrong in (7, "half", True):
+    for wrong in (1.01, -0.01, "half", True):
         write_json(folder / "decision.json", {"model": "vote", "threshold": wrong})
         with pytest.raises(InputError, match="not a number in 0-1"):
             Source.open(folder).threshold("vote")
@@ -83,4 +83,9 @@ def test_one_file_may_hold_several_models(tmp_path: Path) -> None:
     both = pd.concat([pd.read_csv(write(tmp_path / "a.csv", "vgg")), pd.read_csv(write(tmp_path / "b.csv", "cnn"))])
     both.to_csv(tmp_path / "both.csv", index=False)
     assert list(read_models([tmp_path / "both.csv"])) == ["vgg", "cnn"]
+    source = Source.open(tmp_path / "both.csv")
+    assert (len(source.read()), source.read("cnn")["model"].tolist()) == (4, ["cnn", "cnn"])
+    with pytest.raises(SettingsError, match="no predictions of model 'gone'") as caught:
+        source.read("gone")
+    assert caught.value.hint == "Models here: cnn, vgg"
     assert list(read_models([tmp_path / "both.csv", tmp_path / "a.csv"])) == ["both: vgg", "cnn", "a"]

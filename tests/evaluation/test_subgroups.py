@@ -20,7 +20,9 @@ from osteon.evaluation.sources import Source
 from osteon.evaluation.subgroups import NOT_KNOWN, Subgrouping, against_the_others, check_subgroups
 from osteon.evaluation.tables import tables
 from osteon.run import RunFolder
+from osteon.statistics.bootstrap import resampled_weights
 from osteon.statistics.estimates import Cases
+from osteon.statistics.metrics import roc_auc
 
 AGES = "age:18,65"
 
@@ -170,11 +172,33 @@ def test_patients_on_both_sides_are_minded() -> None:
     assert alone.difference.high - alone.difference.low > 0.2
 
 
+def test_intervals_are_those_of_patients_drawn_over_both_sides_written_out(rng: np.random.Generator) -> None:
+    patient, label = np.arange(150) // 3, rng.integers(0, 2, 150)
+    probability = np.round(np.clip(0.3 + 0.3 * label + rng.normal(0, 0.2, 150), 0, 1), 2)
+    own = rng.random(150) < 0.4
+    cases = Cases.of(label, probability, patient, threshold=0.5)
+    found = against_the_others(cases, {"a": own}, EvaluationSettings(resamples=100, seed=4, confidence=0.8))["a"]
+    drawn: dict[str, list[float]] = {name: [] for name in COMPARED}
+    for weights in np.concatenate(list(resampled_weights(patient, 100, seed=4))).astype(int):
+        sides = [np.repeat(np.flatnonzero(side), weights[side]) for side in (own, ~own)]
+        called = [probability[rows] >= 0.5 for rows in sides]
+        hits = [calls[label[rows] == 1].mean() for calls, rows in zip(called, sides, strict=True)]
+        passes = [(~calls)[label[rows] == 0].mean() for calls, rows in zip(called, sides, strict=True)]
+        areas = [roc_auc(label[rows], probability[rows]) for rows in sides]
+        for name, (first, second) in zip(COMPARED, (areas, hits, passes), strict=True):
+            drawn[name].append(first - second)
+    for name, values in drawn.items():
+        expected = tuple(np.quantile(values, [0.1, 0.9]))
+        assert (found[name].difference.low, found[name].difference.high) == pytest.approx(expected, abs=1e-6), name
+    counts = {"auc": own.sum(), "sensitivity": label[own].sum(), "specificity": (1 - label[own]).sum()}
+    assert {name: found[name].difference.n for name in COMPARED} == counts
+
+
 def test_subgroups_that_do_not_differ_are_seldom_called_different() -> None:
     rng = np.random.default_rng(2)
     settings = EvaluationSettings(resamples=200)
     called = []
-    for _ in range(120):
+    for _ in range(60):
         label = (rng.random(160) < 0.4).astype(float)
         probability = 1 / (1 + np.exp(-1.5 * label - rng.normal(size=160)))
         member = rng.random(160) < 0.35

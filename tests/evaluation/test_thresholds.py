@@ -48,7 +48,7 @@ def test_choice_tells_its_rule_source_and_performance() -> None:
     assert (chosen.sensitivity.value, chosen.specificity.value) == (1, 0.75)
     fixed = choose_threshold(valid(LABELS, PROBABILITIES), EvaluationSettings(threshold="fixed"))
     assert (fixed.value, fixed.rule, fixed.source) == (0.5, "fixed", "settings")
-    assert fixed.sensitivity.value == 0.75
+    assert fixed.sensitivity.value == fixed.specificity.value == 0.75  # 0.5 itself is called positive
 
 
 @pytest.mark.parametrize("rule", ["youden", "sensitivity"])
@@ -68,3 +68,8 @@ def test_neighbouring_floats_keep_their_calls() -> None:
     high = float(np.nextafter(low, 1))
     threshold = youden_threshold(np.array([0, 1]), np.array([low, high]))
     assert low < threshold <= high
+
+
+def test_below_the_lowest_probability_the_threshold_lies_midway_to_0() -> None:
+    assert youden_threshold(np.array([1, 0]), np.array([0.2, 0.8])) == pytest.approx(0.1)
+    assert sensitivity_threshold(np.array([1, 1, 0]), np.array([0.0, 0.5, 0.2]), 1.0) == 0

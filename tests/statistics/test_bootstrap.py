@@ -7,9 +7,11 @@ import time
 import numpy as np
 import pytest
 
+from osteon.statistics import bootstrap
 from osteon.statistics.bootstrap import percentile_bounds, replicate, resampled_weights
-from osteon.statistics.estimates import Cases, estimate_metrics, point_values
-from osteon.statistics.intervals import auc_interval
+from osteon.statistics.calibration import assign_bins
+from osteon.statistics.estimates import Cases, estimate_metrics, point_values, rests_on
+from osteon.statistics.intervals import NO_SPREAD, auc_interval, newcombe_bounds
 
 
 def clustered(rng: np.random.Generator, groups: int, size: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -29,9 +31,18 @@ def test_weights_draw_whole_groups_as_many_as_there_are() -> None:
     assert weights[:, [0, 1, 3]].mean(axis=0) == pytest.approx(1, abs=0.12)
 
 
+def test_blocks_make_as_many_resamples_as_asked_for_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = np.array([2, 0, 1, 1, 2, 3])
+    whole = np.concatenate(list(resampled_weights(groups, 50, seed=3)))
+    monkeypatch.setattr(bootstrap, "BLOCK", 24)  # four rows of six, and two left over
+    assert [len(block) for block in resampled_weights(groups, 50, seed=3)] == [4] * 12 + [2]
+    np.testing.assert_array_equal(np.concatenate(list(resampled_weights(groups, 50, seed=3))), whole)
+
+
 @pytest.mark.parametrize("ties", [True, False])
 def test_every_figure_equals_that_of_the_cases_written_out(rng: np.random.Generator, ties: bool) -> None:
     labels, probabilities, groups = clustered(rng, 30)
+    probabilities[:6] = 0.06  # no bin of a calibration error is empty
     probabilities = np.round(probabilities, 1) if ties else probabilities
     drawn = replicate(labels.astype(float), probabilities, groups, 0.5, 20, seed=4)
     for number, weights in enumerate(np.concatenate(list(resampled_weights(groups, 20, seed=4))).astype(int)):
@@ -39,6 +50,9 @@ def test_every_figure_equals_that_of_the_cases_written_out(rng: np.random.Genera
         expected = point_values(written_out)
         for name in set(expected) - {"ece"}:
             assert drawn[name][number] == pytest.approx(expected[name], abs=2e-6), name
+        gaps = weights * (probabilities - labels)  # in the bins of the whole sample
+        error = np.abs(np.bincount(assign_bins(probabilities), weights=gaps)).sum() / weights.sum()
+        assert drawn["ece"][number] == pytest.approx(error, abs=2e-6)
 
 
 def test_few_distinct_scores_take_the_same_values_as_many(rng: np.random.Generator) -> None:
@@ -52,11 +66,55 @@ def test_few_distinct_scores_take_the_same_values_as_many(rng: np.random.Generat
         assert short["average_precision"][number] == pytest.approx(expected["average_precision"], abs=1e-6)
 
 
+def test_estimates_are_the_figures_of_the_whole_sample_and_say_what_they_rest_on(rng: np.random.Generator) -> None:
+    labels, probabilities, groups = clustered(rng, 30)
+    cases = Cases.of(labels, probabilities, groups + 7, threshold=0.7)
+    called = probabilities >= 0.7
+    found, _ = estimate_metrics(cases, resamples=50)
+    assert cases.group_count == 30
+    for name, value in point_values(cases).items():
+        assert found[name].value == pytest.approx(value), name
+    assert found["error"].value == pytest.approx(np.mean(called != labels))
+    counts = {"sensitivity": labels.sum(), "specificity": (1 - labels).sum(), "precision": called.sum(), "auc": 90}
+    for name, n in {**counts, "npv": (~called).sum(), "error": 90}.items():
+        assert found[name].n == rests_on(name, cases) == n, name
+
+
+@pytest.mark.parametrize("positives", [9, 10])
+def test_an_area_is_bootstrapped_from_ten_groups_of_each_class_on(rng: np.random.Generator, positives: int) -> None:
+    labels, groups = np.repeat([1, 0], [2 * positives, 60]), np.repeat(np.arange(positives + 30), 2)
+    probabilities = 1 / (1 + np.exp(-labels - rng.normal(size=len(labels))))
+    auc = estimate_metrics(Cases.of(labels, probabilities, groups), resamples=200)[0]["auc"]
+    drawn = replicate(labels.astype(float), probabilities, groups, 0.5, 200, seed=0)["auc"]
+    expected = newcombe_bounds(auc.value, 9, 30) if positives < 10 else np.quantile(drawn, [0.025, 0.975])
+    assert (auc.low, auc.high) == pytest.approx(tuple(expected))
+
+
+def test_the_calibration_errors_interval_is_the_reversed_percentile_one(rng: np.random.Generator) -> None:
+    labels, probabilities, groups = clustered(rng, 60)
+    found = estimate_metrics(Cases.of(labels, 0.2 * probabilities, groups), resamples=300, seed=2)[0]["ece"]
+    drawn = replicate(labels.astype(float), 0.2 * probabilities, groups, 0.5, 300, seed=2)["ece"]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx((2 * found.value - high, 2 * found.value - low))
+    assert found.low < found.value - 0.05  # Davison and Hinkley 1997, section 5.2
+
+
+def test_a_small_error_has_a_small_interval_but_one_of_nothing_has_none() -> None:
+    labels = np.arange(60) % 2
+    small, _ = estimate_metrics(Cases.of(labels, np.abs(labels - np.linspace(0.001, 0.05, 60))), resamples=200)
+    assert 0 < small["brier"].low < small["brier"].value < small["brier"].high < 0.002
+    none, _ = estimate_metrics(Cases.of(labels, np.full(60, 0.5)), resamples=200)
+    assert none["ece"].value == 0  # in resamples it is more, so that the reversed interval lies below 0
+    assert np.isnan(none["ece"].low)
+    assert none["ece"].reason == "no interval: the figure's bias exceeds its spread"
+
+
 def test_undefined_resamples_are_counted_and_left_out() -> None:
     labels, probabilities = [1, 0, 0, 0], [0.9, 0.2, 0.3, 0.6]
     estimates, undefined = estimate_metrics(Cases.of(labels, probabilities), resamples=4000)
     assert undefined["auc"] == pytest.approx(0.75**4 + 0.25**4, abs=0.03)
     assert undefined["f1"] == pytest.approx(0.75**4, abs=0.03)
+    assert undefined["kappa"] == undefined["auc"]
     assert estimates["average_precision"].defined
 
 
@@ -79,13 +137,14 @@ def test_undefined_figures_say_why() -> None:
     assert "infinite" in infinite["log_loss"].reason
     empty, _ = estimate_metrics(Cases.of([], []))
     assert {item.reason for item in empty.values()} == {"no cases"}
+    assert Cases.of([], []).group_count == 0
 
 
 def test_no_spread_gives_no_interval_rather_than_one_of_no_width() -> None:
     estimates, _ = estimate_metrics(Cases.of([0, 1] * 20, [0.1, 0.9] * 20), resamples=200)
     assert estimates["kappa"].value == 1
     assert np.isnan(estimates["kappa"].low)
-    assert estimates["kappa"].reason
+    assert estimates["kappa"].reason == NO_SPREAD
     assert 0.7 < estimates["auc"].low < 1
     assert 0.8 < estimates["accuracy"].low < 1
 
@@ -147,6 +206,8 @@ def test_one_group_of_positives_gives_no_interval_but_the_areas() -> None:
         assert found[name].reason == "no interval: all positives are of one group"
     assert found["auc"].high - found["auc"].low > 0.4
     assert not np.isnan(found["brier"].low)
+    two, _ = estimate_metrics(Cases.of(labels, scores, np.arange(32)), resamples=200)
+    assert two["average_precision"].low < two["average_precision"].value < two["average_precision"].high
 
 
 def test_rounding_in_32_bits_is_no_spread() -> None:

@@ -55,14 +55,39 @@ def test_a_few_cases_told_apart_without_error_do_not_make_it_certain() -> None:
     assert 0.7 < high < 0.95
 
 
+@pytest.mark.parametrize(
+    ("spread", "temperature"), [(0.01, 0.05), (0.08, None), (1.0, None), (16.0, None), (200.0, 20.0), (-1.0, 20.0)]
+)
+def test_a_small_sample_is_fitted_to_platts_targets_within_the_temperatures_bounds(
+    spread: float, temperature: float | None
+) -> None:
+    """Platt 1999: (n + 1) / (n + 2) and 1 / (m + 2) for the labels of n positive and m negative cases."""
+    from scipy.optimize import minimize
+
+    rng = np.random.default_rng(3)
+    labels = np.repeat([1.0, 0.0], [9, 16])
+    logits = spread * (labels - 0.3 + rng.normal(size=25))
+    wanted = np.where(labels == 1, 10 / 11, 1 / 18)
+
+    def loss(values: np.ndarray) -> float:
+        z = values[0] * logits + values[1]
+        return float(np.sum(np.logaddexp(0, z) - wanted * z))
+
+    best = minimize(loss, [1.0, 0.0], method="L-BFGS-B", bounds=[(1 / 20, 20), (None, None)], tol=1e-12)
+    found = PlattScaling.fit(labels, logits)
+    assert found.temperature == pytest.approx(temperature or 1 / best.x[0], rel=1e-3)
+    assert found.bias == pytest.approx(best.x[1], abs=2e-3)
+
+
 def test_a_network_that_is_worse_than_chance_is_not_turned_round() -> None:
     found = PlattScaling.fit([1, 1, 0, 0], [-2, -1, 1, 2])
     assert found.temperature == pytest.approx(20.0)
 
 
 def test_one_class_or_nan_is_refused() -> None:
-    with pytest.raises(ValueError, match="both classes"):
-        PlattScaling.fit([1, 1], [0.3, 2.0])
+    for label in (0, 1):
+        with pytest.raises(ValueError, match="both classes"):
+            PlattScaling.fit([label, label], [0.3, 2.0])
     with pytest.raises(ValueError, match="finite"):
         PlattScaling.fit([0, 1], [np.nan, 2.0])
 

@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
 from osteon.config import EvaluationSettings
 from osteon.evaluation.comparison import compare
 from osteon.studies.search_page import write_page
-from osteon.studies.search_results import SearchResult, Trial, pareto_front
+from osteon.studies.search_results import SearchResult, Trial, _trial, pareto_front
 from osteon.studies.search_rules import median_rule
 
 CHEAP = [(1.0, [0.6, 0.7, 0.8]), (1.0, [0.65, 0.6, 0.7]), (1.0, [0.5, 0.9, 0.9]), (1.0, [0.7, 0.75, 0.7])]
@@ -65,6 +66,52 @@ def test_of_equal_trials_the_first_stays() -> None:
     assert [item.number for item in pareto_front(trials, ("auc", "multiply_adds"))] == [0]
 
 
+def test_the_best_is_of_the_front_and_the_reference_only_where_it_is_alone(tmp_path: Path) -> None:
+    reference = replace(make_trial(0, 0.9, 10), reference=True)
+    low, high = make_trial(1, 0.7, 1), make_trial(2, 0.8, 5)
+    for front, best in (((reference, low, high), high), ((reference,), reference), ((), None)):
+        assert SearchResult(tmp_path, ("auc",), (reference, low, high), front).best == best
+    found = SearchResult(tmp_path, ("auc",), (reference, low), ())
+    assert found.reference == reference
+    assert replace(found, trials=(replace(reference, outcome="failed"), low)).reference is None
+    assert found.paired_test(low) is None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "given_up"),
+    [
+        ("failed failed failed", True),
+        ("failed failed", False),
+        ("finished failed failed failed", True),
+        ("failed failed failed finished", False),
+        ("failed cut failed failed", False),
+        ("", False),
+    ],
+)
+def test_three_failures_in_a_row_end_a_search(tmp_path: Path, outcomes: str, given_up: bool) -> None:
+    trials = tuple(make_trial(number, math.nan, 1, outcome) for number, outcome in enumerate(outcomes.split()))
+    assert SearchResult(tmp_path, ("auc",), trials, ()).ends_in_failures is given_up
+
+
+def test_a_trial_that_was_cut_has_the_best_auc_it_had_reached() -> None:
+    kept = {"outcome": "cut", "aucs": [0.6, 0.8, math.nan, 0.7], "multiply_adds": 5, "reason": "hopeless"}
+    choice = optuna.distributions.CategoricalDistribution(["[8, 16]", "[8]"])
+    drawn = optuna.trial.create_trial(
+        state=optuna.trial.TrialState.PRUNED,
+        params={"model.options.widths": "[8, 16]"},
+        distributions={"model.options.widths": choice},
+        user_attrs=kept,
+    )
+    found = _trial(drawn)
+    assert (found.outcome, found.auc, found.multiply_adds, found.reason) == ("cut", 0.8, 5, "hopeless")
+    assert found.values == {"model.options.widths": [8, 16]}
+    assert found.as_dict()["auc_by_epoch"] == [0.6, 0.8, None, 0.7]
+    assert found.as_dict()["latency"] is None
+    killed = _trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs={"reference": True}))
+    assert (killed.outcome, killed.name, math.isnan(killed.auc)) == ("killed", "reference", True)
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_p_values_of_the_front_are_adjusted_for_its_number(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 2

@@ -92,6 +92,11 @@ def test_a_file_may_write_powers_of_ten_lists_and_first_points(tmp_path: Path) -
     [
         ("space: {a.b: {low: 2, high: 1}}", "low is above high"),
         ("space: {a.b: {low: 0.0, high: 1.0, log: true}}", "starts above 0"),
+        ("space: {a.b: {low: 1, high: 5, step: 0.5}}", "whole numbers need a whole step"),
+        ("space: {a.b: {low: 0.0, high: 1.0, step: 0}}", "a step is above 0"),
+        ("space: {a.b: {low: 0.0, high: 1.0, step: .nan}}", "a step is above 0"),
+        ("space: {a.b: {low: 0.0, high: .inf}}", "must be finite"),
+        ("space: {a.b: {low: .nan, high: 1.0}}", "must be finite"),
         ("space: {a.b: {choices: []}}", "at least 1 item"),
         ("space: 3", "valid dictionary"),
         ("spaces: {}", "space: Field required"),
@@ -104,6 +109,18 @@ def test_a_file_that_is_no_space_is_refused(tmp_path: Path, text: str, words: st
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(SettingsError, match=words):
         load_space([tmp_path / "s.yaml"])
+
+
+def test_values_of_a_range_are_those_of_its_steps_both_ends_included() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    ranges = {"whole": Range(low=1, high=5, step=2), "part": Range(low=0.0, high=1.0, step=0.5)}
+    ranges |= {"each": Range(low=2, high=3), "one": Range(low=7, high=7), "mixed": Range(low=1, high=1.5, step=0.5)}
+    found = [suggest(dict(ranges), study.ask()) for _ in range(40)]
+    seen = {key: {values[key] for values in found} for key in ranges}
+    assert seen == {"whole": {1, 3, 5}, "part": {0.0, 0.5, 1.0}, "each": {2, 3}, "one": {7}, "mixed": {1, 1.5}}
+    assert [type(found[0][key]) for key in ranges] == [int, float, int, int, float]
+    ends = stored_point(dict(ranges), {"whole": 5.0, "part": 1, "each": 2})
+    assert [(value, type(value)) for value in ends.values()] == [(5, int), (1.0, float), (2, int)]
 
 
 def test_an_unknown_space_names_the_known_ones() -> None:
@@ -133,7 +150,7 @@ def test_a_misspelt_key_gets_a_guess() -> None:
     assert "training.learning_rate?" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize("point", [{"a.b": 9}, {"c": 1}, {"d": "no"}, {"a.b": "x"}])
+@pytest.mark.parametrize("point", [{"a.b": 9}, {"a.b": 2.5}, {"c": 1}, {"d": "no"}, {"a.b": "x"}])
 def test_a_first_point_outside_the_space_is_refused(point: dict[str, object]) -> None:
     with pytest.raises(SettingsError):
         stored_point({"a.b": Range(low=0, high=5), "d": Choices(choices=("yes",))}, point)

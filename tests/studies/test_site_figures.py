@@ -91,7 +91,8 @@ def test_a_model_without_sets_has_no_figures_of_them(predictor: Predictor) -> No
         (Estimate(0.98, 0.96, 0.99, 90), True, "better", "higher here than promised"),
         (Estimate(0.5, 0.4, 0.6, 90), False, "better", "lower here than promised"),
         (Estimate(0.98, 0.96, 0.99, 90), False, "worse", "higher here than promised"),
-        (Estimate(0.8, 0.7, 0.86, 90), True, "alike", "no difference shown"),
+        (Estimate(0.8, 0.7, 0.85, 90), True, "alike", "no difference shown"),
+        (Estimate(0.97, 0.95, 0.99, 90), False, "alike", "no difference shown"),
         (Estimate.undefined("no positive case"), True, "unknown", "cannot be said"),
     ],
 )
@@ -145,6 +146,38 @@ def test_regions_of_few_images_have_no_figures(predictor: Predictor) -> None:
     assert (found["hip"].images, dict(found["hip"].metrics), found["hip"].sets) == (5, {}, None)
     assert found["hand"].metrics["auc"].defined
     assert found["hand"].sets is not None
+
+
+@pytest.mark.parametrize(("positives", "shown"), [(19, False), (20, True), (80, True), (81, False)])
+def test_a_region_needs_20_images_of_each_class(predictor: Predictor, positives: int, shown: bool) -> None:
+    rows = _rows(predictor)
+    of_hand = rows["region"] == "hand"
+    rows.loc[of_hand, "label"] = (np.arange(100) < positives).astype(int)
+    found = region_figures(rows, _evaluated(rows), _asked(predictor.card))["hand"]
+    assert (found.images, found.positives) == (100, positives)
+    assert (bool(found.metrics), found.sets is not None) == (shown, shown)
+
+
+def test_a_regions_promises_are_of_its_own_images_asked_as_it_was_measured(predictor: Predictor) -> None:
+    figures = {name: Figure(value=0.8, low=0.7, high=0.85, n=60) for name in ("auc", "sensitivity", "precision")}
+    rule = CloserLook(side=0.6, from_logit=-4.6)
+    metrics = {**predictor.card.metrics, "region: hand": figures}
+    card = predictor.card.model_copy(update={"metrics": metrics, "closer_look": rule})
+    rows = _rows(predictor)
+    evaluation = _evaluated(rows)
+    other = Asked(card, card.operating_points[1], 0.1)
+    for asked, names in (
+        (_asked(card), {"auc", "sensitivity"}),
+        (other, {"auc"}),
+        (_asked(card, closer_look=False), set()),
+    ):
+        found = region_figures(rows, evaluation, asked)
+        assert dict(found["hand"].promised) == {name: figures[name] for name in names}
+        assert not found["leg"].promised
+        assert found["hand"].metrics["auc"] == evaluation.by_region["hand"]["image"]["auc"]
+    elsewhere = {item.name: item.promised for item in promises(other, evaluation, set_figures(rows, card, 0.1))}
+    assert elsewhere["not_answered_wrong_positive"] is None  # those were measured at the first operating point
+    assert elsewhere["coverage_positive"] == Figure(value=0.9)
 
 
 def test_probabilities_that_are_off_are_named(predictor: Predictor) -> None:

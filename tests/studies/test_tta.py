@@ -16,6 +16,7 @@ from osteon.config import EvaluationSettings, load_settings
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
 from osteon.evaluation.sources import read_models_with_thresholds
+from osteon.evaluation.thresholds import choose_threshold
 from osteon.inference.views import NINE, ORIGINAL, View
 from osteon.run import RunFolder
 from osteon.statistics.metrics import roc_auc
@@ -155,3 +156,29 @@ def test_the_choice_is_greedy_and_by_validation_alone(monkeypatch: pytest.Monkey
     assert one == other
     valid = rows[rows["split"] == "valid"]
     assert one[-1][1] == roc_auc(valid["label"], valid[[name for name, _ in one]].mean(axis=1))
+
+
+def test_each_way_joins_the_views_that_it_names_at_the_cost_of_each(rng: np.random.Generator) -> None:
+    names = ["original", "flip", "turn", "dim"]
+    rows = pd.DataFrame({"split": ["valid"] * 40 + ["test"] * 20, "label": rng.integers(0, 2, 60)})
+    rows["group_id"] = [f"g{number}" for number in range(60)]
+    for name in names:
+        rows[name] = np.clip(0.2 * rows["label"] + 0.8 * rng.random(60), 0.01, 0.99)
+    milliseconds = {"original": 2.0, "flip": 3.0, "turn": 5.0, "dim": 4.0}
+    systems, path = tta._systems(rows, FAST, milliseconds)
+    chosen = tuple(name for name, _ in path)
+    expected = {"no augmentation": ("original",), "chosen, mean": chosen}
+    expected |= {f"original + {name}": ("original", name) for name in names[1:]}
+    expected |= {f"all, {how}": tuple(names) for how in ("mean", "logit mean", "vote")}
+    expected |= {f"all but {name}": tuple(other for other in names if other != name) for name in names[1:]}
+    assert {name: system.views for name, system in systems.items()} == expected
+    threshold = choose_threshold(rows[:40].assign(probability=rows["original"]), FAST).value
+    logits = np.log(rows[names] / (1 - rows[names])).mean(axis=1)
+    values = {"all, logit mean": 1 / (1 + np.exp(-logits)), "all, vote": (rows[names] >= threshold).mean(axis=1)}
+    for name, system in systems.items():
+        joined = values.get(name, rows[list(system.views)].mean(axis=1)).to_numpy()
+        assert system.values == pytest.approx(joined), name
+        assert system.valid_auc == pytest.approx(roc_auc(rows["label"][:40], joined[:40])), name
+        assert system.cost == pytest.approx(sum(milliseconds[view] for view in system.views) / 2), name
+    untimed, _ = tta._systems(rows, FAST, {})
+    assert np.isnan(untimed["all, mean"].cost)

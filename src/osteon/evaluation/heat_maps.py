@@ -53,7 +53,7 @@ def overlay(
         picture = (1 - opacity) * picture + opacity * colours
     drawn = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     if mask is not None and mask.any():
-        drawn[_outline(_resized(mask.astype(np.float32), size) >= 0.5)] = OUTLINE
+        drawn[_outline(_inside(mask, size))] = OUTLINE
     return drawn
 
 
@@ -81,6 +81,14 @@ def _unit(heat: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float64]:
     return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
+
+
+def _inside(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return a mask at another size; of a smaller one every pixel that holds any of it, lest a hairline be lost."""
+    smaller = size[0] < mask.shape[1]
+    how = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
+    share = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size, how))
+    return share > 0 if smaller else share >= 0.5
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -27,6 +27,8 @@ from osteon.training.method import Trained, load_run
 ROUNDS = 7
 BATCH = 32
 LEAST_SECONDS = 0.05
+_FAILURES = (OsteonError, MemoryError, RuntimeError)
+"""Torch's lack of memory is a RuntimeError, and so is a process that was killed."""
 
 
 @dataclass
@@ -54,18 +56,27 @@ def measure_systems(
     for name, folders in runs.items():
         try:
             contenders[name] = _contender(folders[0])
-        except OsteonError as error:
-            missing[name] = str(error)
+        except _FAILURES as error:
+            missing[name] = _why(error)
     for _ in track(range(rounds), "Measuring latency"):
-        for item in contenders.values():
-            _take_turn(item)
+        for name, item in list(contenders.items()):
+            try:
+                _take_turn(item)
+            except _FAILURES as error:
+                missing[name] = _why(error)
+                del contenders[name]
     steps = {}
     for name in track(list(contenders), "Measuring training"):
         try:
             steps[name] = _training_step(runs[name][0])
-        except (OsteonError, MemoryError, RuntimeError) as error:  # a process that was killed is a RuntimeError, too
-            steps[name], missing[name] = (math.nan, math.nan), f"training steps: {error}"
+        except _FAILURES as error:
+            steps[name], missing[name] = (math.nan, math.nan), f"training steps: {_why(error)}"
     return {name: _cost(item, steps[name], runs[name]) for name, item in contenders.items()}, missing
+
+
+def _why(error: Exception) -> str:
+    """Return what an error says; Python's own lack of memory says nothing."""
+    return str(error) or "not enough memory"
 
 
 def _contender(folder: Path) -> _Contender:

@@ -9,6 +9,7 @@ from typing import cast
 import pandas as pd
 
 from osteon.config import EvaluationSettings
+from osteon.errors import InputError
 from osteon.inference.ensemble import How, make_ensemble
 from osteon.inference.members import read_members
 from osteon.studies.definition import TTA, DerivedDefinition
@@ -42,6 +43,8 @@ def derive(
         (runs,) = members.values()
         return [_joined(item, list(runs.values()), folder / "seeds", settings)]
     common = [seed for seed in next(iter(members.values())) if all(seed in runs for runs in members.values())]
+    if not common:
+        raise InputError(f"no seed of {', '.join(members)} is common to all", where=folder)
     return [
         _joined(item, [runs[seed] for runs in members.values()], folder / f"seed-{seed}", settings) for seed in common
     ]

@@ -168,17 +168,23 @@ def _same(first: RunSettings, second: RunSettings) -> bool:
 
 
 def _in_full(settings: RunSettings) -> RunSettings:
-    data, model = settings.data, settings.model
+    data, model, training = settings.data, settings.model, settings.training
     paths = {
         "path": None if data.path is None else data.path.resolve(),
         "also_train": tuple(path.resolve() for path in data.also_train),
     }
-    weights = str(Path(model.weights).resolve()) if os.sep in model.weights else model.weights
+    teachers = tuple(_full_name(name) for name in training.teachers)
     changed = {
         "data": data.model_copy(update=paths),
-        "model": model.model_copy(update={"weights": weights}),
+        "model": model.model_copy(update={"weights": _full_name(model.weights)}),
+        "training": training.model_copy(update={"teachers": teachers}),
     }
     return settings.model_copy(update=changed)
+
+
+def _full_name(name: str) -> str:
+    """Return a path in full; a name that is none as it is."""
+    return str(Path(name).resolve()) if os.sep in name else name
 
 
 def _state(folder: RunFolder, settings: RunSettings) -> State:

@@ -51,14 +51,14 @@ class RegionMatrix:
 def region_matrix(
     runs: Mapping[str, Mapping[int, Path]], regions: Sequence[str], settings: EvaluationSettings
 ) -> RegionMatrix:
-    """Score runs that were trained on one region each, on the test images of every region.
+    """Score runs that were trained on one region each, on the test images of every region that all of them have.
 
     Args:
         runs: Run folders by seed, by the region that they were trained on (``all`` or a name).
         regions: Regions to test on.
         settings: How to score.
     """
-    tables = {row: [_tested(folder) for folder in folders.values()] for row, folders in runs.items()}
+    tables = _shared({row: [_tested(folder) for folder in folders.values()] for row, folders in runs.items()})
     first = next(iter(tables.values()))[0]
     columns = (ALL, *regions)
     masks = {
@@ -76,6 +76,15 @@ def region_matrix(
 def _tested(folder: Path) -> pd.DataFrame:
     table = read_predictions(RunFolder(folder).predictions)
     return table[table["split"] == "test"].sort_values("image_id").reset_index(drop=True)
+
+
+def _shared(tables: Mapping[str, Sequence[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
+    """Return the rows of the images that no run lacks, so that they are the same in all and in one order."""
+    common = set.intersection(*(set(table["image_id"]) for found in tables.values() for table in found))
+    return {
+        row: [table[table["image_id"].isin(common)].reset_index(drop=True) for table in found]
+        for row, found in tables.items()
+    }
 
 
 def _auc(tables: list[pd.DataFrame], settings: EvaluationSettings) -> Estimate:

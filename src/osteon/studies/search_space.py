@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -58,8 +59,14 @@ class Range(Settings):
     def _is_possible(self) -> Range:
         if self.low > self.high:
             raise ValueError("low is above high")
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise ValueError("low and high must be finite")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError("a logarithmic range starts above 0 and has no step")
+        if self.step is not None and not 0 < self.step < math.inf:
+            raise ValueError("a step is above 0")
+        if self.step is not None and self.whole and self.step % 1:
+            raise ValueError("whole numbers need a whole step; others are written with a point (1.0)")
         return self
 
     @property
@@ -77,10 +84,12 @@ class Range(Settings):
         """Return a value as Optuna's storage holds it.
 
         Raises:
-            ValueError: It is out of range.
+            ValueError: It is out of range, or no whole number where only such are meant.
         """
         if not self.low <= value <= self.high:
             raise ValueError(f"{value!r} is not from {self.low} to {self.high}")
+        if self.whole and value % 1:
+            raise ValueError(f"{value!r} is no whole number")
         return int(value) if self.whole else float(value)
 
     def examples(self) -> list[Any]:
