@@ -196,7 +196,8 @@ class TrainingSettings(Group):
     )
     class_weights: Literal["none", "balanced", "region"] = Field(
         default="none",
-        description="weights of the loss: balanced by class, or by class within each region as MURA's baseline",
+        description="weights of the loss: balanced by class, or by class within each region as MURA's baseline "
+        "(images of no known region among themselves)",
     )
     sampling: Literal["shuffle", "balanced"] = Field(
         default="shuffle",

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from makers.located import make_spots, spot_masks
 from osteon.config import PreprocessSettings
 from osteon.errors import SettingsError
 from osteon.models.explain import EXPLANATIONS, explain, explanations_of
-from osteon.models.explain_grid import Grid, cell_grids
+from osteon.models.explain_grid import Grid, Window, cell_grids
 from osteon.models.explain_maps import cam, grad_cam, grad_cam_plus_plus
 from osteon.models.explain_occlusion import occlusion, patch_corners
 from osteon.models.paper_cnn import PaperCNN
@@ -116,6 +117,15 @@ def test_cells_lie_where_their_gradients_are_centred(options: dict[str, object])
         assert centre == rows.first + cell * rows.step == columns.first + cell * columns.step
 
 
+def test_windows_reach_as_far_as_their_layers_see() -> None:
+    layer = nn.Conv2d(1, 1, (3, 5), stride=(1, 2), padding=(1, 2), dilation=(2, 1))
+    assert [Window.of(layer, axis) for axis in (0, 1)] == [Window(5, 1, 1), Window(5, 2, 2)]
+    assert [Window.of(pool, 0) for pool in (nn.MaxPool2d(3, 2), nn.AvgPool2d(4))] == [Window(3, 2, 0), Window(4, 4, 0)]
+    as_needed = Window.of(nn.Conv2d(1, 1, 3, padding="same"), 0)
+    assert as_needed == Window(3, 1, None)
+    assert Grid(64, 0.5, 1.0).through(Window(3, 4, None), 16) == Grid.even(16, 64)
+
+
 def test_cells_of_the_papers_network_leave_out_the_rim() -> None:
     rows, _ = cell_grids(PaperCNN(3, 160).eval(), 160, 160)
     assert rows == Grid(9, 14.5, 16.0)
@@ -147,6 +157,13 @@ def test_occlusion_finds_what_the_probability_rests_on() -> None:
     np.testing.assert_allclose(maps, np.tile(expected, (2, 1, 1)), atol=1e-6)
     brighter = occlusion(Brightness(), pixels, patch=8, stride=8, fill=255)
     assert brighter.min() == pytest.approx((200 - 255) / 255)
+
+
+def test_occlusion_covers_a_fifth_of_the_side_by_halves_with_the_mean_grey(rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 256, (1, 32, 32), dtype=np.uint8)
+    mean = round(float(pixels.mean()))
+    expected = occlusion(Brightness(), pixels, patch=6, stride=3, fill=mean)
+    np.testing.assert_array_equal(occlusion(Brightness(), pixels), expected)
 
 
 def test_occlusion_averages_over_the_patches_that_cover_a_place() -> None:

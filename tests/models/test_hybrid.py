@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ def test_the_smooth_maximum_lies_between_mean_and_maximum() -> None:
     cells = torch.randn(3, 1, 5, 7)
     offset = pool(torch.zeros(1, 1, 4, 4))
     pooled = pool(cells) - offset
+    torch.testing.assert_close(pooled, (4 * cells).exp().mean(dim=(1, 2, 3)).log() / 4)
+    torch.testing.assert_close(offset, torch.tensor([math.log(99.0)]), msg="of the prior it is 0")
     assert (pooled > cells.mean(dim=(1, 2, 3))).all()
     assert (pooled < cells.amax(dim=(1, 2, 3))).all()
     torch.testing.assert_close(pool(torch.full((1, 1, 9, 9), 3.0)) - offset, torch.tensor([3.0]))

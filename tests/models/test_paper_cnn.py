@@ -40,6 +40,9 @@ def test_batch_norm_has_a_shift_and_no_scale_to_train_or_save() -> None:
     result = norm(torch.randn(8, 4, 16, 16) * 5 + 3)
     assert result.mean(dim=(0, 2, 3)).abs().max() < 1e-5
     assert result.std(dim=(0, 2, 3)).tolist() == pytest.approx([1.0] * 4, abs=1e-3)
+    slow, maps = PaperCNN(**SMALL, momentum=0.25).blocks[0].norm, torch.randn(8, 4, 16, 16) + 3
+    slow(maps)
+    torch.testing.assert_close(slow.running_mean, 0.25 * maps.mean(dim=(0, 2, 3)))
 
 
 def test_weights_read_back_give_the_same_logits() -> None:

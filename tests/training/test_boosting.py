@@ -211,6 +211,7 @@ def test_the_number_of_rounds_is_chosen_on_validation_images_only() -> None:
     assert curves.table["train_auc"].tolist() == [0.0, 1.0, 1.0]
     assert curves.table["valid_auc"].iloc[0] == 0.75
     assert curves.rounds_used() == 1
+    assert curves.describe().startswith("round 3: weighted error 0.250, weight 1.10; ensemble error 0.000 train")
     assert curves.table["learner_valid_error"].tolist() == [0.5, 1.0, 1.0]
     same = Curves.of([_learner("01", good, good)] * 3, labels, labels, "class")
     assert same.rounds_used() == 1

@@ -22,11 +22,11 @@ from osteon.models.paper_cnn import PaperCNN
 from osteon.run import RunFolder
 from osteon.statistics.metrics import confusion, roc_auc
 from osteon.training.averaging import check_initial
-from osteon.training.callbacks import read_history
+from osteon.training.callbacks import Checkpoints, read_history
 from osteon.training.fit import Fit, fit, load_weights
 from osteon.training.module import Classifier, seed_draws
 from osteon.training.predict import predict_logits
-from osteon.training.trainer import resolve_precision
+from osteon.training.trainer import _early_stopping, resolve_precision
 
 PIXELS, LABELS = make_pixels(160)
 TRAIN, VALID = np.arange(112), np.arange(112, 160)
@@ -74,7 +74,8 @@ def test_it_learns_and_keeps_a_history(tmp_path: Path) -> None:
     assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
     assert roc_auc(LABELS[VALID].astype(int), _logits(settings, result)) > 0.95
     assert result.best_value == pytest.approx(history["valid_auc"].max(), abs=1e-5)
-    assert history["images_per_second"].gt(0).all()
+    assert 0 < history["seconds"].sum() < result.seconds
+    np.testing.assert_allclose(history["images_per_second"] * history["seconds"], len(TRAIN), rtol=1e-4)
     assert history["learning_rate"].iloc[-1] < history["learning_rate"].max()
 
 
@@ -85,6 +86,28 @@ def test_the_best_epoch_is_chosen_by_the_metric_and_the_loss_breaks_ties(tmp_pat
     history = pd.read_csv(folder.history)
     best = history[history["valid_accuracy"] == history["valid_accuracy"].max()]
     assert result.best_epoch == best.loc[best["valid_loss"].idxmin(), "epoch"]
+
+
+@pytest.mark.parametrize(
+    ("select", "value", "loss", "better"),
+    [
+        ("auc", 0.9, 0.6, True),
+        ("auc", 0.7, 0.4, False),
+        ("auc", 0.8, 0.4, True),
+        ("auc", 0.8, 0.5, False),
+        ("auc", math.nan, 0.4, False),
+        ("loss", 0.7, 0.7, True),
+        ("loss", 0.9, 0.9, False),
+        ("last", math.nan, 0.9, True),
+    ],
+)
+def test_an_epoch_is_better_by_its_value_and_then_by_its_loss(
+    tmp_path: Path, select: str, value: float, loss: float, better: bool
+) -> None:
+    checkpoints = Checkpoints(tmp_path, select)
+    assert checkpoints._improves(value, loss), "the first epoch is the best so far"
+    checkpoints.load_state_dict({"best_value": 0.8, "best_loss": 0.5, "best_epoch": 3})
+    assert checkpoints._improves(value, loss) is better
 
 
 @pytest.mark.parametrize(
@@ -150,6 +173,44 @@ def test_the_loss_allows_for_what_balanced_sampling_adds_to_the_log_odds() -> No
         logits = network(images)
     for shift, loss in zip((0.0, 1.5), losses, strict=True):
         assert loss == pytest.approx(binary_cross_entropy_with_logits(logits + shift, labels).item(), rel=1e-5)
+
+
+def test_the_loss_smooths_labels_and_weighs_images_as_told() -> None:
+    settings = _settings(training__label_smoothing=0.2)
+    network = _network(settings).eval()
+    images, labels, weights = torch.randn(4, 1, 32, 32), torch.tensor([0.0, 1, 0, 1]), torch.tensor([0.5, 2, 0, 1.5])
+    batch: Any = {"images": images, "labels": labels, "weights": weights, "position": torch.arange(4), "seed": 1}
+    module = Classifier(network, settings, 1)
+    module.on_train_epoch_start()
+    with torch.no_grad():
+        loss, logits = module.training_step(batch, 0), network(images)
+    p, soft = torch.sigmoid(logits), torch.tensor([0.1, 0.9, 0.1, 0.9])
+    expected = -(weights * (soft * p.log() + (1 - soft) * (1 - p).log())).sum() / 4
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+class Norms(Callback):
+    """Keeps the norm of all gradients that a step went by."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any, **kwargs: Any) -> None:
+        gradients = [item.grad.flatten() for item in pl_module.parameters() if item.grad is not None]
+        self.seen.append(torch.cat(gradients).norm().item())
+
+
+def test_gradients_are_clipped_where_that_is_asked_for(tmp_path: Path) -> None:
+    settings, norms = _settings(training__epochs=1, training__gradient_clip=0.01), Norms()
+    _fit(settings, RunFolder.create(tmp_path / "run", settings), callbacks=[norms])
+    assert norms.seen == pytest.approx([0.01] * 7, rel=1e-3)
+
+
+@pytest.mark.parametrize(("metric", "better"), [("loss", "min"), ("auc", "max"), ("kappa", "max")])
+def test_early_stopping_knows_which_way_is_better(metric: str, better: str) -> None:
+    stopping = {"metric": metric, "patience": 4, "min_delta": 0.02}
+    made = _early_stopping(_settings(training__early_stopping=stopping).training)
+    assert (made.monitor, made.mode, made.patience, abs(made.min_delta)) == (f"valid_{metric}", better, 4, 0.02)
 
 
 def test_a_resumed_fit_that_was_finished_trains_no_more(tmp_path: Path) -> None:
@@ -267,6 +328,7 @@ def test_averaged_weights_of_the_last_epoch_have_no_value(tmp_path: Path, held_o
     folder = RunFolder.create(tmp_path / "run", settings)
     result = fit(_network(settings), train, valid if held_out else None, settings, folder)
     assert math.isnan(result.best_value)
+    assert 0 < pd.read_csv(folder.history)["seconds"].sum() < result.seconds
     assert torch.load(result.checkpoint, weights_only=True)["initial_share"] == 0.25
 
 

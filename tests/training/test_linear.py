@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,9 @@ from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
 from osteon.run import RunFolder
 from osteon.statistics.metrics import roc_auc
+from osteon.training.batches import Sample
 from osteon.training.linear import Description, LinearMethod, LinearModel
-from osteon.training.method import load_run
+from osteon.training.method import Job, load_run
 from osteon.training.pipeline import train
 
 
@@ -77,6 +80,27 @@ def test_balanced_class_weights_move_the_intercept_to_even_odds(class_folders: P
     assert means["balanced"] == pytest.approx(0.5, abs=0.02)
 
 
+def test_it_is_scikit_learns_regression_on_standardised_features(tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    pixels, labels = make_pixels(60)
+    pixels[:, :, 8:] //= 8  # so that features differ in their spread, and some have none
+    pixels[:, :2] = 7
+    sample = Sample(pixels, np.arange(60), labels, np.where(labels > 0, 3, 0.5).astype(np.float32))
+    prepared: Any = SimpleNamespace(sample=lambda split, settings: sample)
+    settings = _settings(tmp_path)
+    method = LinearMethod(features="pixels", side=16, strengths=(0.003,))
+    method.fit(Job(prepared, settings, RunFolder(tmp_path), False, (), print))
+    features = Description("pixels", 16, 16).of(pixels).astype(float)
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=2000, tol=1e-8))
+    theirs.fit(features, labels, logisticregression__sample_weight=sample.weights)
+    expected = theirs.predict_proba(features)[:, 1]
+    assert np.ptp(expected) > 0.3
+    np.testing.assert_allclose(method.load(RunFolder(tmp_path), settings).probabilities(pixels), expected, atol=2e-3)
+
+
 def test_a_model_by_hand(tmp_path: Path) -> None:
     model = LinearModel(Description("pixels", 8, 8), np.full(64, 0.5), -16.0)
     images = np.stack([np.zeros((16, 16)), np.full((16, 16), 255), np.full((16, 16), 127.5)]).astype(np.uint8)
@@ -97,6 +121,10 @@ def test_what_cannot_work_is_refused(class_folders: Path, tmp_path: Path) -> Non
         train(_settings(class_folders, side=64), tmp_path / "run")
     with pytest.raises(SettingsError, match="fewer than 2 cells of 32"):
         train(_settings(class_folders, cell=32), tmp_path / "run")
+    large = load_settings(None, {"store.size": 256})
+    LinearMethod(cell=64).check(large)
+    with pytest.raises(SettingsError, match="128 pixels hold fewer than 2 cells of 65"):
+        LinearMethod(cell=65).check(large)
     with pytest.raises(SettingsError, match="features"):
         train(_settings(class_folders, features="edges"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -45,3 +45,10 @@ def test_an_image_of_two_regions_takes_their_mean() -> None:
 def test_a_region_of_one_class_is_not_weighted() -> None:
     weights = image_weights(_images([1, 0, 1, 1], ["hand", "hand", "leg", "leg"]), "region")
     np.testing.assert_allclose(weights, 1)
+
+
+def test_images_of_no_known_region_are_balanced_among_themselves() -> None:
+    known = _images([1, 0, 0, 0, 0, 0, 0, 1], ["hand"] * 4 + [""] * 4)
+    np.testing.assert_allclose(image_weights(known, "region"), [2, *[2 / 3] * 6, 2], rtol=1e-6)
+    none = _images([1, 0, 0, 0], [""] * 4)
+    np.testing.assert_array_equal(image_weights(none, "region"), image_weights(none, "balanced"))

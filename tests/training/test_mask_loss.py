@@ -133,7 +133,9 @@ def test_masks_move_as_their_images_do() -> None:
 
 
 def test_images_of_which_nothing_is_known_teach_nothing() -> None:
-    cells = torch.randn(3, 1, 4, 4, requires_grad=True)
+    cells = torch.randn(3, 1, 4, 4)
+    cells[0, 0, 1, 1] = 9
+    cells.requires_grad_()
     masks = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
     masks[0, 0, :4, :4] = 1
     record = LocationRecord()
@@ -144,9 +146,11 @@ def test_images_of_which_nothing_is_known_teach_nothing() -> None:
     assert cells.grad[2].abs().sum() == 0
     each = mask_losses(cells.detach(), map_targets(masks, cells))
     assert loss.item() == pytest.approx(each[:2].mean().item())
+    alone = LocationRecord().add("valid", cells, masks, torch.tensor([True, False, False]))
+    assert alone.item() == pytest.approx(each[0].item())
     figures = record.figures(lambda seen: seen)
     assert figures["valid_mask_loss"] == pytest.approx(each[:2].mean().item())
-    assert figures["valid_pointing"] in (0.0, 1.0)
+    assert figures["valid_pointing"] == 1, "of the image that has an outline"
 
 
 def test_where_no_mask_is_known_the_loss_is_nought_and_the_figures_undefined() -> None:
@@ -265,16 +269,18 @@ def test_what_cannot_learn_from_masks_is_refused_before_anything_is_written(
 
 def test_an_image_whose_outlines_have_left_it_is_negative_and_one_half_out_is_not_taught() -> None:
     side = 32
-    masks = torch.zeros(5, 1, side, side, dtype=torch.uint8)
-    masks[:4, 0, 14:18, 2:6] = 1
-    parameters = AugmentParameters.identity(5, side)
-    shift = torch.tensor([[0.0, 0.0], [-0.5, 0.0], [-0.15, 0.0], [-0.5, 0.0], [0.3, 0.0]], dtype=torch.float64)
-    parameters = replace(parameters, shift=shift)
-    known = torch.tensor([True, True, True, False, True])
-    labels, weights = torch.tensor([1.0, 1, 1, 1, 0]), torch.tensor([3.0, 3, 3, 3, 0.6])
-    got = seen_after(masks, move_masks(masks, parameters), known, parameters, labels, weights)
-    assert got[0].tolist() == [1, 0, 1, 1, 0]
-    assert got[1].tolist() == pytest.approx([3, 0.6, 0, 3, 0.6])
+    masks = torch.zeros(7, 1, side, side, dtype=torch.uint8)
+    masks[:5, 0, 14:18, 2:6] = 1
+    parameters = AugmentParameters.identity(7, side)
+    right = torch.tensor([0.0, -0.5, -5 / side, -4 / side, -0.5, 0.3, 0.3], dtype=torch.float64)
+    parameters = replace(parameters, shift=torch.stack([right, torch.zeros(7)], dim=1))
+    known = torch.tensor([True, True, True, True, False, True, True])
+    labels, weights = torch.tensor([1.0, 1, 1, 1, 1, 0, 1]), torch.tensor([3.0, 3, 3, 3, 3, 0.6, 3])
+    moved = move_masks(masks, parameters)
+    assert moved.flatten(1).sum(dim=1).tolist() == [16, 0, 4, 8, 0, 0, 0]
+    got = seen_after(masks, moved, known, parameters, labels, weights)
+    assert got[0].tolist() == [1, 0, 1, 1, 1, 0, 1]
+    assert got[1].tolist() == pytest.approx([3, 0.6, 0, 3, 3, 0.6, 3])
 
 
 @pytest.mark.parametrize("kind", ["none", "balanced", "region"])
@@ -306,3 +312,7 @@ def test_zooming_in_leaves_an_image_positive_while_its_outline_is_in_it() -> Non
     assert moved[0].sum() > 40
     assert labels.tolist() == [1, 0]
     assert weights.tolist() == [1, 1]
+    smaller = replace(parameters, scale=torch.full((2,), 0.5, dtype=torch.float64))
+    known = torch.ones(2, dtype=torch.bool)
+    labels, weights = seen_after(masks, move_masks(masks, smaller), known, smaller, torch.ones(2), torch.ones(2))
+    assert labels.tolist() == weights.tolist() == [1, 1], "a quarter of its pixels is all of it there"

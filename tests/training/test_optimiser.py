@@ -15,6 +15,7 @@ def test_one_cycle_rises_and_falls() -> None:
     assert max(values) == pytest.approx(1.0)
     assert values.index(max(values)) == 30
     assert values[100] == pytest.approx(4e-6)
+    assert [values[15], values[65]] == pytest.approx([(1 / 25 + 1) / 2, (1 + 4e-6) / 2]), "along cosines"
 
 
 def test_cosine_after_warm_up() -> None:
@@ -41,6 +42,8 @@ def test_biases_and_norms_are_not_decayed(name: str, kind: type[torch.optim.Opti
     assert [item.ndim for item in decayed["params"]] == [4, 2]
     assert len(free["params"]) == 4
     assert decayed["lr"] == 0.5
+    if name == "sgd":
+        assert (decayed["momentum"], decayed["nesterov"]) == (0.9, True)
 
 
 def test_frozen_weights_are_left_out() -> None:

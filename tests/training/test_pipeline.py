@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from osteon.evaluation.predictions import read_predictions
 from osteon.run import RunFolder, read_json
 from osteon.training.crossvalidate import finished, fold_settings, pool
 from osteon.training.pipeline import train
+from osteon.training.same_data import OtherDataError
 
 
 def _settings(folder: Path, **changes: object) -> RunSettings:
@@ -137,6 +139,11 @@ def test_folds_are_runs_of_their_own_that_cover_every_image_once(class_folders: 
         finished(tmp_path / "fold-0", settings.model_copy(update={"seed": 9}))
     with pytest.raises(SettingsError, match="number of folds"):
         next(fold_settings(load_settings()))
+    shutil.copy(tmp_path / "fold-0" / "predictions.csv", tmp_path / "fold-1" / "predictions.csv")
+    pooled = (tmp_path / "predictions.csv").read_bytes()
+    with pytest.raises(OtherDataError, match="images are tested in several folds"):
+        pool(tmp_path, names)
+    assert (tmp_path / "predictions.csv").read_bytes() == pooled
 
 
 @pytest.mark.parametrize(

@@ -75,3 +75,6 @@ def test_expected_votes_lie_between_the_classes() -> None:
     fine = samme.votes(logits, "probability")
     np.testing.assert_allclose(fine, 2 / (1 + np.exp(-logits)) - 1, atol=1e-12)
     assert samme.votes(logits, "class").tolist() == [-1, -1, -1, 1, 1]
+    sure = 2 / (1 + np.exp(-1.0)) - 1
+    margins = samme.margin([np.array([1.0, -1.0]), np.array([1.0, 1.0])], [2.0, 0.5], "probability")
+    assert margins.tolist() == pytest.approx([2.5 * sure, -1.5 * sure])

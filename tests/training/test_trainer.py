@@ -20,6 +20,7 @@ from osteon.run import RunFolder
 from osteon.training import trainer
 from osteon.training.callbacks import Checkpoints
 from osteon.training.fit import Fit, fit
+from osteon.training.module import Classifier
 
 PIXELS, LABELS = make_pixels(160)
 TRAIN, VALID = np.arange(112), np.arange(112, 160)
@@ -45,6 +46,22 @@ def test_a_training_that_diverges_says_so_and_keeps_no_such_epoch(tmp_path: Path
         _fit(settings, tmp_path / "run")
     assert raised.value.where == "training.learning_rate"
     assert not Checkpoints(tmp_path / "run" / "checkpoints", select).last.exists()
+
+
+def test_either_answers_or_weights_that_are_no_numbers_end_a_training() -> None:
+    settings = _settings()
+    network = create(settings.model, settings.preprocess, settings.store)
+    module = Classifier(network, settings, 1)
+    module.trainer = pl.Trainer(logger=False, barebones=True)
+    whole, broken = np.zeros((3, 4)), np.zeros((3, 4))
+    broken[0, 1] = np.inf
+    module._refuse_divergence(whole, None)
+    for seen in ((broken, whole), (whole, broken), (broken, None)):
+        with pytest.raises(SettingsError, match="diverged in epoch 1"):
+            module._refuse_divergence(*seen)
+    next(network.parameters()).data[0] = torch.nan
+    with pytest.raises(SettingsError, match="diverged in epoch 1"):
+        module._refuse_divergence(whole, None)
 
 
 class Greedy(PaperCNN):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from importlib.util import find_spec
@@ -329,6 +330,35 @@ def test_scores_below_a_millionth_are_none_and_the_cost_is_yolov8ns() -> None:
     assert 2 * cost.multiply_adds == pytest.approx(8.1e9, rel=0.02)
 
 
+class _Told(torch.nn.Module):
+    """A detector whose candidates are known: centre, sides and score of each."""
+
+    CANDIDATES = ((20.0, 10, 16, 8, 0.6), (21, 10, 16, 8, 0.5), (60, 32, 20, 10, 0.9), (40, 50, 6, 6, 0.005))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, None]:
+        assert images.shape[1:] == (3, 64, 64)
+        assert images.max() == 1
+        return torch.tensor(self.CANDIDATES).T.expand(len(images), -1, -1), None
+
+
+def test_boxes_lie_in_the_square_and_none_overlaps_a_better_one() -> None:
+    pixels = np.full((40, 64, 64), 255, dtype=np.uint8)
+    first, second = [50, 27, 14, 10, 0.9], [12, 6, 16, 8, 0.6]
+    boxes = yolo_detection.find_boxes(_Told(), pixels, confidence=0.01, overlap=0.5, most=9)
+    assert len(boxes) == 40
+    for found in boxes:
+        np.testing.assert_allclose(found, [first, second], rtol=1e-6)
+    (best,) = yolo_detection.find_boxes(_Told(), pixels[:1], confidence=0.01, overlap=0.5, most=1)
+    np.testing.assert_allclose(best, [first], rtol=1e-6)
+    more = yolo_detection.find_boxes(_Told(), pixels[:1], confidence=0.001, overlap=0.95, most=9)
+    assert [len(item) for item in more] == [4]
+    np.testing.assert_allclose(yolo_detection.best_scores(_Told(), pixels, np.arange(40)), 0.9, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("training.learning_rate", 2.0), ("training.weight_decay", 1.5), ("augment.brightness", (1.0, 2.5))],
@@ -343,14 +373,28 @@ def test_what_ultralytics_does_not_take_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_training_that_diverges_says_so(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = yolo_trainer.Overrides.validate
+def test_a_detector_is_trained_as_the_settings_say_and_one_that_diverges_says_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, seen = yolo_trainer.Overrides.validate, []
 
     def diverged(self: Any) -> Any:
+        seen.append(self)
         for item in self.ema.ema.parameters():
             item.data.fill_(torch.nan)
         return whole(self)
 
     monkeypatch.setattr(yolo_trainer.Overrides, "validate", diverged)
+    chosen = {"optimiser": "adamw", "learning_rate": 0.02, "weight_decay": 0.03, "schedule": "cosine"}
+    settings = load_settings(None, {"data.path": data, **SMALL, **{f"training.{k}": v for k, v in chosen.items()}})
     with pytest.raises(SettingsError, match="are not finite in epoch 1"):
-        train(load_settings(None, {"data.path": data, **SMALL}), tmp_path / "run", audit=False)
+        train(settings, tmp_path / "run", audit=False)
+    (trainer,) = seen
+    assert type(trainer.optimizer).__name__ == "AdamW"
+    assert trainer.accumulate == 1, "a step after each batch"
+    for group in trainer.optimizer.param_groups:
+        assert group["lr"] == pytest.approx(0.01), "after one of the two batches of an epoch of warm-up"
+        for item in group["params"]:
+            assert group["weight_decay"] == (pytest.approx(0.03) if item.ndim > 1 else 0)
+    cosine = [1 - 0.99 * (1 - math.cos(math.pi * epoch / 3)) / 2 for epoch in (0, 0.75, 3)]
+    assert [trainer.lf(epoch) for epoch in (0, 0.75, 3)] == pytest.approx(cosine)

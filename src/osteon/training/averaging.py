@@ -15,6 +15,7 @@ from osteon.errors import SettingsError
 from osteon.models.hybrid import Hybrid
 from osteon.models.network import Network
 from osteon.models.transfer import TransferNetwork
+from osteon.models.weights import load_plain
 from osteon.run import atomic_path
 from osteon.training.callbacks import written
 
@@ -88,7 +89,7 @@ def keep_initial(checkpoint: Path, initial: Mapping[str, Tensor], share: float) 
         initial: Weights of the network before training; those that are not among them stay as they are.
         share: Theirs, above 0, below 1.
     """
-    kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    kept = load_plain(checkpoint)
     if "initial_share" in kept:
         return
     state = dict(kept["state_dict"])

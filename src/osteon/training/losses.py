@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from osteon.config import TrainingSettings
-from osteon.data.catalogue import has_name, names_in
+from osteon.data.catalogue import has_name, names_in, split_names
 
 Weights = npt.NDArray[np.float32]
 
@@ -62,22 +62,20 @@ def image_weights(images: pd.DataFrame, kind: str) -> Weights:
         images: Catalogue rows with ``label`` and ``region``.
         kind: ``"none"``: 1; ``"balanced"``: both classes weigh the same; ``"region"``: both classes weigh the same
             within each region, as MURA's baseline does per study type (Rajpurkar et al. 2017); an image of several
-            regions takes their mean.
+            regions takes their mean, and those of no known region are balanced among themselves.
     """
     labels = images["label"].to_numpy(dtype=np.int64)
     if kind == "none":
         return np.ones(len(labels), dtype=np.float32)
     if kind == "balanced":
         return _balanced(labels)
-    regions = names_in(images["region"])
-    if not regions:
-        return _balanced(labels)
-    shown = np.stack([has_name(images["region"], name) for name in regions])
+    shown = [has_name(images["region"], name) for name in names_in(images["region"])]
+    unknown = images["region"].map(lambda text: not split_names(text)).to_numpy(dtype=bool)
     total = np.zeros(len(labels), dtype=np.float32)
-    for mask in shown:
+    for mask in (*shown, unknown):
         total[mask] += _balanced(labels[mask])
-    count = shown.sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), 1.0).astype(np.float32)
+    weights: Weights = (total / np.sum([*shown, unknown], axis=0)).astype(np.float32)
+    return weights
 
 
 def training_weights(images: pd.DataFrame, settings: TrainingSettings) -> Weights:
