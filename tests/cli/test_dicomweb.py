@@ -11,7 +11,8 @@ from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom
 from makers.pacs import note_of
 from osteon.cli.app import main
 from osteon.clinical.dicomweb import DicomWeb
-from osteon.clinical.sender import NoAnswerError
+from osteon.clinical.sender import NoAnswerError, UnreachableError
+from osteon.errors import SettingsError
 
 IMAGE = dicom(radiograph(size=(8, 8)))
 
@@ -74,3 +75,50 @@ def test_what_was_done_is_told_and_no_image_stays_when_it_is_broken_off(
     assert [(row["study"], row["error"]) for row in refused] == [("1.2.3", "Interrupted"), ("1.2.4", "Interrupted")]
     assert "interrupted; what was finished is kept" in err
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_what_was_done_is_told_where_the_service_lets_us_in_no_more(services, tmp_path, capsys, monkeypatch):
+    """As where a token runs out."""
+    fetch = DicomWeb.fetch_study
+
+    def fetch_or_not(service, study, folder):
+        if study == "1.2.3":
+            raise SettingsError("the service does not let us in (status 401)", hint="Check the token or the password")
+        return fetch(service, study, folder)
+
+    monkeypatch.setattr(DicomWeb, "fetch_study", fetch_or_not)
+    arguments = [
+        "dicomweb",
+        "http://pacs.example.org",
+        IMAGE.StudyInstanceUID,
+        "1.2.3",
+        "1.2.4",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main([*arguments, "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert [row["documents"] for row in json.loads(out)["studies"]] == [1]
+    refused = [(row["study"], row["error"]) for row in json.loads(out)["refused"]]
+    assert refused == [("1.2.3", "SettingsError"), ("1.2.4", "NotTried")]
+    assert "error: the service does not let us in (status 401)" in err
+    assert "Check the token" in err
+    assert main(arguments) == 2
+    assert IMAGE.StudyInstanceUID[:20] in capsys.readouterr().out
+
+
+def test_how_many_documents_were_stored_before_the_service_failed_is_told(services, capsys, monkeypatch):
+    def deliver(service, paths):
+        yield True
+        raise UnreachableError(f"{service.name} does not let us in (status 401)")
+
+    monkeypatch.setattr("osteon.clinical.answering.StudyAnswerer", lambda _: lambda files: [*note_of(files)] * 3)
+    monkeypatch.setattr("osteon.clinical.documents.save_documents", lambda documents, _: ["a", "b", "c"])
+    monkeypatch.setattr(DicomWeb, "deliver", deliver)
+    assert main(["dicomweb", "http://pacs.example.org", IMAGE.StudyInstanceUID, "--send", "--json"]) == 3
+    out, err = capsys.readouterr()
+    (row,) = json.loads(out)["refused"]
+    assert (row["documents"], row["stored"], row["error"]) == (3, 1, "UnreachableError")
+    assert f"{IMAGE.StudyInstanceUID}: http://pacs.example.org does not let us in" in err
+    assert main(["dicomweb", "http://pacs.example.org", IMAGE.StudyInstanceUID, "--send"]) == 3
+    assert IMAGE.StudyInstanceUID[:20] in capsys.readouterr().out, "the table has it"

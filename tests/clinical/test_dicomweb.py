@@ -73,8 +73,8 @@ def test_service_that_is_not_there(tmp_path):
 
 
 def test_file_that_is_gone_is_no_fault_of_the_service(tmp_path):
-    with service() as url, pytest.raises(FileNotFoundError):
-        list(DicomWeb(url, seconds=1).deliver([tmp_path / "gone.dcm"]))
+    with pytest.raises(FileNotFoundError):
+        list(DicomWeb(f"http://127.0.0.1:{free_port()}", seconds=1).deliver([tmp_path / "gone.dcm"]))
 
 
 @pytest.mark.parametrize(("begin", "drip"), [(b"HTTP/1.1 200 OK\r\nX-A: ", b"a"), (CHUNKED, b"1\r\na\r\n")])
@@ -206,6 +206,29 @@ def test_answer_that_says_nothing_of_a_document_is_no_yes(tmp_path, answer, word
     (tmp_path / "x.dcm").write_bytes(b"x")
     with service(answer) as url, pytest.raises(NoAnswerError, match=words):
         list(DicomWeb(url).deliver([tmp_path / "x.dcm"]))
+
+
+def test_what_a_service_gets_with_a_document(tmp_path, monkeypatch):
+    """Its length, for some services answer 411 (Length Required) to a body in chunks; the token; and no proxy any."""
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    (tmp_path / "x.dcm").write_bytes(bytes(300_000))
+    got: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client, client.makefile("rb") as lines:
+                head = dict(line.split(b": ", 1) for line in iter(lines.readline, b"\r\n") if b": " in line)
+                assert b"Transfer-Encoding" not in head
+                assert head[b"Authorization"] == b"Bearer secret\r\n"
+                got.append(lines.read(int(head[b"Content-Length"])))
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert list(DicomWeb(url, "secret", seconds=5).deliver([tmp_path / "x.dcm"])) == [True]
+    assert bytes(300_000) in got[0]
+    assert got[0].endswith(b"--\r\n")
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "302 Found"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
@@ -12,6 +13,8 @@ from makers.answers import SHA256, answer, card, refused, study_of
 from makers.dicom import dicom, dicom_bytes, lut, radiograph, save_dicom
 from osteon.clinical import documents as made
 from osteon.clinical.documents import each_document, study_documents, write_documents
+from osteon.clinical.grey_pipeline import set_grey_pipeline
+from osteon.clinical.overlay import captioned
 from osteon.clinical.sources import dataset_of
 from osteon.data.flags import Flag
 from osteon.errors import InputError
@@ -91,6 +94,33 @@ def test_report_says_everything(tmp_path, dciodvfy, dsrdump):
     assert '(85562004,SCT,"Hand")' in text
 
 
+def test_each_number_and_verdict_of_a_report_is_of_its_own_image():
+    """Side by side, as a reader of the report would join them (TID 1501): number, verdict, image, body part, side."""
+    sources = [dicom(number=0, ImageLaterality="R"), dicom(number=1, ImageLaterality="L")]
+    views = [answer(sources[0], 0.9), replace(answer(sources[1], 0.07, "negative"), region="wrist")]
+    report = study_documents(study_of(*views), sources, card())[0]
+    found = []
+    for group in find(report, "CONTAINER"):
+        numbers, images = find(group, "NUM", deep=False), find(group, "IMAGE", deep=False)
+        if len(numbers) == len(images) == 1:
+            coded = {code_of(item): item.ConceptCodeSequence[0].CodeValue for item in find(group, "CODE")}
+            (item,) = images
+            instance = item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+            value = numbers[0].MeasuredValueSequence[0]
+            unit = value.MeasurementUnitsCodeSequence[0].CodeValue
+            found.append(
+                (float(value.NumericValue), unit, instance, coded["VERDICT"], coded["363698007"], coded["272741003"])
+            )
+    assert found == [
+        (90.0, "%", sources[0].SOPInstanceUID, "LIKELY", "85562004", "24028007"),
+        (7.0, "%", sources[1].SOPInstanceUID, "UNLIKELY", "8205005", "7771000"),
+    ]
+
+
+def code_of(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeValue)
+
+
 def test_report_outlines_lie_where_the_map_is_strong(tmp_path):
     source = dicom()
     view = answer(source)
@@ -148,6 +178,20 @@ def test_burned_in_annotation_is_what_the_source_says(said):
     source = dicom(BurnedInAnnotation=said)
     _, overlay, _ = study_documents(study_of(answer(source)), [source], card())
     assert overlay.get("BurnedInAnnotation") == said
+
+
+@pytest.mark.parametrize(("said", "copied"), [(["R", "H"], ["R", "H"]), (None, None), ("L", None)])
+def test_orientation_of_the_overlay_is_the_sources(said, copied):
+    source = dicom(PatientOrientation=said)
+    _, overlay, _ = study_documents(study_of(answer(source)), [source], card())
+    assert (list(overlay.PatientOrientation or []) or None) == copied
+
+
+@pytest.mark.parametrize(("width", "letters"), [(400, 40), (400, 60), (1000, 50)])
+def test_long_lines_of_a_caption_are_not_cut_off(width, letters):
+    page = np.asarray(captioned(Image.new("L", (width, 300)), ["m" * letters]))
+    ink = (page[300:] > 100).any(axis=(0, 2)).nonzero()[0]
+    assert 0.6 * width < ink.max() < 0.98 * width
 
 
 def test_large_picture_is_made_smaller():
@@ -252,6 +296,37 @@ def test_outline_repeats_a_modality_lut_of_8_bits(tmp_path, dciodvfy):
     path = written(tmp_path, [dicom(radiograph(bits=8), ModalityLUTSequence=[table])])[2]
     assert dciodvfy(path) == []
     assert dcmread(path).ModalityLUTSequence[0].LUTData == bytes(range(256))
+
+
+def test_outline_repeats_a_modality_lut_of_more_bits_than_it_says(tmp_path):
+    table = np.arange(256) * 16
+    said = lut(table, 0, 8)
+    said.ModalityLUTType = "US"
+    path = written(tmp_path, [dicom(radiograph(bits=8), ModalityLUTSequence=[said])])[2]
+    item = dcmread(path).ModalityLUTSequence[0]
+    assert list(item.LUTDescriptor) == [256, 0, 16]
+    assert np.array_equal(np.frombuffer(item.LUTData, "<u2"), table)
+
+
+def test_outline_repeats_a_modality_lut_of_signed_pixels():
+    """Whose implicit VR does not say that the first value is below 0."""
+    table = lut(np.arange(4096), 0, 16)
+    table.add_new("LUTDescriptor", "US", [4096, 65536 - 2000, 16])
+    source, state = dicom(ModalityLUTSequence=[table]), Dataset()
+    source.PixelRepresentation = 1
+    set_grey_pipeline(state, source)
+    assert list(state.ModalityLUTSequence[0].LUTDescriptor) == [4096, -2000, 16]
+
+
+@pytest.mark.parametrize(
+    ("function", "width", "there"),
+    [("LINEAR", 0.5, False), ("LINEAR", 1, True), ("LINEAR_EXACT", 0.5, True), ("SIGMOID", 0, False), ("X", 9, False)],
+)
+def test_outline_repeats_a_window_that_the_standard_allows(function, width, there):
+    """LINEAR is at least 1 wide, the others are wider than 0 (PS3.3 C.11.2.1.2 and .3)."""
+    state = Dataset()
+    set_grey_pipeline(state, dicom(WindowCenter=100, WindowWidth=width, VOILUTFunction=function))
+    assert ("SoftcopyVOILUTSequence" in state) is there
 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])

@@ -23,9 +23,40 @@ def test_parts_are_found_however_they_are_cut(tmp_path, size):
     assert list(parts(chunks, boundary_of(body.content_type), 10_000)) == contents
 
 
-def test_body_cut_off():
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_lines_that_end_in_lf_alone(size):
+    """As of services that are no strict reader's; a CR at the end of a part is the part's own."""
+    contents = [b"", b"ends in CR\r", b"\r\n\r\nin CRLF\r\n", b"\n--almost\n"]
+    data = (
+        b"what stands before\n" + b"".join(b"--edge \nA: b\n\n" + content + b"\n" for content in contents) + b"--edge--"
+    )
+    chunks = (data[at : at + size] for at in range(0, len(data), size))
+    assert list(parts(chunks, b"edge", 1000)) == contents
+
+
+@pytest.mark.parametrize("body", [b"--edge--", b"--edge--\r\n", b"\r\n--edge--\n"])
+def test_body_of_no_parts(body):
+    assert list(parts([body], b"edge", 1000)) == []
+
+
+@pytest.mark.parametrize("body", [BODY[:50], BODY[:4], b""])
+def test_body_cut_off(body):
     with pytest.raises(InputError, match="ends early"):
-        list(parts([BODY[:50]], b"edge", 1000))
+        list(parts([body], b"edge", 1000))
+
+
+def test_body_of_another_boundary():
+    with pytest.raises(InputError, match="does not begin with the boundary"):
+        list(parts([BODY, bytes(20_000)], b"other", 100_000))
+
+
+def test_length_of_a_body(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.write_bytes(b"\r\n" * len(path.name))
+    for some in ([], paths[:1], paths):
+        body = Multipart(some)
+        assert body.length == len(b"".join(body))
 
 
 def test_part_without_headers():

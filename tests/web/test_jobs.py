@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import threading
 import weakref
 from collections.abc import Callable
@@ -36,6 +37,37 @@ def test_who_finds_no_place_is_turned_away_with_the_time_to_wait() -> None:
     assert int(caught.value.headers["Retry-After"]) >= 1
     assert not room.full
     room.close()
+
+
+def test_the_time_to_wait_is_what_work_usually_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Workroom(1, 0)
+    monkeypatch.setattr("osteon.web.jobs.time.perf_counter", itertools.count(0, 7.5).__next__)
+    for _ in range(40):
+        room._submit(lambda: None).result(5)
+    assert room.retry_after() == 8
+    monkeypatch.setattr("osteon.web.jobs.time.perf_counter", lambda: 0.0)
+    for _ in range(40):
+        room._submit(lambda: None).result(5)
+    assert room.retry_after() == 1
+    room.close()
+
+
+def test_closing_drops_work_that_waits_and_waits_for_none() -> None:
+    room = Workroom(1, 1)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> bool:
+        begun.set()
+        return go_on.wait(5)
+
+    first = room._submit(slow)
+    second = room._submit(lambda: None)
+    assert begun.wait(5)
+    room.close()
+    assert second.cancelled()
+    assert not first.done()
+    go_on.set()
+    assert first.result(5)
 
 
 def test_a_place_is_kept_until_late_work_has_ended() -> None:

@@ -12,13 +12,15 @@ import typer
 from osteon.cli.console import JSON_OPTION, Console
 from osteon.cli.options import PointOption
 from osteon.cli.stopping import MESSAGE, stopped_once
-from osteon.errors import InputError, require
+from osteon.errors import InputError, OsteonError, require
 
 if TYPE_CHECKING:
     from osteon.clinical.dicomweb import DicomWeb
 
 TOKEN = "OSTEON_DICOMWEB_TOKEN"
 USER = "OSTEON_DICOMWEB_USER"
+COLUMNS = ["study", "images", "damaged", "documents", "stored"]
+NOT_TRIED = {"error": "NotTried", "what": "the command ended before it was this study's turn"}
 
 
 def dicomweb(
@@ -60,39 +62,65 @@ def dicomweb(
     if connection.tells_secrets:
         console.warn(f"the token or password goes to {connection.name} as plain text: give an https:// URL")
     answer = StudyAnswerer(Predictor(model, operating_point=operating_point, gate=gate))
-    done, refused = _all(connection, studies, answer, console, send=send, out=out)
-    console.table(
-        "Documents",
-        ["study", "images", "damaged", "documents", "stored"],
-        [[str(value) for value in row.values()] for row in done],
-    )
-    console.emit({"studies": done, "refused": refused})
+    done: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    try:
+        _all(connection, studies, answer, console, done, refused, send=send, out=out)
+    finally:
+        begun = [row for row in refused if "stored" in row]
+        console.table("Documents", COLUMNS, [[str(row[name]) for name in COLUMNS] for row in done + begun])
+        console.emit({"studies": done, "refused": refused})
     if refused or any(row["damaged"] or (send and row["stored"] < row["documents"]) for row in done):
         raise typer.Exit(3)
 
 
 def _all(
-    connection: DicomWeb, studies: list[str], answer: Any, console: Console, *, send: bool, out: Path | None
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Answer for studies one after another; return what was done and what was not, also where it was broken off."""
+    connection: DicomWeb,
+    studies: list[str],
+    answer: Any,
+    console: Console,
+    done: list[dict[str, Any]],
+    refused: list[dict[str, Any]],
+    *,
+    send: bool,
+    out: Path | None,
+) -> None:
+    """Answer for studies one after another; list what was done and what was not, also where it is broken off.
+
+    Raises:
+        SettingsError: Of a kind that no further study escapes, as where the service does not let us in any more.
+    """
     from osteon.clinical.sender import UnreachableError
 
-    done: list[dict[str, Any]] = []
-    refused: list[dict[str, Any]] = []
+    row: dict[str, Any] = {}
     try:
         with stopped_once():
             for study in studies:
+                row = {"study": study}
                 try:
-                    done.append(_one(connection, study, answer, send=send, out=out))
+                    _one(row, connection, answer, send=send, out=out)
                 except (InputError, UnreachableError) as error:
-                    console.warn(str(error))
-                    refused.append({"study": study, **error.as_dict()})
+                    console.warn(str(error) if error.where == study else f"{study}: {error}")
+                    refused.append(row | error.as_dict())
                 else:
-                    _warn(console, done[-1])
+                    done.append(row)
+                    _warn(console, row)
     except KeyboardInterrupt:
         console.warn(MESSAGE["what"])
-        refused += [{"study": study, **MESSAGE} for study in studies[len(done) + len(refused) :]]
-    return done, refused
+        refused += _rest(studies, len(done) + len(refused), row, MESSAGE, MESSAGE)
+    except OsteonError as error:
+        refused += _rest(studies, len(done) + len(refused), row, error.as_dict(), NOT_TRIED)
+        raise
+
+
+def _rest(
+    studies: list[str], finished: int, row: dict[str, Any], why: dict[str, Any], others: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """List the studies that were not finished: the one at hand, as far as it was done, and those after it."""
+    left = [{"study": study, **others} for study in studies[finished:]]
+    if left and left[0]["study"] == row.get("study"):
+        left[0] = row | why
+    return left
 
 
 def _warn(console: Console, row: dict[str, Any]) -> None:
@@ -112,19 +140,20 @@ def service(url: str, **options: Any) -> DicomWeb:
     return DicomWeb(url, os.environ.get(TOKEN) or None, (name, password) if colon else None, **options)
 
 
-def _one(connection: DicomWeb, study: str, answer: Any, *, send: bool, out: Path | None) -> dict[str, Any]:
-    """Answer for one study; its images leave the disk when that is done."""
+def _one(row: dict[str, Any], connection: DicomWeb, answer: Any, *, send: bool, out: Path | None) -> None:
+    """Answer for one study, and note in its row what was done; its images leave the disk when that is over."""
     from osteon.clinical.documents import save_documents
 
+    study = row["study"]
     with tempfile.TemporaryDirectory(prefix="osteon-") as folder:
         images, damaged = _sorted_out(connection.fetch_study(study, folder))
         if not images:
             raise InputError("the study holds no radiograph that can be read", where=study)
-        documents = answer(images)
-        files = save_documents(documents, out or Path(folder) / "documents")
-        stored = sum(connection.deliver(files)) if send else 0
-    about = {"study": study, "images": len(images), "damaged": damaged}
-    return about | {"documents": len(files), "stored": stored}
+        row |= {"images": len(images), "damaged": damaged}
+        files = save_documents(answer(images), out or Path(folder) / "documents")
+        row |= {"documents": len(files), "stored": 0}
+        for taken in connection.deliver(files) if send else ():
+            row["stored"] += taken
 
 
 def _sorted_out(paths: list[Path]) -> tuple[list[Path], int]:

@@ -1,4 +1,4 @@
-"""Connections within bounds: who may connect, TLS, and how long a peer may be silent in the middle of a word.
+"""Connections within bounds: who may connect, TLS, places, and how long a peer may be silent in the middle of a word.
 
 pynetdicom waits without end for the rest of a PDU that a peer has begun, and for as many bytes as the peer announces.
 Such a peer would hold a place for ever, or fill the memory: every socket gets a timeout, every PDU a time and a size.
@@ -11,17 +11,19 @@ import errno
 import logging
 import socket
 import ssl
+import sys
 import threading
 import time
 from socketserver import BaseServer
 from typing import Any
 
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from osteon.clinical.address import Address, is_within
+from osteon.clinical.admission import Admission, Caller, Newcomers, is_asking, shut
 from osteon.clinical.incoming import Intake, ToDisk
 from osteon.errors import SettingsError
 
@@ -29,9 +31,13 @@ log = logging.getLogger(__name__)
 
 HANDSHAKE = 10.0
 """Seconds for a caller to get TLS going."""
+FAREWELL = 1.0
+"""Seconds for a caller to be told that it is hung up on."""
 LARGEST_PDU = 1 << 20
 """Bytes: 64 times what the node asks for; a list of all that a sender could send is the largest there is."""
 _PIECE = 1 << 16
+_NO_PLACE = 0x02, 0x03, 0x02
+"""For now, says the provider of the service: a local limit is exceeded (PS3.8 9.3.4)."""
 
 
 def bound(association: Association, seconds: float) -> None:
@@ -101,6 +107,8 @@ class _Server(ThreadedAssociationServer):
 
     def __init__(self, *about: Any, place: Address, intake: Intake, **options: Any) -> None:
         self.place, self.intake, self._networks = place, intake, place.allowed()
+        self.newcomers = Newcomers(place.associations)
+        self.admission = Admission(place.associations, _lose_place)
         options["request_handler"] = _Handler
         super().__init__(*about, **options)
 
@@ -108,19 +116,19 @@ class _Server(ThreadedAssociationServer):
         assert self.socket is not None
         client, caller = self.socket.accept()
         if self._networks and not is_within(caller[0], self._networks):
-            why = "it is not an allowed address"
-        elif len(self.active_associations) >= 4 * self.place.associations:  # beyond the limit they are told so first
-            why = "there are too many already"
-        else:
-            return client, caller
-        client.close()
-        log.warning("A connection from %s was refused: %s", caller[0], why)
-        raise PermissionError(why)
+            client.close()
+            log.warning("A connection from %s was refused: it is not an allowed address", caller[0])
+            raise PermissionError("not an allowed address")
+        if self.ssl_context is not None:
+            client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        self.newcomers.add(client, caller[0])
+        return client, caller
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        if self.ssl_context is not None:
+        if isinstance(request, ssl.SSLSocket):
             try:
-                request = _secured(request, self.ssl_context)
+                request.settimeout(HANDSHAKE)
+                request.do_handshake()
             except (OSError, ValueError):
                 self.shutdown_request(request)
                 log.warning("A connection from %s was refused: no TLS came about", client_address[0])
@@ -128,9 +136,61 @@ class _Server(ThreadedAssociationServer):
         super().finish_request(request, client_address)
 
 
-def _secured(client: socket.socket, context: ssl.SSLContext) -> socket.socket:
-    client.settimeout(HANDSHAKE)
-    return context.wrap_socket(client, server_side=True)
+def _requested(event: evt.Event) -> None:
+    """Give a caller a place, or tell it that there is none."""
+    caller, server = event.assoc, event.assoc._server
+    assert isinstance(server, _Server)
+    assert isinstance(caller.dimse, ToDisk)
+    server.newcomers.remove(_connection(caller))
+    if not _is_welcome(caller) or server.admission.admit(Caller(caller, caller.requestor.address, caller.dimse.stay)):
+        return
+    if is_asking(caller):
+        caller.acse.send_reject(*_NO_PLACE)
+        evt.trigger(caller, evt.EVT_REJECTED, {})
+    caller.is_aborted = not caller.is_rejected  # else the library goes on with it
+    caller.kill()
+
+
+def _connection(caller: Association) -> socket.socket | None:
+    return None if caller.dul.socket is None else caller.dul.socket.socket
+
+
+def _is_welcome(caller: Association) -> bool:
+    """Whether the library will not refuse a caller for its titles: such a one shall cost nobody a place."""
+    request, titles = caller.requestor.primitive, [title.strip() for title in caller.ae.require_calling_aet]
+    assert request is not None
+    called = request.called_ae_title == str(caller.acceptor.ae_title).strip()
+    return called and (not titles or request.calling_ae_title in titles)
+
+
+def _closed(event: evt.Event) -> None:
+    """End the thread of a connection that was closed before anything was asked; the library leaves it for long."""
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)
+
+
+def _lose_place(caller: Association) -> None:
+    log.warning("A caller from %s that sent nothing made room for another", caller.requestor.address)
+    threading.Thread(target=hang_up, args=[caller], name="osteon-abort", daemon=True).start()
+
+
+def hang_up(caller: Association, seconds: float = FAREWELL) -> None:
+    """End an association, or a connection on which none has been asked for.
+
+    Args:
+        caller: Whose.
+        seconds: For it to be told, unless it is in the middle of a word.
+    """
+    connection, end = _connection(caller), time.monotonic() + seconds
+    if caller.is_established:
+        caller.abort(block=False)
+        while caller.dul.state_machine.current_state == "Sta6" and time.monotonic() < end:
+            time.sleep(0.01)
+        shut(connection)
+        caller.kill()
+    else:  # the library would take an abort for a fault of its own
+        shut(connection)
+        caller.dul.kill_dul()
 
 
 def listen(
@@ -148,6 +208,8 @@ def listen(
     Raises:
         SettingsError: The port is taken, or cannot be listened on.
     """
+    entity.maximum_associations = sys.maxsize  # ours is another limit: it would count those that have asked for nothing
+    handlers = [*handlers, (evt.EVT_REQUESTED, _requested), (evt.EVT_CONN_CLOSE, _closed)]
     about: dict[str, Any] = {"ssl_context": address.tls(), "server_class": _Server, "place": address, "intake": intake}
     try:
         server = entity.make_server((address.host, address.port), contexts=contexts, evt_handlers=handlers, **about)

@@ -158,7 +158,7 @@ class DicomWeb:
 
     def _post(self, client: httpx.Client, body: Multipart) -> tuple[httpx.Response, bytes]:
         """Send a body; return the answer and what it says, of which there may be so much."""
-        headers = {"Content-Type": body.content_type, "Accept": JSON}
+        headers = {"Content-Type": body.content_type, "Content-Length": str(body.length), "Accept": JSON}
         content = bytearray()
         with (
             self._hurried(client, self.longest),

@@ -27,6 +27,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.pdu_primitives import P_DATA
 
+from osteon.clinical.admission import Stay
 from osteon.clinical.device import IMPLEMENTATION_CLASS
 from osteon.clinical.durable import PART, flush_folder, make_folder
 from osteon.data.files import Refused
@@ -174,11 +175,15 @@ class ToDisk(DIMSEServiceProvider):
     Args:
         association: Whose messages.
         intake: Where data sets go.
+
+    Attributes:
+        stay: How long the caller can be sure of its place.
     """
 
     def __init__(self, association: Association, intake: Intake) -> None:
         super().__init__(association)
         self._intake = intake
+        self.stay = Stay()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take a fragment of a message; a caller that breaks the rules is hung up on."""
@@ -186,14 +191,27 @@ class ToDisk(DIMSEServiceProvider):
             self.message = message = DIMSEMessage()
             message.data_set = Incoming(self._intake, lambda: self._file_header(message))
         message = self.message
+        data = message.data_set
+        assert isinstance(data, Incoming)
+        before = data.size
         try:
             super().receive_primitive(primitive)
             fine = message.encoded_command_set.tell() <= MOST_COMMAND and self.msg_queue.qsize() <= MOST_WAITING
         except Exception:  # a damaged command; the library would end its thread, and say so with the command's words
             fine = False
+        if data.fault is None and not data.too_large:
+            self.stay.moved(data.size - before)
         if not fine:
             self.drop()
             self.dul.event_queue.put("Evt19")
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Return the next message; until the next call, the node is at work on it."""
+        self.stay.answered()
+        found = super().get_msg(block)
+        if found[1] is not None:
+            self.stay.asked()
+        return found
 
     def drop(self) -> None:
         """Let go of the message that has not wholly come."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator
 from email.message import Message
+from itertools import chain
 from pathlib import Path
 
 from osteon.errors import InputError
 
 DICOM = "application/dicom"
+_LINE_END = b"\r\n"
 _LONGEST_HEADER = 16_384
 
 
@@ -21,19 +23,24 @@ class Multipart:
 
     Attributes:
         content_type: What the request must say of it.
+        length: Bytes of it, if the files stay as they are.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._paths = list(paths)
-        self._boundary = secrets.token_hex(16)
-        self.content_type = f'multipart/related; type="{DICOM}"; boundary={self._boundary}'
+        boundary = secrets.token_hex(16)
+        self._before = f"--{boundary}\r\nContent-Type: {DICOM}\r\n\r\n".encode()
+        self._end = f"--{boundary}--\r\n".encode()
+        self.content_type = f'multipart/related; type="{DICOM}"; boundary={boundary}'
+        sizes = [len(self._before) + path.stat().st_size + len(_LINE_END) for path in self._paths]
+        self.length = sum(sizes) + len(self._end)
 
     def __iter__(self) -> Iterator[bytes]:
         for path in self._paths:
-            yield f"--{self._boundary}\r\nContent-Type: {DICOM}\r\n\r\n".encode()
+            yield self._before
             yield path.read_bytes()
-            yield b"\r\n"
-        yield f"--{self._boundary}--\r\n".encode()
+            yield _LINE_END
+        yield self._end
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -61,17 +68,18 @@ def parts(chunks: Iterable[bytes], boundary: bytes, most_bytes: int) -> Iterator
     Raises:
         InputError: A part is too large, or the body ends early.
     """
-    marker = b"\r\n--" + boundary
-    held = bytearray(b"\r\n")
+    pieces = iter(chunks)
+    held, line_end = _opening(pieces, boundary)
+    marker = line_end + b"--" + boundary
     begun, ended = False, False
     scanned = 0
-    for chunk in chunks:
+    for chunk in chain([b""], pieces):
         if ended:
             continue
         held += chunk
         while (at := held.find(marker, scanned)) >= 0 and len(held) >= at + len(marker) + 2:
             if begun:
-                yield _content(held, at)
+                yield _content(held, at, line_end * 2)
             begun = True
             ended = held[at + len(marker) : at + len(marker) + 2] == b"--"
             del held[: at + len(marker)]
@@ -85,10 +93,31 @@ def parts(chunks: Iterable[bytes], boundary: bytes, most_bytes: int) -> Iterator
         raise InputError("the body of the answer ends early")
 
 
-def _content(held: bytearray, end: int) -> bytes:
+def _opening(chunks: Iterator[bytes], boundary: bytes) -> tuple[bytearray, bytes]:
+    """Read a body to its first boundary; return what has come from there on, and how its lines end.
+
+    They should end in CR LF (RFC 2046). Some services end them in LF alone; since the first line says so, it is still
+    clear whether a CR before a boundary belongs to a part.
+    """
+    marker = b"\n--" + boundary
+    held = bytearray(b"\n")
+    for chunk in chunks:
+        held += chunk
+        at = held.find(marker)
+        after = at + len(marker)
+        end = held.find(b"\n", after)
+        if at >= 0 and (end >= 0 or held[after : after + 2] == b"--"):
+            line_end = b"\n" if end >= 0 and held[end - 1 : end] != b"\r" else _LINE_END
+            return bytearray(line_end) + held[at + 1 :], line_end
+        if len(held) > _LONGEST_HEADER:
+            raise InputError("the answer does not begin with the boundary that it names")
+    raise InputError("the body of the answer ends early")
+
+
+def _content(held: bytearray, end: int, blank_line: bytes) -> bytes:
     """Return what comes after a part's headers, up to its end; copied once, for it may be most of the memory."""
-    blank = held.find(b"\r\n\r\n", 0, end)
+    blank = held.find(blank_line, 0, end)
     if not 0 <= blank <= _LONGEST_HEADER:
         raise InputError("a part of the answer has no headers")
     with memoryview(held) as view:
-        return bytes(view[blank + 4 : end])
+        return bytes(view[blank + len(blank_line) : end])

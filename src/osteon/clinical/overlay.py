@@ -48,6 +48,7 @@ LAYER = "OSTEON"
 LONGEST_SIDE = 2048
 """Rows or columns of a colour picture, at most; larger ones are made smaller."""
 _NARROWEST = 320
+_SMALLEST_FONT = 6.0
 _LINE = (0, 230, 230)
 _PAPER, _INK = (16, 16, 16), (235, 235, 235)
 
@@ -150,11 +151,16 @@ def captioned(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
 
 
 def _fitting(line: str, width: int) -> ImageFont.FreeTypeFont:
-    """Return the font in which a line fits into the width, at most 1/28 of it high."""
-    size = max(9.0, width / 28)
+    """Return the font in which a line fits into the width, at most 1/28 of it high.
+
+    Letters have whole widths in pixels, so a line does not become shorter quite as its font becomes smaller.
+    """
+    size, room = max(9.0, width / 28), 0.95 * width
     font = _font(size)
-    room = 0.95 * width
-    return font if font.getlength(line) <= room else _font(max(6.0, size * room / font.getlength(line)))
+    while (length := font.getlength(line)) > room and size > _SMALLEST_FONT:
+        size = max(_SMALLEST_FONT, size * min(0.97, room / length))
+        font = _font(size)
+    return font
 
 
 def _font(size: float) -> ImageFont.FreeTypeFont:

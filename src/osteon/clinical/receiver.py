@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
-import socket
 import sqlite3
 import threading
 import time
@@ -23,10 +21,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context, evt
-from pynetdicom.association import Association
 
 from osteon.clinical.address import Address
-from osteon.clinical.connections import Contexts, listen, stop_listening
+from osteon.clinical.connections import Contexts, hang_up, listen, stop_listening
 from osteon.clinical.device import IMPLEMENTATION_CLASS
 from osteon.clinical.durable import FULL
 from osteon.clinical.inbox import DuplicateError
@@ -73,7 +70,6 @@ class Receiver:
         entity.implementation_version_name = "OSTEON"
         entity.require_called_aet = True
         entity.require_calling_aet = list(address.calling)
-        entity.maximum_associations = address.associations
         entity.network_timeout = address.silent
         entity.acse_timeout = min(30.0, address.silent)
         handlers: list[Any] = [
@@ -133,24 +129,12 @@ class Receiver:
         """Stop listening; associations under way are ended, all at once."""
         stop_listening(self._server)
         callers = self._server.active_associations
-        ends = [threading.Thread(target=_end, args=[one], name="osteon-abort", daemon=True) for one in callers]
+        ends = [threading.Thread(target=hang_up, args=[one], name="osteon-abort", daemon=True) for one in callers]
         for end in ends:
             end.start()
         patience = time.monotonic() + CLOSING
         for end in ends:
             end.join(max(0.0, patience - time.monotonic()))
-
-
-def _end(caller: Association) -> None:
-    """Tell a caller that the node ends; the library takes it for a fault of its own where none has called yet."""
-    if caller.is_established:
-        caller.abort()
-        return
-    place = caller.dul.socket
-    if place is not None and place.socket is not None:
-        with contextlib.suppress(OSError):
-            place.socket.shutdown(socket.SHUT_RDWR)
-    caller.dul.kill_dul()
 
 
 @cache
