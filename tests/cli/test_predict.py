@@ -457,6 +457,8 @@ def test_a_region_that_the_model_does_not_know_is_said(
     captured = capsys.readouterr()
     assert "not taught on Fo0t" in captured.err
     assert {item["region"] for item in json.loads(captured.out)["images"]} == {"fo0t"}
+    assert _predict(model, folder, "--region", "XR_HAND") == 0
+    assert "not taught" not in capsys.readouterr().err
 
 
 def test_dicom_files_of_two_patients_are_never_one_study(

@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import brier_score_loss, cohen_kappa_score, log_loss, recall_score, roc_auc_score
 
 from makers.model_files import tiny_card, tiny_network
-from osteon.export.card_figures import conformal_of
+from osteon.export.card_figures import SHOWN_METRICS, calibration_of, conformal_of, metrics_of, point_of
 from osteon.export.card_text import markdown
 from osteon.export.evidence import Evidence, fit_rows, measure
 from osteon.export.model_card import Conformal, DataFacts, ModelCard
@@ -71,6 +72,51 @@ def test_sets_are_measured_in_each_region_with_images_enough(made: tuple[Conform
             assert (got.value, got.high, got.n) == pytest.approx((share.value, share.high, int(of.sum())))
             assert share.value > 0.8
     assert sum(of["uncertain"].n for of in conformal.regions.values()) < conformal.measured["0.1"]["uncertain"].n
+
+
+@pytest.mark.parametrize("name", ["youden", "sensitive"])
+def test_an_operating_point_of_a_run_is_measured_where_it_was_chosen_and_on_test_images(name: str) -> None:
+    table = _evidence().table.iloc[::3]
+    table = table.assign(part=np.where(table["part"] == "fold-0", "test", "valid"))
+    evidence = Evidence("run", table)
+    fitted = fit_rows(table[table["part"] == "valid"])
+    point = point_of(name, evidence, fitted, measure(evidence))
+    assert (point.threshold, point.chosen_on) == (fitted.thresholds[name], "validation images")
+    assert set(point.measured) == {"validation", "test"}
+    for kind, part in (("validation", "valid"), ("test", "test")):
+        rows = table[table["part"] == part]
+        logits = rows["logit"] / fitted.scaling.temperature + fitted.scaling.bias
+        calls = 1 / (1 + np.exp(-logits)) >= point.threshold
+        got = point.measured[kind]
+        assert got["sensitivity"].value == pytest.approx(recall_score(rows["label"], calls))
+        assert got["specificity"].value == pytest.approx(recall_score(rows["label"], calls, pos_label=0))
+        assert got["kappa"].value == pytest.approx(cohen_kappa_score(rows["label"], calls))
+        assert got["sensitivity"].n == rows["label"].sum()
+        assert got["sensitivity"].low < got["sensitivity"].value < got["sensitivity"].high
+    assert set(point_of(name, evidence, fitted, None).measured) == {"validation"}
+
+
+def test_calibration_and_figures_are_of_images_that_the_fits_did_not_see() -> None:
+    rows = _evidence().table
+    evidence = Evidence("cross_validation", rows[rows["region"].isin(["leg", "toe", "hand|leg"])])
+    fitted, measured = fit_rows(evidence.table), measure(evidence)
+    assert measured is not None
+    calibration, table = calibration_of(fitted.scaling, evidence, measured), measured.table
+    assert (calibration.temperature, calibration.bias) == (fitted.scaling.temperature, fitted.scaling.bias)
+    assert (calibration.n, calibration.fitted_on) == (530, "cross-validated images")
+    assert calibration_of(fitted.scaling, evidence, None).measured == {}
+    for kind, column in (("before", "raw"), ("after", "probability")):
+        got = calibration.measured[kind]
+        assert got["brier"].value == pytest.approx(brier_score_loss(table["label"], table[column]))
+        assert got["log_loss"].value == pytest.approx(log_loss(table["label"], table[column]))
+    assert table["raw"].to_numpy() == pytest.approx(1 / (1 + np.exp(-table["logit"].to_numpy())))
+    figures = metrics_of(measured, "youden")
+    assert set(figures) == {"all images", "region: hand", "region: leg", "region: toe", "view: frontal"}
+    for name, chosen in (("all images", table), ("region: leg", table[table["region"] != "toe"])):
+        assert set(figures[name]) == set(SHOWN_METRICS)
+        assert figures[name]["auc"].value == pytest.approx(roc_auc_score(chosen["label"], chosen["probability"]))
+        assert figures[name]["sensitivity"].value == pytest.approx(recall_score(chosen["label"], chosen["call_youden"]))
+        assert figures[name]["auc"].n == len(chosen)
 
 
 def test_the_card_shows_them_and_whose_quantiles_they_are_of(made: tuple[Conformal, Evidence]) -> None:

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
+from osteon.config import dump_settings, load_settings
+from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError
-from osteon.export.evidence import RATES, Evidence, fit_rows, kappa_threshold, measure, subsets
+from osteon.export.evidence import RATES, Evidence, Measured, fit_rows, kappa_threshold, measure, subsets
+from osteon.run import RunFolder
 from osteon.statistics.metrics import confusion, roc_auc
 from osteon.statistics.recalibration import PlattScaling
 
@@ -45,6 +51,19 @@ def test_kappas_threshold_is_midway_and_survives_ties() -> None:
     labels = np.array([0, 0, 0, 1, 1.0])
     assert kappa_threshold(labels, np.array([0.1, 0.2, 0.2, 0.6, 0.8])) == pytest.approx(0.4)
     assert kappa_threshold(labels, np.array([0.5, 0.5, 0.5, 0.5, 0.5])) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_no_threshold_has_a_higher_kappa_in_the_sample_itself(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(40) < (5, 20, 34)[seed % 3]).astype(float)
+    p = np.round(np.clip(0.2 * labels + rng.normal(0.4, 0.2, 40), 0, 1), 1)  # with ties
+    kappas = {value: cohen_kappa_score(labels, p >= value) for value in np.unique(p)}
+    chosen = kappa_threshold(labels, p)
+    assert cohen_kappa_score(labels, p >= chosen) == pytest.approx(max(kappas.values()))
+    at = p[p >= chosen].min()
+    below = p[p < chosen].max() if (p < chosen).any() else 0.0
+    assert chosen == pytest.approx((at + below) / 2)
 
 
 def test_resamples_of_one_class_have_no_best_threshold() -> None:
@@ -97,30 +116,36 @@ def test_labels_of_a_fold_do_not_touch_its_own_calls() -> None:
     assert (before.table.loc[~same, "probability"] != after.table.loc[~same, "probability"]).any()
 
 
-def test_calibration_helps_and_coverage_is_as_promised() -> None:
+@pytest.fixture(scope="module")
+def large() -> Measured:
+    """What fits on 6,000 images are worth, which takes a while and the tests only read."""
     measured = measure(Evidence("cross_validation", _table(6000)))
     assert measured is not None
-    errors = {kind: values["ece"].value for kind, values in measured.calibration().items()}
+    return measured
+
+
+def test_calibration_helps_and_coverage_is_as_promised(large: Measured) -> None:
+    some = Measured(large.table.iloc[::3], {})
+    errors = {kind: values["ece"].value for kind, values in some.calibration().items()}
     assert errors["after"] < 0.5 * errors["before"]
+    labels = large.table["label"].to_numpy()
     for rate in RATES:
-        figures = measured.sets[rate].figures(measured.table["label"])
-        assert figures["coverage"].value == pytest.approx(1 - rate, abs=0.02)
-        assert figures["coverage_positive"].value == pytest.approx(1 - rate, abs=0.03)
-    uncertain = [measured.sets[rate].uncertain.mean() for rate in RATES[:4]]
+        covered = large.sets[rate].covers(labels)
+        assert covered.mean() == pytest.approx(1 - rate, abs=0.02)
+        assert covered[labels == 1].mean() == pytest.approx(1 - rate, abs=0.03)
+    uncertain = [large.sets[rate].uncertain.mean() for rate in RATES[:4]]
     assert uncertain == sorted(uncertain, reverse=True)
 
 
 @pytest.mark.parametrize("point", ["kappa", "sensitive"])
-def test_answers_agree_with_the_calls_and_err_less_than_the_sets(point: str) -> None:
-    measured = measure(Evidence("cross_validation", _table(6000)))
-    assert measured is not None
-    labels, calls = measured.table["label"].to_numpy(), measured.table[f"call_{point}"].to_numpy()
+def test_answers_agree_with_the_calls_and_err_less_than_the_sets(large: Measured, point: str) -> None:
+    labels, calls = large.table["label"].to_numpy(), large.table[f"call_{point}"].to_numpy()
     shares = []
     for rate in RATES:
-        answers = measured.answers(rate, point)
+        answers = large.answers(rate, point)
         given = ~answers.uncertain
         assert (answers.positive[given] == calls[given]).all()
-        figures, before = answers.figures(labels), measured.sets[rate].figures(labels)
+        figures, before = answers.figures(labels), large.sets[rate].figures(labels)
         for side in ("coverage_positive", "coverage_negative"):
             assert figures[side].value >= before[side].value
         shares.append(figures["uncertain"].value)
@@ -221,3 +246,68 @@ def test_too_few_groups_of_a_class_are_refused_with_the_number_needed(label: int
     kept = table[~own | table["group_id"].isin(groups)]
     with pytest.raises(InputError, match=f"its {word} images are of 29 patients or groups, too few .* 30 are needed"):
         Evidence.of_site(kept, "clinic")
+
+
+def _run(path: Path, splits: dict[str, str], labels: str = "01") -> RunFolder:
+    """Write a run of images ``a1``, ``a2``, ``b1``, …: the letter is their patient, every second one is positive."""
+    folder = RunFolder(path)
+    folder.path.mkdir()
+    folder.config.write_text(dump_settings(load_settings(None, {})), encoding="utf-8")
+    rows = pd.DataFrame({"image_id": list(splits), "split": list(splits.values())})
+    rows["patient_id"] = rows["group_id"] = rows["image_id"].str[0]
+    rows["label"] = [int(labels[int(name[1:]) % 2]) for name in splits]
+    rows["probability"] = [0.1 + 0.05 * place for place in range(len(rows))]
+    rows.to_csv(folder.predictions, index=False)
+    images = rows.drop(columns="probability").assign(path=rows["image_id"], hardware=[1, *[0] * (len(rows) - 1)])
+    Catalogue(images=images, target="fractured", name="made", root=path).write(folder.split)
+    return folder
+
+
+def test_a_runs_images_are_taken_with_the_logits_of_what_was_predicted(tmp_path: Path) -> None:
+    splits = {"b2": "test", "a1": "valid", "a2": "valid", "b1": "test", "c1": "test"}
+    evidence = Evidence.of_run(_run(tmp_path / "run", splits))
+    table = evidence.table
+    assert (evidence.kind, evidence.fitted_on) == ("run", "validation images")
+    assert table["image_id"].tolist() == ["b1", "b2", "c1", "a1", "a2"]
+    assert table["part"].tolist() == ["test", "test", "test", "valid", "valid"]
+    assert table["label"].tolist() == [1, 0, 1, 1, 0]
+    assert 1 / (1 + np.exp(-table["logit"].to_numpy())) == pytest.approx([0.25, 0.1, 0.3, 0.15, 0.2])
+    assert table["group"].tolist() == [1, 1, 2, 0, 0]
+    assert table["hardware"].tolist() == [0, 1, 0, 0, 0]
+    assert evidence.fitted.tolist() == [False, False, False, True, True]
+    ((fit, test),) = evidence.rounds()
+    assert (fit == evidence.fitted).all()
+    assert (test == ~fit).all()
+
+
+def test_folds_are_each_measured_by_name_without_their_own_validation_images(tmp_path: Path) -> None:
+    _run(tmp_path / "fold-0", {"a1": "test", "a2": "test", "b1": "valid"})
+    _run(tmp_path / "fold-1", {"b1": "test", "b2": "test", "a2": "valid"})
+    evidence = Evidence.of_folds(tmp_path)
+    assert evidence.table["image_id"].tolist() == ["a1", "a2", "b1", "b2"]
+    assert evidence.table["part"].tolist() == ["fold-0", "fold-0", "fold-1", "fold-1"]
+    assert (evidence.kind, evidence.fitted_on, evidence.fitted.all()) == (
+        "cross_validation",
+        "cross-validated images",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ({"b1": "test", "a2": "test"}, "1 images were tested in several folds, e.g. a2"),
+        ({"b1": "test", "b2": "test", "a3": "test"}, "1 groups of images stand in several folds"),
+    ],
+)
+def test_folds_that_share_images_or_groups_are_refused(tmp_path: Path, second: dict[str, str], words: str) -> None:
+    _run(tmp_path / "fold-0", {"a1": "test", "a2": "test"})
+    _run(tmp_path / "fold-1", second)
+    with pytest.raises(InputError, match=words):
+        Evidence.of_folds(tmp_path)
+
+
+def test_validation_images_of_one_class_calibrate_nothing(tmp_path: Path) -> None:
+    folder = _run(tmp_path / "run", {"a1": "valid", "b1": "valid", "c1": "test", "c2": "test"})
+    with pytest.raises(InputError, match="no validation images of both classes"):
+        Evidence.of_run(folder)

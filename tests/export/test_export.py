@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 
 from makers.model_files import HYBRID, tiny_card, tiny_network
@@ -17,6 +18,7 @@ from makers.tiny import SMALL, write_class_folders
 from osteon.config import ModelSettings, RunSettings, dump_settings, load_settings
 from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError, SettingsError
+from osteon.evaluation.lineage import STARTED, TAUGHT
 from osteon.evaluation.predictions import read_predictions
 from osteon.export.card_page import write_card
 from osteon.export.card_text import markdown
@@ -259,6 +261,33 @@ def test_the_card_names_every_data_set_it_was_taught_on(run: RunFolder) -> None:
     assert facts.licence == "A: CC BY 4.0; B: CC0"
     assert facts.attribution == "A: not stated; B: Bee 2020"
     assert _data(replace(catalogue, source={"licence": "CC0"}), evidence).licence == "CC0"
+
+
+@pytest.mark.parametrize(("patients", "leak"), [("aabbccdd", False), ("aabbccda", True)])
+def test_the_card_counts_what_was_taught_and_says_whether_it_leaks(patients: str, leak: bool) -> None:
+    images = pd.DataFrame({"image_id": [f"i{place}" for place in range(8)], "patient_id": list(patients)})
+    images["path"] = images["image_id"]
+    images["split"] = ["train"] * 4 + ["valid"] * 2 + ["test"] * 2
+    images["label"] = [1, 0, 1, 1, 0, 1, 0, 1]
+    images["region"] = ["hand", "hand|wrist", "wrist", "", "hand", "leg", "leg", "leg"]
+    catalogue = Catalogue(images, "fractured", "made", Path("made"))
+    facts = _data(catalogue, Evidence("run", pd.DataFrame()))
+    assert (facts.name, facts.images, facts.positives) == ("made", 4, 3)
+    assert facts.regions == {"hand": 2, "wrist": 2}
+    assert facts.leaks == leak
+    assert not _data(catalogue, Evidence("cross_validation", pd.DataFrame())).leaks, "its folds have been checked"
+
+
+def test_the_card_names_the_models_that_it_learnt_from(run: RunFolder) -> None:
+    catalogue, evidence = Catalogue.read(run.split), Evidence.of_run(run)
+
+    def about(digest: str, name: str, images: int) -> dict[str, object]:
+        return {"sha256": digest, "taught_on": {"name": name, "images": images, "licence": f"of {name}"}}
+
+    started, taught = about("1", "B", 1200), about("2", "C", 50)
+    facts = _data(replace(catalogue, source={"name": "A", STARTED: [started], TAUGHT: [taught, started]}), evidence)
+    assert facts.name == "A, after 1,200 of B, by teachers of 50 of C"
+    assert facts.licence == "A: not stated; B: of B; C: of C"
 
 
 def test_a_model_of_synthetic_pictures_says_so_first(run: RunFolder) -> None:

@@ -93,3 +93,19 @@ def test_real_radiographs_of_mixed_sizes(fracatlas: Path) -> None:
         assert off.max() <= 1
         assert (off > 0).mean() < 0.001
     assert len(shapes) > 5
+
+
+@pytest.mark.parametrize("columns_first", [False, True])
+def test_the_graph_holds_nothing_that_older_runtimes_cannot_run(columns_first: bool) -> None:
+    """ONNX Runtime 1.20 and 1.21 give joined nodes one name if they have none; up to 1.25 it cannot transpose and
+    multiply float64 in one."""
+
+    def nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+        below = [item.g for node in graph.node for item in node.attribute if item.type == onnx.AttributeProto.GRAPH]
+        return [*graph.node, *(node for part in below for node in nodes(part))]
+
+    found = nodes(preprocess_graph(SIZE, "pad", columns_first=columns_first))
+    names = {node.name for node in found}
+    assert len(names) == len(found)
+    assert "" not in names
+    assert "Transpose" not in {node.op_type for node in found}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from osteon.errors import InputError
 from osteon.export.assemble import write_model
 from osteon.export.model_card import Calibration, CloserLook, ModelCard
 from osteon.export.model_file import read_model_file
-from osteon.export.recalibrate import write_recalibrated
+from osteon.export.protocol_buffer import FieldReader
+from osteon.export.recalibrate import _field, write_recalibrated
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 40)).astype(np.uint16)
 
@@ -86,11 +88,40 @@ def test_constants_may_lie_in_the_graphs_list(tiny: Path, tmp_path: Path) -> Non
     assert found["probability"] == pytest.approx(1 / (1 + np.exp(-(found["logit"] / 0.5 + 0.25))), abs=1e-6)
 
 
-def test_a_graph_that_is_built_otherwise_is_refused_and_nothing_is_written(tiny: Path, tmp_path: Path) -> None:
+def _multiplied(model: onnx.ModelProto) -> None:
+    _divided(model).op_type = "Mul"
+
+
+def _of_another_value(model: onnx.ModelProto) -> None:
+    _divided(model).input[0] = "grey"
+
+
+def _with_a_whole_number(model: onnx.ModelProto) -> None:
+    (constant,) = (node for node in model.graph.node if node.output[0] == _divided(model).input[1])
+    constant.attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(np.array(2, np.int32)))
+
+
+def _divided(model: onnx.ModelProto) -> onnx.NodeProto:
+    (found,) = (node for node in model.graph.node if node.output[0].startswith("calibrated_div"))
+    return found
+
+
+@pytest.mark.parametrize("change", [_multiplied, _of_another_value, _with_a_whole_number])
+def test_a_graph_that_is_built_otherwise_is_refused_and_nothing_is_written(
+    tiny: Path, tmp_path: Path, change: Callable[[onnx.ModelProto], None]
+) -> None:
     model, card = onnx.load(tiny), read_model_file(tiny).card
-    (divided,) = (node for node in model.graph.node if node.output[0].startswith("calibrated_div"))
-    divided.op_type = "Mul"
+    change(model)
     write_model(model, card, tmp_path / "other.onnx")
     with pytest.raises(InputError, match="calibration cannot be replaced"):
         write_recalibrated(read_model_file(tmp_path / "other.onnx"), _with(card, 0.5, 0.25), tmp_path / "local.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.onnx"]
+
+
+@pytest.mark.parametrize("value", [0, 127, 128, 16_383, 16_384])
+def test_fields_are_written_as_they_are_read(value: int) -> None:
+    kept = {1: memoryview(value.to_bytes(8, "little")), 14: bytes(value)}
+    data = b"".join(_field(number, content) for number, content in kept.items())
+    (version, content), (entry, held) = FieldReader()(memoryview(data))
+    assert (version, int.from_bytes(content, "little")) == (1, value)
+    assert (entry, bytes(held)) == (14, bytes(value))

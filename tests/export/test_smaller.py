@@ -81,6 +81,11 @@ def test_a_network_that_answers_the_same_has_lost_nothing() -> None:
     assert "a loss of 0.0000 (the two rank the cases alike); 100.0 % of the calls agree (98.1–100.0)" in found.text()
 
 
+def test_calls_are_positive_from_the_threshold_on() -> None:
+    at_either = np.array([0.0, 1.0, -1.0, -1.0]), np.array([1.0, 0.0, -1.0, -1.0])
+    assert compare_logits(_images(4, 2), at_either, PlattScaling(), 0.5).agreement == 1
+
+
 def test_images_of_one_class_show_nothing() -> None:
     found = _compared(_images(200, 0), 0.0)
     assert found.groups == (200, 0)

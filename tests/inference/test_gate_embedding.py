@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.covariance import ledoit_wolf
 
 from osteon.errors import InputError
 from osteon.inference.gate import EmbeddingGate
@@ -38,6 +39,34 @@ def test_distances_are_one_on_average_over_training_images(rng: np.random.Genera
     assert gate.images == 300
 
 
+@pytest.mark.parametrize(("count", "size"), [(300, 60), (40, 120)])
+def test_the_distance_is_that_of_ledoit_and_wolfs_covariance_and_of_what_the_components_leave(
+    rng: np.random.Generator, count: int, size: int
+) -> None:
+    points, regions = _clouds(rng, count, size)
+    gate = EmbeddingGate.fit(points, regions, components=6)
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    rest = unit - unit.mean(axis=0)
+    variances, axes = np.linalg.eigh(ledoit_wolf(rest, assume_centered=True)[0])
+    variances, axes = variances[::-1][:6], axes[:, ::-1][:, :6]
+    assert gate.deviations**2 == pytest.approx(variances, rel=1e-3)
+    places, left = rest @ axes / np.sqrt(variances), ((rest - rest @ axes @ axes.T) ** 2).sum(axis=1)
+    centres = np.stack([places[np.array(regions) == name].mean(axis=0) for name in REGIONS])
+    nearest = ((places[:, None] - centres) ** 2).sum(axis=2).min(axis=1)
+    want = np.sqrt((nearest / nearest.mean() + left / left.mean()) / 2)
+    assert [gate.distance(point) for point in points[:20]] == pytest.approx(want[:20], rel=0.02)
+
+
+def test_the_threshold_is_the_quantile_over_images_that_the_fit_did_not_see(rng: np.random.Generator) -> None:
+    points, regions = _clouds(rng, 100)
+    gate = EmbeddingGate.fit(points, regions, quantile=0.9, groups=["first"] * 60 + ["second"] * 40)  # two folds
+    halves = slice(60), slice(60, None)
+    fits = [EmbeddingGate.fit(points[half], regions[half]) for half in halves]
+    distances = [fit.distance(point) for fit, half in zip(fits, halves[::-1], strict=True) for point in points[half]]
+    assert gate.threshold == pytest.approx(np.quantile(distances, 0.9), rel=1e-9)
+    assert gate.quantile == 0.9
+
+
 def test_length_of_an_embedding_does_not_matter(rng: np.random.Generator) -> None:
     points, regions = _clouds(rng, 100)
     gate = EmbeddingGate.fit(points, regions)
@@ -46,8 +75,9 @@ def test_length_of_an_embedding_does_not_matter(rng: np.random.Generator) -> Non
 
 def test_fewer_images_than_values_and_no_regions(rng: np.random.Generator) -> None:
     points, _ = _clouds(rng, 30, size=500)
-    gate = EmbeddingGate.fit(points)
+    gate = EmbeddingGate.fit(points, quantile=1.0)
     assert list(gate.centres) == ["all"]
+    assert EmbeddingGate.from_dict(gate.as_dict()).threshold == gate.threshold
     assert np.isfinite(gate.threshold)
     assert gate.check(rng.random(500))
 
@@ -62,8 +92,8 @@ def test_groups_stay_whole_so_copies_do_not_narrow_the_threshold(rng: np.random.
 
 
 def test_it_survives_json_exactly_and_stays_small(rng: np.random.Generator) -> None:
-    points = rng.random((200, 1280))
-    gate = EmbeddingGate.fit(points, [REGIONS[index % 3] for index in range(200)])
+    points = rng.random((100, 1280))
+    gate = EmbeddingGate.fit(points, [REGIONS[index % 3] for index in range(100)])
     text = json.dumps(gate.as_dict())
     assert len(text) <= 64 * 1024
     again = EmbeddingGate.from_dict(json.loads(text))

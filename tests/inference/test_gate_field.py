@@ -32,6 +32,19 @@ def test_the_surround_is_left_out_to_the_pixel(sides: tuple[int, int, int, int],
     assert find_frame(1 - picture) == Frame(inside, bright=False, share=share)
 
 
+def test_what_blades_of_another_grey_hid_is_seen_once_those_are_left_out() -> None:
+    picture = np.pad(np.pad(_limb(), ((0, 0), (25, 0)), constant_values=0.8), ((20, 20), (0, 0)), constant_values=1.0)
+    frame = find_frame(picture.astype(np.float32))
+    assert frame is not None
+    assert frame.inside == Window(25, 20, 60, 120)
+
+
+@pytest.mark.parametrize(("width", "left", "counts"), [(3, 60, False), (4, 60, True), (60, 11, False), (60, 12, True)])
+def test_a_frame_is_a_twentieth_of_the_picture_and_leaves_twelve_pixels(width: int, left: int, counts: bool) -> None:
+    picture = np.pad(_limb()[:, 30 - left // 2 : 30 + (left + 1) // 2], ((0, 0), (0, width)), constant_values=1.0)
+    assert (find_frame(picture.astype(np.float32)) is not None) == counts
+
+
 def test_a_blurred_edge_belongs_to_the_surround() -> None:
     picture = np.pad(_limb(), ((0, 0), (40, 40)), constant_values=1.0)
     blurred = ndimage.gaussian_filter1d(picture, 1.5, axis=1).astype(np.float32)
@@ -63,7 +76,7 @@ def test_the_small_copys_field_lies_within_the_originals() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("shape", [(1532, 1000), (1007, 1007), (454, 373), (2880, 2304)])
+@pytest.mark.parametrize("shape", [(1532, 1000), (1007, 1007), (454, 373), (2200, 2050)])
 def test_the_field_is_found_to_the_pixels_that_a_small_copy_averages(dtype: type, shape: tuple[int, int]) -> None:
     inside = slice(round(0.15 * shape[0]), round(0.9 * shape[0])), slice(round(0.2 * shape[1]), round(0.85 * shape[1]))
     rows, columns = (part.stop - part.start for part in inside)
@@ -87,6 +100,24 @@ def test_a_limb_crosses_the_border_and_a_slice_does_not() -> None:
     assert brightest_crossing(_limb()[::-1].T.copy()) > 0.6
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_crossing_is_the_greatest_95th_percentile_along_the_outer_25th_of_a_side(seed: int) -> None:
+    grey = np.random.default_rng(seed).uniform(0.03, 0.5, (101, 81)).astype(np.float32)
+    grey[:8, 30:45] += 0.1 * (seed % 2)  # on one side only
+    sides = grey[:4], grey[-4:], grey[:, :3].T, grey[:, -3:].T
+    expected = max(np.quantile(side.mean(axis=0), 0.95) for side in sides)
+    assert brightest_crossing(grey) == pytest.approx(expected, abs=1e-6)
+    assert brightest_crossing(np.ascontiguousarray(np.rot90(grey))) == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_black_frame_is_passed_over() -> None:
     assert brightest_crossing(np.pad(_limb(), ((25, 10), (30, 40)))) == pytest.approx(brightest_crossing(_limb()))
     assert brightest_crossing(np.zeros((64, 64), np.float32)) == 0.0
+    one_end = _limb()
+    one_end[:70] = _limb()[:70, ::60].mean()
+    for turns in range(4):
+        turned = np.rot90(one_end, turns)
+        crossing = brightest_crossing(turned)
+        assert crossing > 0.5
+        for sides in (((25, 10), (30, 40)), ((10, 25), (40, 30))):
+            assert brightest_crossing(np.pad(turned, sides)) == pytest.approx(crossing)

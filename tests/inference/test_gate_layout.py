@@ -44,6 +44,7 @@ def test_it_is_seen_inverted_in_16_bits_large_and_compressed() -> None:
     large = np.kron(composed, np.ones((3, 3), np.uint8))
     for pixels in (255 - composed, composed.astype(np.uint16) * 16, large):
         assert "composed" in _codes(pixels)
+    assert GATE.check(255 - composed).inverted, "it is turned round, though there is no verdict"
 
 
 def test_a_header_that_says_radiograph_is_believed() -> None:
@@ -92,6 +93,38 @@ def test_edges_are_found_where_they_are_and_a_frame_is_none(rng: np.random.Gener
     assert np.expm1(split["long_edges"]) == pytest.approx(2)
     framed = np.pad(rng.integers(60, 160, (320, 400)).astype(np.uint8), 50)
     assert layout_statistics(framed)[NAMES.index("long_edges")] == 0
+
+
+@pytest.mark.parametrize(("ground", "ink"), [(0, 255), (255, 0), (2, 252), (250, 1)])
+def test_black_beside_white_is_an_edge_and_black_on_white_text_as_of_other_greys(ground: int, ink: int) -> None:
+    def seen(ground: int, ink: int) -> dict[str, float]:
+        pixels = np.random.default_rng(0).integers(60, 160, (320, 400)).astype(np.uint8)
+        pixels[:, 100:140], pixels[:, 140:180] = ground, ink
+        pixels[96:104, 200:380] = ground
+        pixels[96:104, 208:372:8] = ink  # 21 strokes a pixel wide
+        return dict(zip(NAMES, layout_statistics(pixels), strict=True))
+
+    greys = seen(30, 220)
+    assert min(greys[f"edge_{rank}"] for rank in (1, 2, 3)) > 1, "left, middle and right of the two strips"
+    assert np.expm1(greys["text"]) > 20
+    assert seen(ground, ink) == pytest.approx(greys)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_a_deep_picture_has_the_layout_of_the_same_in_eight_bits(bits: int) -> None:
+    composed, top = _panel(limb()), 2**bits - 1
+    deep = np.rint(composed * (top / 255)).astype(np.uint16)
+    np.testing.assert_array_equal(layout_statistics(deep, top), layout_statistics(composed))
+
+
+@pytest.mark.parametrize("frame", [0, 40, 64])
+def test_a_frames_blurred_edge_is_left_out_and_what_it_holds_is_seen(rng: np.random.Generator, frame: int) -> None:
+    held = rng.integers(60, 160, (320, 400)).astype(np.uint8)
+    panel = np.where(np.arange(400) // 40 == 3, 30, held).astype(np.uint8)
+    strip = 7 if frame else 12  # darker than black is, where the frame is blurred; without a frame it is a panel
+    for picture, count in ((held, 0), (panel, 2)):
+        framed = layout_statistics(np.pad(np.pad(picture, strip, constant_values=12), frame))
+        assert np.expm1(framed[NAMES.index("long_edges")]) == pytest.approx(count if frame else count + 4)
 
 
 def test_a_collimators_surround_is_none_either_way_round() -> None:

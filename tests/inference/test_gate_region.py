@@ -18,7 +18,6 @@ FRACATLAS = ("hand", "hip", "leg", "shoulder")
     ("region", "known", "severity"),
     [
         ("hand", FRACATLAS, None),
-        ("xr_hand", FRACATLAS, None),
         ("", FRACATLAS, None),
         ("skull", (), None),
         ("skull", FRACATLAS, "abstain"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from osteon.inference.heat_map import HeatMap, coloured
 from osteon.transforms.closer_look import Window
@@ -30,6 +31,32 @@ def test_an_even_map_stays_even_and_a_square_image_is_interpolated_between_centr
     assert even.on_original() == pytest.approx(np.full((40, 30), 0.25))
     ramp = HeatMap(np.tile(np.arange(4, dtype=np.float32), (4, 1)), placement(4, 4, 16, "pad"))
     assert ramp.on_original()[0] == pytest.approx([0, 1, 2, 3])
+
+
+@pytest.mark.parametrize(("shape", "cells"), [((90, 60), (7, 5)), ((40, 70), (4, 1))])
+def test_pixels_are_interpolated_linearly_between_the_cells_around_them(
+    shape: tuple[int, int], cells: tuple[int, int], rng: np.random.Generator
+) -> None:
+    heat = HeatMap(rng.random(cells, dtype=np.float32), placement(*shape, 64, "pad"))
+    x, y = heat.place.points(np.stack(np.meshgrid(np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5), axis=-1)).T
+    places = [y.T * cells[0] / 64 - 0.5, x.T * cells[1] / 64 - 0.5]
+    expected = ndimage.map_coordinates(heat.cells.astype(float), places, order=1, mode="nearest")
+    assert heat.on_original() == pytest.approx(expected, abs=1e-6)
+    row, column = np.unravel_index(expected.argmax(), shape)
+    assert heat.peak() == (column + 0.5, row + 0.5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (192, 96), (48, 144)])
+def test_a_map_of_the_whole_picture_is_the_same_in_finer_cells(
+    height: int, width: int, rng: np.random.Generator
+) -> None:
+    heat = HeatMap(rng.random((6, 6), dtype=np.float32), placement(height, width, 96, "pad"))
+    finer = heat.of_part(Window(0, 0, width, height), heat.place)
+    centres = np.stack(np.meshgrid(np.arange(12) + 0.5, np.arange(12) + 0.5, indexing="ij"))
+    expected = ndimage.map_coordinates(heat.cells.astype(float), centres / 2 - 0.5, order=1, mode="nearest")
+    place, (y, x) = heat.place, centres * 8
+    held = (abs(y - 48) < place.fitted_height / 2) & (abs(x - 48) < place.fitted_width / 2)
+    assert finer.cells == pytest.approx(np.where(held, expected, 0), abs=1e-6)
 
 
 def test_outlines_and_boxes_enclose_what_is_strong() -> None:
@@ -103,6 +130,15 @@ def test_the_overlay_colours_the_strong_place_only() -> None:
     assert (np.asarray(heat.overlay(grey, opacity=0, level=None)) == 100).all()
     drawn = np.asarray(heat.overlay(grey, opacity=0, level=0.3)).reshape(-1, 3)
     assert (drawn == (0, 230, 230)).all(axis=1).sum() > 8
+
+
+def test_the_overlay_mixes_as_much_of_the_colour_as_the_place_is_strong(rng: np.random.Generator) -> None:
+    heat = HeatMap(rng.random((8, 8), dtype=np.float32), placement(300, 40, 64, "pad"))
+    grey = rng.integers(0, 256, (300, 40)).astype(np.uint8)
+    strength = heat.on_original()
+    share = 0.3 * strength[..., None]
+    expected = grey[..., None] * (1 - share) + coloured(strength) * share
+    assert np.abs(np.asarray(heat.overlay(grey, opacity=0.3, level=None)) - expected).max() <= 0.51
 
 
 def test_colours_rise_in_brightness() -> None:

@@ -80,10 +80,41 @@ def test_tables_of_other_systems(pictures: Path) -> None:
     assert caught.value.hint == "It has file, study"
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("sep=;\npath;study\na/wrist_1.png;A\na/wrist_2.png;\n", "utf-8"),  # as a German Excel writes it
+        ("path\tstudy\na/wrist_1.png\tA\na/wrist_2.png\t\n", "utf-16"),  # its "Unicode text"
+        ('path,study,"a; b; c; d"\na/wrist_1.png,A,x\n,,\na/wrist_2.png,\n', "utf-8"),
+        (",path,study\n0,a/wrist_1.png,A\n1,a/wrist_2.png,NA\n", "utf-8-sig"),  # pandas' row names
+    ],
+)
+def test_tables_as_spreadsheets_write_them(pictures: Path, text: str, encoding: str) -> None:
+    table = pictures / "list.csv"
+    table.write_text(text, encoding=encoding)
+    cases = gather([table], study_by="column:study")
+    assert [case.source for case in cases] == [pictures / "a" / "wrist_1.png", pictures / "a" / "wrist_2.png"]
+    assert [case.study for case in cases] == ["A", ""]
+    assert [case.study for case in gather([table])] == [case.name for case in cases], "each by itself"
+
+
+def test_what_a_table_does_not_know_is_no_study_region_or_file(pictures: Path) -> None:
+    table = pictures / "list.csv"
+    table.write_text("path,study,region\na/wrist_1.png,NA,n/a\na/wrist_2.png,NA,hand\nnan,A,hand\n")
+    first, second, nothing = gather([table], study_by="column:study")
+    assert (first.study, second.study, nothing.study) == ("", "", "A"), "not one study NA of two patients"
+    assert (first.region, second.region) == ("", "hand")
+    assert isinstance(nothing.source, Unreadable)
+    assert nothing.source.refusal.detail == "names no file"
+    table.write_bytes(b"PK\x03\x04 a workbook")
+    with pytest.raises(InputError, match="Excel workbook"):
+        gather([table])
+
+
 def test_what_is_not_there_is_not_called_empty(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file or folder not found") as caught:
         gather([tmp_path / "nowhere"])
-    assert caught.value.where == str(tmp_path / "nowhere")
+    assert (caught.value.where, caught.value.hint) == (str(tmp_path / "nowhere"), "Check the name")
     first, *_ = gather([tmp_path / "nowhere", pictures])
     assert isinstance(first.source, Unreadable)
     assert first.source.refusal.reason == "missing"

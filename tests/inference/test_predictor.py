@@ -25,7 +25,7 @@ from osteon.errors import InputError, SettingsError
 from osteon.export.model_card import SYNTHETIC
 from osteon.inference import predictor as module
 from osteon.inference import spread
-from osteon.inference.case import Case
+from osteon.inference.case import Case, decode
 from osteon.inference.gate import EmbeddingGate
 from osteon.inference.heat_map import HeatMap
 from osteon.inference.prediction import Prediction
@@ -148,6 +148,13 @@ def test_a_region_with_quantiles_of_its_own_is_judged_by_them(tmp_path: Path) ->
     assert asked._verdict(0.15, "hand", ()) == "negative"
     assert asked._verdict(0.85, "foot", ()) == "uncertain"  # in both
     assert asked._verdict(0.95, "", ()) == "positive"
+    probability = asked.predict(Case(_pixels(), region="hand")).probability
+    assert probability is not None
+    assert 0.1 < probability < 0.9
+    for name, region in (("hand", "hand"), ("XR_HAND", "hand"), (" Hand", "hand"), ("foot", "foot"), ("", "")):
+        answer = asked.predict(Case(_pixels(), region=name))
+        assert answer.region == region
+        assert (answer.verdict == "uncertain") == (region != "hand"), "MURA's word is the same region"
 
 
 def test_each_answer_of_a_model_of_synthetic_pictures_says_so(tmp_path: Path) -> None:
@@ -461,6 +468,18 @@ def test_a_refusal_tells_the_threshold_too(predictor: Predictor) -> None:
     assert {answer.threshold for answer in answers} == {predictor.operating_point.threshold}
 
 
+def test_what_tells_patients_apart_is_not_written_where_an_answer_is_shown(predictor: Predictor) -> None:
+    case = Case(dicom_bytes(pixels=limb(), PatientID="MRN-4711"), "a")
+    found = decode(case)
+    answer = predictor.predict(case)
+    assert answer.patient == found.patient != ""
+    assert answer.picture == found.picture != ""
+    for shown in (answer, found, case.known_by(found)):
+        assert found.patient not in repr(shown)
+        assert "4711" not in repr(shown)
+    assert answer.picture not in repr(answer)
+
+
 def test_an_answer_is_plain_data(predictor: Predictor) -> None:
     values = predictor.predict(_pixels()).as_dict()
     assert values["verdict"] == "uncertain"
@@ -603,6 +622,21 @@ def test_statistics_of_the_gate_that_cannot_be_used_are_refused_with_their_file(
     with pytest.raises(InputError, match=words) as caught:
         Predictor(path)
     assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_radiograph_unlike_those_of_training_gets_no_verdict(
+    predictor: Predictor, tmp_path: Path, alike: bool
+) -> None:
+    path = tmp_path / "model.onnx"
+    first = predictor.runtime.run(fit_grey(limb(), 64, "pad")[None]).embedding[0]  # the closer look is not judged
+    taught = np.where(alike, first, first[::-1]) + np.random.default_rng(0).normal(0, 0.01, (60, len(first)))
+    gate = EmbeddingGate.fit(taught, quantile=1.0)
+    write_tiny_model(path, closer_look={"side": 0.5, "from_logit": -50.0}, conformal=None, gate=gate.as_dict())
+    answer = Predictor(path, runtime="onnxruntime").predict(limb())
+    assert answer.closer_look is not None
+    assert [flag.code for flag in answer.flags] == ([] if alike else ["unlike_training"])
+    assert answer.verdict == (("positive" if answer.positive else "negative") if alike else "uncertain")
 
 
 def test_statistics_of_another_embedding_are_refused(tmp_path: Path) -> None:

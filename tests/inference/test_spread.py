@@ -9,7 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from osteon.inference.spread import _end
+from osteon.inference.case import Case
+from osteon.inference.spread import _end, _submitted
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX")
@@ -32,3 +33,12 @@ def test_ctrl_c_while_processes_are_waited_for_ends_them_at_once() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         process.kill()
+
+
+def test_a_case_that_cannot_be_pickled_does_not_come_into_the_pool() -> None:
+    """In the pool's own thread that could end in a deadlock, if a process died at the same time."""
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    future = _submitted(pool, Case(lambda: b"", "a"))
+    assert future.exception(timeout=0) is not None
+    assert not multiprocessing.active_children()
+    pool.shutdown()

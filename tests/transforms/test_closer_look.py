@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from osteon.transforms.closer_look import Window, closer_square, suspicious_window
 from osteon.transforms.preprocess import fit_grey, placement
@@ -48,6 +49,22 @@ def test_one_loud_cell_does_not_outweigh_a_place() -> None:
     cells[9:12, 9:12] = 0.5
     window = suspicious_window(cells, placement(160, 160, 64, "pad"), 0.3)
     assert window == Window(81, 81, 48, 48)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (6, 9)])
+def test_the_place_is_the_highest_mean_of_3_by_3_cells_weighted_1_2_1(shape: tuple[int, int]) -> None:
+    rng, weights = np.random.default_rng(0), np.outer([1, 2, 1], [1, 2, 1])
+    for _ in range(30):
+        cells = rng.random(shape, dtype=np.float32)
+        means = ndimage.convolve(cells.astype(float), weights, mode="nearest")
+        row, column = np.unravel_index(means.argmax(), shape)
+        window = suspicious_window(cells, placement(720, 720, 72, "pad"), 0.001)
+        middle = (column + 0.5) * 720 / shape[1], (row + 0.5) * 720 / shape[0]
+        assert (window.left + 0.5, window.top + 0.5) == pytest.approx(middle, abs=0.5)
+
+
+def test_a_window_of_a_part_lies_where_the_part_does() -> None:
+    assert Window(3, 5, 20, 10).within(Window(100, 40, 60, 50)) == Window(103, 45, 20, 10)
 
 
 def test_whole_side_takes_everything() -> None:

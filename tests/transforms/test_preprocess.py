@@ -125,5 +125,6 @@ def test_a_box_follows_its_picture():
     place = placement(400, 200, 100, "pad")
     x, y, width, height = place.boxes([40, 100, 80, 80])
     assert (x, y, width, height) == (25 + 10, 25, 20, 20)
+    assert place.boxes_back([x, y, width, height]).tolist() == [40, 100, 80, 80]
     rows, columns = np.nonzero(fit_grey(pixels, 100, "pad") > 125)
     assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x, y, x + width, y + height)

@@ -189,6 +189,8 @@ def _spare_inputs(csv: Path | None, inputs: Sequence[str], cases: Sequence[Case]
 
 
 def _check_region(console: Console, region: str, predictor: Predictor) -> None:
+    from osteon.inference.case import region_name
+
     known = predictor.card.data.regions
-    if region and region.lower() not in known:
+    if region and region_name(region) not in known:
         console.warn(f"the model was not taught on {region}; it knows {', '.join(sorted(known)) or 'no region'}")

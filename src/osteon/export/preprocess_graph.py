@@ -30,7 +30,10 @@ COLUMNS_FIRST = int(PIL.__version__.split(".")[0]) >= 13
 
 
 class GraphBuilder:
-    """Collects nodes, each value named by what makes it."""
+    """Collects nodes, each value named by what makes it.
+
+    Nodes have names, too: ONNX Runtime before 1.22 refuses a graph in which it joins two that have none.
+    """
 
     def __init__(self, prefix: str = "") -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -41,7 +44,7 @@ class GraphBuilder:
         """Add a node with one output; return the output's name."""
         self._count += 1
         output = name or f"{self._prefix}{kind.lower()}_{self._count}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         return output
 
     def constant(self, value: float | int | Sequence[int] | Sequence[float], dtype: type[np.generic]) -> str:
@@ -110,12 +113,11 @@ def _resized(brightest: str, size: int, fit: Fit, *, columns_first: bool) -> onn
     rest = build("Sub", side, fitted)
     before = build("Div", rest, build.constant([2], np.int64))
     rows, columns = (_filter(build, shape, fitted, before, axis, size) for axis in (0, 1))
-    across = build("Transpose", columns, perm=[1, 0])
     if not columns_first:
-        output = _product(build, rows, _product(build, grey, across))
+        output = _product(build, rows, _product(build, grey, columns))
         return _branch(build, "resized", build.cast(output, TensorProto.UINT8))
     tall = _is_tall(build, shape, fitted)
-    orders = {name: _in_order(name, rows, grey, across) for name in ("columns_first", "rows_first")}
+    orders = {name: _in_order(name, rows, grey, columns) for name in ("columns_first", "rows_first")}
     chosen = build("If", tall, then_branch=orders["columns_first"], else_branch=orders["rows_first"])
     return _branch(build, "resized", build("Identity", chosen))
 
@@ -128,12 +130,12 @@ def _is_tall(build: GraphBuilder, shape: str, fitted: str) -> str:
     return build("And", build("Greater", height, zero), build("Greater", height, build("Mul", width, two)))
 
 
-def _in_order(name: str, rows: str, grey: str, across: str) -> onnx.GraphProto:
+def _in_order(name: str, rows: str, grey: str, columns: str) -> onnx.GraphProto:
     build = GraphBuilder(f"{name}_")
     if name == "columns_first":
-        output = _product(build, _product(build, rows, grey), across)
+        output = _product(build, _product(build, rows, grey), columns)
     else:
-        output = _product(build, rows, _product(build, grey, across))
+        output = _product(build, rows, _product(build, grey, columns))
     return _branch(build, name, build.cast(output, TensorProto.UINT8))
 
 
@@ -148,27 +150,31 @@ def _fitted(build: GraphBuilder, shape: str, side: str, fit: Fit) -> str:
 
 
 def _filter(build: GraphBuilder, shape: str, fitted: str, before: str, axis: int, size: int) -> str:
-    """Return Pillow's weights along one axis (size, pixels), whole numbers in float64, zero in rows of padding."""
+    """Return Pillow's weights along one axis, whole numbers in float64, zero where there is padding.
+
+    They are (size, rows) for ``axis`` 0 and (columns, size) for 1, as they are multiplied: ONNX Runtime joins a
+    transposition and a product of float64 to an operator that it cannot run.
+    """
     pick = build.constant(axis, np.int64)
     length, taken, first = (build("Gather", values, pick) for values in (shape, fitted, before))
     half, one, zero = (build.constant(value, np.float64) for value in (0.5, 1.0, 0.0))
     scale = build("Div", build.cast(length, TensorProto.DOUBLE), build.cast(taken, TensorProto.DOUBLE))
     support = build("Max", scale, one)
     start, step = build.constant(0, np.int64), build.constant(1, np.int64)
-    last = build.constant([1], np.int64)
+    over, along = (build.constant([value], np.int64) for value in (1 - axis, axis))
     outputs = build("Range", start, build.constant(size, np.int64), step)
     place = build("Sub", build.cast(outputs, TensorProto.DOUBLE), build.cast(first, TensorProto.DOUBLE))
-    centre = build("Unsqueeze", build("Mul", build("Add", place, half), scale), last)
-    pixels = build.cast(build("Range", start, length, step), TensorProto.DOUBLE)
+    centre = build("Unsqueeze", build("Mul", build("Add", place, half), scale), over)
+    pixels = build("Unsqueeze", build.cast(build("Range", start, length, step), TensorProto.DOUBLE), along)
     apart = build("Abs", build("Add", build("Sub", pixels, centre), half))
     near = build("Mul", apart, build("Div", one, support))
     weights = build("Max", build("Sub", one, near), zero)
-    share = build("Div", weights, build("ReduceSum", weights, last, keepdims=1))
+    share = build("Div", weights, build("ReduceSum", weights, over, keepdims=1))
     whole = build("Floor", build("Add", build("Mul", share, build.constant(_COEFFICIENT, np.float64)), half))
     within = build(
         "And", build("GreaterOrEqual", place, zero), build("Less", place, build.cast(taken, TensorProto.DOUBLE))
     )
-    return build("Where", build("Unsqueeze", within, last), whole, zero)
+    return build("Where", build("Unsqueeze", within, over), whole, zero)
 
 
 def _product(build: GraphBuilder, left: str, right: str) -> str:

@@ -35,7 +35,7 @@ class Case:
         patient: Tells patients apart; empty: a DICOM file's own, else not known.
     """
 
-    source: Source | Decoded | Callable[[], bytes]
+    source: Source | Decoded | Callable[[], bytes] = field(repr=False)  # a file's bytes hold its header
     name: str = ARRAY
     study: str = ""
     region: str = ""
@@ -43,7 +43,7 @@ class Case:
 
     def known_by(self, found: Decoded) -> Case:
         """Return the case with what its file says: study and patient are the file's own, the region is the user's."""
-        region = (self.region or found.region).lower()
+        region = region_name(self.region or found.region)
         return replace(self, study=found.study or self.study, region=region, patient=found.patient or self.patient)
 
     @classmethod
@@ -159,8 +159,13 @@ def known_by_header(case: Case) -> Case:
         return case
     if not header.rows:
         return case
-    study, region = header.study_instance_uid or case.study, (case.region or header.region).lower()
+    study, region = header.study_instance_uid or case.study, region_name(case.region or header.region)
     return replace(case, study=study, region=region, patient=header.patient)
+
+
+def region_name(name: str) -> str:
+    """Return a region in the catalogues' words; MURA's folders say ``XR_HAND``."""
+    return name.strip().lower().removeprefix("xr_")
 
 
 def in_home(path: str | Path) -> Path:

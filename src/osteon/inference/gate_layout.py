@@ -105,7 +105,7 @@ def layout_statistics(pixels: Pixels, top: float = 255.0, *, dark: bool = False)
 def _eight_bits(pixels: Pixels, top: float) -> Bytes:
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, dtype=np.uint8)
-    return np.asarray(pixels * np.float32(255 / top)).astype(np.uint8)
+    return np.asarray(pixels * np.float32(255 / top) + np.float32(0.5)).astype(np.uint8)
 
 
 def _held(lines: Bytes, dark: bool) -> tuple[int, int]:
@@ -122,25 +122,20 @@ def _sampled(first: int, last: int) -> slice:
     return slice(-(-first // SAMPLED), -(-last // SAMPLED))
 
 
-def _within(changes: Bytes, most: int) -> Marks:
-    """Return where differences, which wrap at 256, are at most so large either way."""
-    return np.asarray(changes + np.uint8(most) <= np.uint8(2 * most))
-
-
-def _beyond(changes: Bytes, least: int) -> Marks:
-    """Return where differences, which wrap at 256, are at least so large either way."""
-    return np.asarray(changes + np.uint8(least - 1) > np.uint8(2 * least - 2))
+def _apart(one: Bytes, other: Bytes) -> Bytes:
+    """Return by how much greys differ; plain differences would wrap, and black and white be next to one another."""
+    return np.asarray(np.maximum(one, other) - np.minimum(one, other))
 
 
 def _longest(lines: Bytes) -> npt.NDArray[np.floating]:
     """Return which shares of sampled lines, shape ``(n, places)``, change together at one place; falling."""
     count, width = lines.shape
     flat = np.ravel(lines)
-    changes = flat[LAG:] - flat[:-LAG]  # where lines meet, they mean nothing, and are cut off below
-    even = _within(changes, EVEN)
+    changes = _apart(flat[LAG:], flat[:-LAG])  # where lines meet, they mean nothing, and are cut off below
+    even = changes <= EVEN
     ground = even[LAG:] & even[:-LAG]
     beside = ground[: -3 * LAG] | ground[3 * LAG :]
-    edge = _beyond(changes[2 * LAG : 2 * LAG + len(beside)], STEP)
+    edge = changes[2 * LAG : 2 * LAG + len(beside)] >= STEP
     edge &= beside
     rising = edge & (flat[3 * LAG : -2 * LAG] > flat[2 * LAG : -3 * LAG])
     total, up = (_columns(marks, count, width)[: width - 5 * LAG] for marks in (edge, rising))
@@ -170,15 +165,15 @@ def _text_cells(lines: Bytes) -> int:
     count, width = lines.shape
     flat = np.ravel(lines)
     start = flat[:-STROKE]
-    strokes = _beyond(flat[STROKE // 2 : -STROKE // 2] - start, INK)
-    strokes &= _within(flat[STROKE:] - start, SAME)
+    strokes = _apart(flat[STROKE // 2 : -STROKE // 2], start) >= INK
+    strokes &= _apart(flat[STROKE:], start) <= SAME
     inked = _per_cell(strokes, count, width) >= STROKES
     rows = np.flatnonzero(inked.any(axis=1))
     if not rows.size:
         return 0
     first, last = int(rows[0]) * CELL[0], (int(rows[-1]) + 1) * CELL[0] + 1  # only there can be text
     part = flat[first * width : last * width]
-    even = _per_cell(_within(part[1:] - part[:-1], 1), last - first, width) >= GROUND
+    even = _per_cell(_apart(part[1:], part[:-1]) <= 1, last - first, width) >= GROUND
     return int(np.count_nonzero(inked[rows[0] : rows[-1] + 1] & even))
 
 

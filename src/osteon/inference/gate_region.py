@@ -26,7 +26,6 @@ def unseen_region(region: str, known: Collection[str]) -> tuple[Flag, ...]:
         ``abstain`` of another part of the body; ``warn`` of a part that one of the model's regions may take in, and of
         a word that is no part of the body.
     """
-    region = region.removeprefix("xr_")
     if not region or not known or region in known:
         return ()
     from osteon.data.dicom_anatomy import REGIONS  # brings pydicom

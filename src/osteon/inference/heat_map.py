@@ -18,8 +18,9 @@ OUTLINE_LEVEL = 0.6
 
 OPACITY = 0.45
 FINER = 2
-_BAND = 256
 """How many times as many cells a side a map of both looks has: those of a closer look are smaller."""
+
+_BAND = 256
 
 _COLOURS = np.array(
     [(0, 0, 0), (60, 15, 110), (150, 30, 110), (220, 70, 60), (250, 150, 20), (250, 240, 140)], dtype=np.float64

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from osteon.data.class_names import UNKNOWN
+from osteon.data.delimited import SAVE_AS, read_delimited
 from osteon.errors import InputError, Refusal, SettingsError
 from osteon.inference.case import Case, Unreadable, in_home
 
@@ -96,7 +98,7 @@ def _placed(case: Case, study_by: str, known: dict[str, str]) -> Case:
     path = Path(case.name)
     named = {"none": path, "folder": path.parent, "name": path.parent / _LAST_PART.sub("", path.stem)}[study_by]
     study = known.setdefault(_place(named), _printable(case.name if study_by == "none" else str(named)))
-    return case if study_by == "none" and study == _printable(case.name) else replace(case, study=study)
+    return replace(case, study=study)
 
 
 def _place(path: Path) -> str:
@@ -127,24 +129,29 @@ def _of_folder(path: Path) -> list[Case]:
 
 def _of_table(path: Path, column: str) -> list[Case]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            separator = max(",;\t", key=file.readline().count)
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=separator)
-            rows, names = list(reader), list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot be read as a table: {error}", where=path, hint="Save it as CSV in UTF-8") from None
+        header, *rows = [row for _, row in read_delimited(path).rows() if any(row)] or [[]]
+    except (OSError, csv.Error) as error:
+        raise InputError(f"cannot be read as a table: {error}", where=path, hint=SAVE_AS) from None
+    names = [name.strip() for name in header]
     wanted = ["path", *([column] if column else [])]
     missing = [name for name in wanted if name not in names]
     if missing:
         hint = f"It has {', '.join(names) or 'none'}"
         raise SettingsError(f"the table lacks the column {', '.join(missing)}", where=path, hint=hint)
-    return [_of_row(path, number, row, column) for number, row in enumerate(rows, start=1)]
+    return [
+        _of_row(path, number, dict(zip(names, map(_known, row), strict=False)), column)
+        for number, row in enumerate(rows, start=1)
+    ]
 
 
-def _of_row(table: Path, number: int, row: dict[str, str | None], column: str) -> Case:
-    study, region = (row[column] or "" if column else ""), row.get("region") or ""
-    if not row["path"]:
+def _known(value: str) -> str:
+    """Return a value of a table; nothing where it says that nothing is known, as ``NA`` does."""
+    return "" if value.strip().lower() in UNKNOWN else value
+
+
+def _of_row(table: Path, number: int, row: dict[str, str], column: str) -> Case:
+    study, region = (row.get(column, "") if column else ""), row.get("region", "")
+    if not row.get("path"):
         name = f"{table}, row {number}"
         return Case(Unreadable(Refusal(name, "no_path", "names no file")), name, study, region)
     path = table.parent / in_home(row["path"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,8 @@ def _cannot_run(runtime: str, error: Exception, path: Path) -> ModelError:
     """Say so in words of our own: a runtime's quote its source code."""
     log.debug("%s on %s", runtime, path, exc_info=error)
     what = f"{runtime} cannot run the model: its graph is damaged, not valid, or asks for more memory than there is"
-    return ModelError(what, where=path, hint="Export the model again; --model names another")
+    newer = f"install a newer {runtime} than {sys.modules[runtime].__version__}"
+    return ModelError(what, where=path, hint=f"Export the model again, or {newer}; --model names another")
 
 
 class OnnxRuntime(Runtime):

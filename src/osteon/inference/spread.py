@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import warnings
@@ -110,13 +111,19 @@ def available_cores() -> int:
 
 
 def _submitted(pool: Executor, case: Case) -> Future[Prediction]:
+    """Send a case to a process; what prevents that is found out when its answer is asked for.
+
+    It is pickled here. Where the pool's own thread fails at that while another notices that a process has died, the two
+    wait for one another for ever (CPython 3.11 to 3.13 at least: one joins the other under a lock that it needs).
+    """
+    failed: Future[Prediction] = Future()
     try:
+        packed = pickle.dumps(case)
         with _ctrl_c_held_back(), _blocked():
-            return pool.submit(_work, case)
-    except BrokenProcessPool as error:  # known only now; the case is asked for with the others that were under way
-        broken: Future[Prediction] = Future()
-        broken.set_exception(error)
-        return broken
+            return pool.submit(_work, packed)
+    except Exception as error:  # it cannot be pickled; or the pool turns out to be broken, as for all under way
+        failed.set_exception(error)
+        return failed
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
@@ -234,6 +241,7 @@ def _end_with_the_first() -> None:
         os._exit(1)
 
 
-def _work(case: Case) -> Prediction:
+def _work(packed: bytes) -> Prediction:
     ((predictor, options),) = _worker
+    case: Case = pickle.loads(packed)
     return predictor.answer_surely(case, **options)
