@@ -134,3 +134,13 @@ def test_text_of_an_estimate() -> None:
     assert Estimate(0.875, 0.772, 0.935, 64).text() == "0.875 (0.772–0.935)"
     assert Estimate(-0.1, -0.2, 0.05, 64).text(2) == "-0.10 (-0.20 to 0.05)"
     assert Estimate.undefined("why").text() == "NA"
+
+
+def test_what_is_undefined_in_both_is_equal() -> None:
+    """A dataclass compares NaN as equal to itself up to Python 3.12 only, and never two of them."""
+    one, other = (Estimate(0.5, float("nan"), float("nan"), 4, "few") for _ in range(2))
+    assert one == other
+    assert len({one, other}) == 1
+    assert one != Estimate(0.5, 0.4, float("nan"), 4, "few")
+    assert one != Estimate(0.5, float("nan"), float("nan"), 4, "none")
+    assert one != 0.5

@@ -37,6 +37,13 @@ class Estimate:
     n: int = 0
     reason: str = ""
 
+    def __eq__(self, other: object) -> bool:
+        """Compare; what is undefined in both is equal (a dataclass's own comparison says so up to Python 3.12 only)."""
+        return self.as_dict() == other.as_dict() if isinstance(other, Estimate) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.as_dict().items()))
+
     @classmethod
     def undefined(cls, reason: str, n: int = 0) -> Estimate:
         """Return an estimate that is not there, with the reason."""
