@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
@@ -26,10 +27,10 @@ class CommandProcess:
         """Return the exit code, negative for the signal that killed it; None while it runs."""
         return self._process.exitcode
 
-    def end_by(self, signal: int) -> tuple[int | None, str]:
+    def end_by(self, number: int) -> tuple[int | None, str]:
         """Send a signal, wait for the end, and return the exit code and what was said."""
         assert self._process.pid is not None
-        os.kill(self._process.pid, signal)
+        os.kill(self._process.pid, number)
         self._process.join(timeout=60)
         return self._process.exitcode, self.said.read_text()
 
@@ -70,6 +71,7 @@ def _run_code(code: str, arguments: list[str], environment: dict[str, str], fold
 def _run(arguments: list[str], said: str, environment: dict[str, str]) -> None:
     from osteon.__main__ import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
     os.environ.update(environment)
     for stream, name in ((1, os.devnull), (2, said)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
