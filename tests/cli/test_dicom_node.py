@@ -125,6 +125,12 @@ def test_a_model_that_cannot_run_ends_it_before_anything_is_received(tmp_path, c
     assert "cannot run the model" in capsys.readouterr().err
 
 
+def test_host_that_can_be_no_name(tmp_path, capsys, model):
+    where = ["--host", "two..dots", "--allow-address", "10.0.0.0/8", "--port", "0"]
+    assert main(["dicom-node", "--queue", str(tmp_path / "q"), "--model", model, *where]) == 2
+    assert "cannot be listened on" in capsys.readouterr().err
+
+
 def test_port_taken(tmp_path, capsys, model):
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))

@@ -8,6 +8,7 @@ from pydicom import dcmread
 
 from makers.answers import answer, card
 from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom
+from osteon.clinical import answering
 from osteon.clinical.answering import InterruptedAnswerError, StudyAnswerer
 from osteon.data.dicom import read_dicom
 from osteon.data.images import UnreadableImageError
@@ -21,6 +22,7 @@ class Reader:
     card = card()
 
     def predict_each(self, cases, *, heat_map, workers):
+        self.asked = cases
         for case in cases:
             try:
                 read_dicom(case.source)
@@ -31,14 +33,40 @@ class Reader:
 
 
 def test_images_are_in_the_order_of_their_numbers(tmp_path):
-    sources = [dicom(number=number) for number in (2, 0, 1)]
+    small = radiograph(size=(32, 32))
+    sources = [dicom(small, number=number) for number in (2, 0, 1)]
+    sources.append(dicom(small, number=4, InstanceNumber=None))  # without a number: before the others
+    sources.append(dicom(small, number=3, InstanceNumber=["0", "9"]))
     paths = [save_dicom(tmp_path / f"{index}.dcm", source) for index, source in enumerate(sources)]
-    documents = list(StudyAnswerer(Reader())(paths))
+    reader = Reader()
+    documents = list(StudyAnswerer(reader)(paths))
     overlays = [item for item in documents if item.Modality == "OT"]
-    assert [item.SourceImageSequence[0].ReferencedSOPInstanceUID[-1] for item in overlays] == ["1", "2", "3"]
+    assert [item.SourceImageSequence[0].ReferencedSOPInstanceUID[-1] for item in overlays] == ["4", "5", "1", "2", "3"]
+    assert [(case.source.name, case.name) for case in reader.asked] == [
+        ("4.dcm", "image 1"),
+        ("3.dcm", "image 2"),
+        ("1.dcm", "image 3"),
+        ("2.dcm", "image 4"),
+        ("0.dcm", "image 5"),
+    ]
 
 
-def test_damaged_image_does_not_stop_the_others(tmp_path, dsrdump):
+def test_pixels_of_a_study_are_not_held_beside_its_answers(tmp_path, monkeypatch):
+    """A study may have a thousand images."""
+    real, held = answering.each_document, []
+
+    def each_document(study, sources, about):
+        held.extend(sources)
+        return real(study, sources, about)
+
+    monkeypatch.setattr(answering, "each_document", each_document)
+    image = dicom()
+    list(StudyAnswerer(Reader())([save_dicom(tmp_path / "image.dcm", image)]))
+    assert [source.SOPInstanceUID for source in held] == [image.SOPInstanceUID]
+    assert "PixelData" not in held[0]
+
+
+def test_damaged_image_does_not_stop_the_others(tmp_path, dsrdump, caplog):
     good = save_dicom(tmp_path / "good.dcm", dicom())
     data = dicom_bytes(dicom(radiograph(1), number=1))
     cut = tmp_path / "cut.dcm"
@@ -51,13 +79,20 @@ def test_damaged_image_does_not_stop_the_others(tmp_path, dsrdump):
     text = dsrdump(tmp_path / "report.dcm")
     assert text.count("no answer") >= 2
     assert "1 of 3 images" in text
+    missing = "StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID"
+    assert said(caplog) == [f"An image cannot be referred to: {missing} is missing or malformed"]
 
 
-def test_study_of_which_nothing_can_be_read(tmp_path):
+def said(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "osteon.clinical.answering"]
+
+
+def test_study_of_which_nothing_can_be_read(tmp_path, caplog):
     torn = tmp_path / "torn.dcm"
-    torn.write_bytes(dicom_bytes(dicom())[:300])
+    torn.write_bytes(dicom_bytes(dicom())[:100])
     with pytest.raises(InputError):
         list(StudyAnswerer(Reader())([torn]))
+    assert said(caplog) == ["An image's header is damaged (InvalidDicomError)"]
 
 
 def test_answer_is_given_up_after_the_image_at_hand(tmp_path):

@@ -72,6 +72,12 @@ def test_service_that_is_not_there(tmp_path):
     assert "cannot be reached" in caught.value.what
 
 
+def test_service_whose_name_can_be_none_cannot_be_reached(tmp_path):
+    (tmp_path / "x.dcm").write_bytes(b"x")
+    with pytest.raises(UnreachableError, match="cannot be reached: there can be no such name"):
+        list(DicomWeb("http://two..dots/x", seconds=1).deliver([tmp_path / "x.dcm"]))
+
+
 def test_file_that_is_gone_is_no_fault_of_the_service(tmp_path):
     with pytest.raises(FileNotFoundError):
         list(DicomWeb(f"http://127.0.0.1:{free_port()}", seconds=1).deliver([tmp_path / "gone.dcm"]))

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from osteon.clinical import durable
-from osteon.clinical.durable import durable_file, make_folder, write_durably
+from osteon.clinical.durable import FolderLock, durable_file, make_folder, write_durably
+from osteon.errors import SettingsError
 
 
 @pytest.fixture
@@ -50,3 +53,42 @@ def test_file_whose_writing_fails_is_not_there(tmp_path):
     with pytest.raises(TypeError), durable_file(tmp_path / "a" / "file") as file:
         file.writelines([b"half", "no bytes"])
     assert list((tmp_path / "a").iterdir()) == []
+
+
+@pytest.mark.parametrize(("code", "kept"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_folders_that_cannot_be_flushed_are_no_fault_but_failures_are(tmp_path, monkeypatch, code, kept):
+    """Shared folders of virtual machines flush files only."""
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(handle)
+
+    monkeypatch.setattr(durable.os, "fsync", fsync)
+    if kept:
+        write_durably(tmp_path / "file", b"x")
+        assert (tmp_path / "file").read_bytes() == b"x"
+    else:
+        with pytest.raises(OSError, match=os.strerror(code)):
+            write_durably(tmp_path / "file", b"x")
+
+
+def test_disk_without_locks_is_said_to_be_one(tmp_path, monkeypatch):
+    """Nobody shall look for another node there."""
+
+    def lock(_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(durable, "_lock", lock)
+    with pytest.raises(SettingsError, match="cannot be kept from other nodes") as found:
+        FolderLock(tmp_path)
+    assert "local disk" in found.value.hint
+
+
+def test_folder_that_cannot_be_made_is_said_to_be_one(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SettingsError, match="cannot be written to") as found:
+        FolderLock(tmp_path / "file" / "queue")
+    assert found.value.where == str(tmp_path / "file" / "queue")
+    assert "--queue" in found.value.hint

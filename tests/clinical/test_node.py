@@ -9,19 +9,23 @@ import subprocess
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread, uid
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_STORE
 
 from makers.dicom import SYNTAXES, dicom, radiograph, save_dicom
 from makers.pacs import Archive, free_port, note_of, program, send, until
 from osteon.clinical import durable, receiver
 from osteon.clinical import node as nodes
+from osteon.clinical import sender as senders
 from osteon.clinical.address import Address, check_title
+from osteon.clinical.device import IMPLEMENTATION_CLASS
 from osteon.clinical.node import DicomNode, NodeSettings
 from osteon.clinical.queue_store import QueueStore
-from osteon.clinical.sender import DicomDestination, UnreachableError
+from osteon.clinical.sender import DicomDestination, NoAnswerError, UnreachableError
 from osteon.data.files import Limits
 from osteon.errors import InputError, SettingsError
 
@@ -72,6 +76,8 @@ def test_every_transfer_syntax_is_kept_as_it_came(tmp_path, syntax):
     (path,) = (tmp_path / "images").glob("*/*.dcm")
     kept = dcmread(path)
     assert kept.file_meta.TransferSyntaxUID == syntax
+    assert kept.file_meta.MediaStorageSOPInstanceUID == image.SOPInstanceUID
+    assert kept.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS
     assert kept.PixelData == image.PixelData
     assert kept.PatientName == image.PatientName
 
@@ -172,21 +178,21 @@ def test_names_on_disk_are_hashes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "called", "calling", "accepted"),
+    ("changes", "called", "calling", "reason"),
     [
-        ({"calling": ("GOOD",)}, "OSTEON", "GOOD", True),
-        ({"calling": ("GOOD",)}, "OSTEON", "BAD", False),
-        ({}, "OTHER", "GOOD", False),
-        ({"networks": ("127.0.0.0/8",)}, "OSTEON", "GOOD", True),
-        ({"networks": ("10.0.0.0/8", "::1")}, "OSTEON", "GOOD", False),
+        ({"calling": ("GOOD",)}, "OSTEON", "GOOD", None),
+        ({"calling": ("GOOD",)}, "OSTEON", "BAD", "calling AE title not recognised"),
+        ({}, "OTHER", "GOOD", "called AE title not recognised"),
+        ({"networks": ("127.0.0.0/8",)}, "OSTEON", "GOOD", None),
+        ({"networks": ("10.0.0.0/8", "::1")}, "OSTEON", "GOOD", "it is not an allowed address"),
     ],
 )
-def test_only_those_who_may_are_let_in(tmp_path, caplog, changes, called, calling, accepted):
+def test_only_those_who_may_are_let_in(tmp_path, caplog, changes, called, calling, reason):
     with DicomNode(tmp_path, note_of, None, settings(**changes)) as node:
-        assert send([dicom(SMALL)], node.port, called, calling) == [0 if accepted else None]
-        assert node.queue.counts()["instances"] == int(accepted)
-        if not accepted:
-            until(lambda: "from 127.0.0.1 was refused: " in caplog.text)
+        assert send([dicom(SMALL)], node.port, called, calling) == [None if reason else 0]
+        assert node.queue.counts()["instances"] == (0 if reason else 1)
+        if reason:
+            until(lambda: f"from 127.0.0.1 was refused: {reason}" in caplog.text)
 
 
 def test_open_to_the_network_is_refused(tmp_path):
@@ -200,7 +206,9 @@ def test_titles_that_are_none(title):
         check_title(title)
 
 
-@pytest.mark.parametrize("text", ["ORTHANC", "A@host", "A@host:x", "@h:1", "A@h:70000"])
+@pytest.mark.parametrize(
+    "text", ["ORTHANC", "A@host", "A@host:x", "@h:1", "A@h:70000", "A@h:0", "A@:104", f"{'A' * 17}@h:104"]
+)
 def test_destinations_that_are_none(text):
     with pytest.raises(SettingsError):
         DicomDestination.parse(text, "OSTEON")
@@ -241,6 +249,29 @@ def test_full_disk_is_out_of_resources_and_keeps_what_was_acknowledged(tmp_path,
         until(lambda: node.queue.counts()["studies_done"])
         assert node.queue.counts()["instances"] == 2
         assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_why_an_image_was_not_taken_is_said(tmp_path, monkeypatch, caplog):
+    full, broken = "The disk of the queue is full: an image was not taken", "An image could not be kept: "
+    faults = {
+        OSError(errno.ENOSPC, "No space left on device", "images/x"): full,
+        OSError(errno.EIO, "Input/output error", "/srv/fuller/images/x"): broken + "Input/output error",
+        sqlite3.OperationalError("database or disk is full"): full,
+        sqlite3.OperationalError("disk I/O error"): broken + "disk I/O error",
+        RuntimeError("Miller"): f"A fault while an object was received: RuntimeError in {Path(__file__).name}, line ",
+    }
+    left = list(faults)
+
+    def add(*_: object) -> bool:
+        raise left.pop(0)
+
+    with DicomNode(tmp_path, note_of, None, settings()) as node:
+        monkeypatch.setattr(node.queue, "add", add)
+        assert send([dicom(SMALL, number=number) for number in range(5)], node.port) == [0xA700] * 4 + [0xC000]
+    said = [line.getMessage() for line in caplog.records if line.name == receiver.__name__]
+    assert said[:4] == list(faults.values())[:4]
+    assert said[4].startswith(faults.popitem()[1])
+    assert "Miller" not in caplog.text
 
 
 def test_study_that_could_not_be_set_aside_is_taken_again(tmp_path, monkeypatch):
@@ -298,9 +329,67 @@ def test_silent_destination_never_holds_up_receiving(tmp_path):
             silent.close()  # else the node waits for its sender
 
 
-def test_unreachable_destination_has_a_clear_error():
+@pytest.mark.parametrize("host", ["127.0.0.1", "unknown.invalid", "two..dots"])
+def test_unreachable_destination_has_a_clear_error(host):
+    """Also where its name cannot be looked up, as before the network is there."""
     with pytest.raises(UnreachableError, match="cannot be reached"):
-        DicomDestination("ARCHIVE", "127.0.0.1", free_port(), seconds=5).echo()
+        DicomDestination("ARCHIVE", host, free_port(), seconds=5).echo()
+
+
+def test_destination_that_takes_no_documents_is_not_said_to_be_away():
+    entity = AE(ae_title="ARCHIVE")
+    entity.add_supported_context(uid.CTImageStorage)
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    try:
+        with pytest.raises(UnreachableError, match="takes none of the kinds of documents"):
+            DicomDestination("ARCHIVE", "127.0.0.1", server.server_address[1], seconds=5).echo()
+    finally:
+        server.shutdown()
+
+
+def test_destination_that_hangs_up_while_a_document_is_read_gave_no_answer(tmp_path, archive, monkeypatch):
+    (note,) = note_of([save_dicom(tmp_path / "image.dcm", dicom(SMALL))])
+    path = save_dicom(tmp_path / "note.dcm", note)
+
+    def read(path):
+        archive._server.active_associations[0].abort()
+        until(lambda: not archive._server.active_associations)
+        time.sleep(0.1)
+        return dcmread(path)
+
+    monkeypatch.setattr(senders, "dcmread", read)
+    with pytest.raises(NoAnswerError, match="hung up"):
+        list(destination(archive).deliver([path]))
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        *((status, True) for status in (0x0000, 0xB000, 0xB006, 0xB007, 0x0111)),
+        *((status, False) for status in (0xA900, 0xC000, 0x0122)),
+        *((status, None) for status in (0xA700, 0xA7FF)),
+    ],
+)
+def test_what_a_status_says_of_a_document(tmp_path, archive, status, outcome):
+    """PS3.4 table B.2-1; without room a destination may take it later, so that it is not rejected."""
+    archive.status = status
+    (note,) = note_of([save_dicom(tmp_path / "image.dcm", dicom(SMALL))])
+    path = save_dicom(tmp_path / "note.dcm", note)
+    if outcome is None:
+        with pytest.raises(NoAnswerError, match="out of resources"):
+            list(destination(archive).deliver([path]))
+    else:
+        assert list(destination(archive).deliver([path, path])) == [outcome, outcome]
+
+
+def test_no_answer_is_taken_from_who_waits_for_it(archive):
+    """The library's own loop takes what it finds and drops it; on a busy machine it may look at the wrong time."""
+    association = DicomDestination("ARCHIVE", "127.0.0.1", archive.port, seconds=1)._associate()
+    answer = C_STORE()
+    association.dimse.msg_queue.put((1, answer))
+    time.sleep(0.2)  # it looks every millisecond
+    assert association.dimse.get_msg(block=True) == (1, answer)
+    association.release()
 
 
 def test_rejected_documents_are_set_aside_and_can_be_tried_again(tmp_path, archive):

@@ -148,7 +148,10 @@ def test_a_good_copy_that_comes_while_the_broken_one_is_answered_for_has_it_answ
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["none before", "a broken one before"])
-def test_two_transfer_syntaxes_at_once(queue, monkeypatch, tmp_path, broken):
+@pytest.mark.parametrize(
+    "syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian], ids=["other syntax", "same bytes"]
+)
+def test_two_copies_at_once(queue, monkeypatch, tmp_path, broken, syntax):
     if broken:
         assert queue.add("1.1", "1.1.1", dicom_bytes()[:600])
     both, real = threading.Barrier(2), queue_store.write_durably
@@ -159,7 +162,7 @@ def test_two_transfer_syntaxes_at_once(queue, monkeypatch, tmp_path, broken):
 
     monkeypatch.setattr(queue_store, "write_durably", write)
     with ThreadPoolExecutor(2) as pool:
-        images = dicom_bytes(), dicom_bytes(syntax=uid.ImplicitVRLittleEndian)
+        images = dicom_bytes(), dicom_bytes(syntax=syntax)
         assert sorted(pool.map(lambda image: queue.add("1.1", "1.1.1", image), images)) == [False, True]
     assert list(tmp_path.glob("images/*/*")) == list(queue.take(0, 0).files)
 
@@ -327,6 +330,26 @@ def test_study_that_ends_the_node_each_time_is_set_aside(tmp_path):
         assert queue.take(0, 0) is not None
 
 
+def test_study_that_fails_time_after_time_is_set_aside(queue):
+    queue.add("1.1", "1.1.1", b"")
+    for again in (0, 1):
+        assert queue.retry_failed() == again
+        assert queue.counts()["studies_failed"] == 0
+        aside = [queue.fail(queue.take(0, 0), "a fault", final=False) for _ in range(MOST_ATTEMPTS)]
+        assert aside == [False] * (MOST_ATTEMPTS - 1) + [True]
+        assert queue.take(0, 0) is None
+        assert queue.failures() == [("1.1", "a fault")]
+
+
+def test_study_that_got_an_image_while_it_failed_is_not_set_aside(queue):
+    queue.add("1.1", "1.1.1", b"")
+    task = queue.take(0, 0)
+    queue.add("1.1", "1.1.2", b"")
+    assert not queue.fail(task, "no answer is possible", final=True)
+    assert queue.failures() == []
+    assert len(queue.take(0, 0).files) == 2
+
+
 def test_attempt_whose_documents_could_not_be_kept_does_not_count(queue):
     queue.add("1.1", "1.1.1", b"")
     for _ in range(3 * MOST_ATTEMPTS):
@@ -418,6 +441,7 @@ def test_files_are_removed_without_holding_up_others(queue, monkeypatch):
 def test_images_of_two_patients_are_two_studies_whatever_their_uid(queue, tmp_path, caplog):
     for number, patient in enumerate("ABA"):
         queue.add("1.1", f"1.1.{number}", patient.encode(), patient)
+        assert len(caplog.messages) == (number > 0)
     tasks = [queue.take(0, 0), queue.take(0, 0)]
     assert [[path.read_bytes() for path in task.files] for task in tasks] == [[b"A", b"A"], [b"B"]]
     assert [task.uid for task in tasks] == ["1.1", "1.1"]
@@ -438,8 +462,9 @@ def test_documents_that_are_not_entered_are_removed(queue, tmp_path):
     task = queue.take(0, 0)
     finish(queue, task, ("2.1", b"x"))
     drafts = [queue.write(uid, lambda file: file.write(b"x")) for uid in ("2.1", "2.2")]
-    queue.discard(drafts)
-    assert [path.name for path in tmp_path.glob("documents/*/*")] == [Path(drafts[0].name).name]
+    for _ in range(2):  # the second time they are gone already
+        queue.discard(drafts)
+        assert [path.name for path in tmp_path.glob("documents/*/*")] == [Path(drafts[0].name).name]
 
 
 FIRST = """
@@ -495,9 +520,53 @@ def test_files_nobody_was_told_of_are_removed(tmp_path):
     kept.with_name("half.part").write_bytes(b"ha")
     kept.with_name("0" * 64 + ".dcm").write_bytes(b"not entered")
     (tmp_path / "incoming" / "half.part").write_bytes(b"ha")
+    index = kept.with_name("@eaDir")  # as file servers put beside pictures
+    index.mkdir()
     with StudyQueue(tmp_path):
-        assert list(tmp_path.glob("images/*/*")) == [kept]
+        assert sorted(tmp_path.glob("images/*/*")) == sorted([kept, index])
         assert list(tmp_path.glob("incoming/*")) == []
+
+
+@pytest.mark.parametrize("name", ["images/Fractured/1.jpg", "documents/letter.odt", "incoming/half.part"])
+def test_folder_that_is_no_queue_is_left_as_it_was(tmp_path, name):
+    """FracAtlas has its radiographs in folders of ``images``."""
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(b"x")
+    tmp_path.chmod(0o755)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SettingsError, match="is no queue"):
+        StudyQueue(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_queue_that_may_be_whole_is_not_to_be_moved_away(tmp_path):
+    """What a full disk, or a folder in the way, keeps from being opened holds what was acknowledged."""
+    resource = pytest.importorskip("resource")
+    with StudyQueue(tmp_path / "full") as queue:
+        queue.add("1.1", "1.1.1", b"")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(SettingsError, match="cannot be opened: disk I/O error") as found:
+            StudyQueue(tmp_path / "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert found.value.where == str(tmp_path / "full")
+    assert "has room" in found.value.hint
+    with StudyQueue(tmp_path / "full") as queue:
+        assert queue.take(0, 0).instances == 1
+    (tmp_path / "full" / "queue.sqlite").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(InputError, match="cannot be read") as found:
+        StudyQueue(tmp_path / "full")
+    assert found.value.where == str(tmp_path / "full")
+    assert "Move the folder away" in found.value.hint
+    for name in ("images", "queue.sqlite/there"):
+        path = tmp_path / name.partition("/")[0] / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+        with pytest.raises(SettingsError, match="cannot be opened"):
+            StudyQueue(tmp_path / name.partition("/")[0])
 
 
 def test_files_left_by_a_node_that_was_killed_while_it_forgot_are_removed(tmp_path, clock, monkeypatch):
@@ -516,17 +585,25 @@ def test_files_left_by_a_node_that_was_killed_while_it_forgot_are_removed(tmp_pa
         assert [document.path.read_bytes() for document in queue.outbox.unsent()] == [b"1.3"]
 
 
+def test_every_commit_is_flushed(queue):
+    """Else a power cut could take what was acknowledged; a file system tells nobody what it has flushed."""
+    assert queue.store.select("PRAGMA journal_mode") == [("wal",)]
+    assert queue.store.select("PRAGMA synchronous") == [(2,)], "FULL"
+
+
 def test_one_node_at_a_time(tmp_path, queue):
-    with pytest.raises(SettingsError, match="another node"):
+    with pytest.raises(SettingsError, match="another node") as found:
         StudyQueue(tmp_path)
+    assert "End the other node" in found.value.hint
 
 
 def test_queue_of_a_newer_version(tmp_path):
     StudyQueue(tmp_path).close()
     with sqlite3.connect(tmp_path / "queue.sqlite") as rows:
         rows.execute("PRAGMA user_version=99")
-    with pytest.raises(InputError, match="newer version"):
+    with pytest.raises(InputError, match="newer version") as found:
         StudyQueue(tmp_path)
+    assert "--upgrade" in found.value.hint
 
 
 def test_folder_is_the_users_own(tmp_path, queue):

@@ -59,6 +59,15 @@ def peak(path) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("syntax", [*NATIVE[:2], uid.RLELossless])
+def test_radiograph_that_ends_in_its_pixels_is_wanted(tmp_path, syntax):
+    """It is kept and answered for: the report says that it cannot be read."""
+    data = dicom_bytes(dicom(radiograph(size=(64, 64)), syntax=syntax))[:-1000]
+    (tmp_path / "x").write_bytes(data)
+    assert examine(data).wanted
+    assert examine(tmp_path / "x").wanted
+
+
 def test_own_pictures_are_not_wanted():
     ours = dicom(SMALL, modality="SC", Manufacturer="Osteon", ManufacturerModelName="Osteon radiograph classifier")
     assert not examine(dicom_bytes(ours)).wanted

@@ -24,6 +24,7 @@ from pynetdicom.presentation import build_context
 
 from osteon.clinical.connections import Contexts, bound, stop_listening
 from osteon.clinical.identity import new_uid
+from osteon.clinical.sender import Answers
 
 
 def free_port() -> int:
@@ -72,8 +73,7 @@ def send(sources: Sequence[Dataset], port: int, called: str = "OSTEON", calling:
     entity.requested_contexts = [
         build_context(*pair) for pair in {(item.SOPClassUID, item.file_meta.TransferSyntaxUID) for item in sources}
     ]
-    opened = (evt.EVT_CONN_OPEN, lambda event: bound(event.assoc, 10))
-    association = entity.associate("127.0.0.1", port, ae_title=called, evt_handlers=[opened])
+    association = entity.associate("127.0.0.1", port, ae_title=called, evt_handlers=[(evt.EVT_CONN_OPEN, _opened)])
     if not association.is_established:
         return [None] * len(sources)
     found: list[int | None] = []
@@ -85,6 +85,11 @@ def send(sources: Sequence[Dataset], port: int, called: str = "OSTEON", calling:
         found.append(int(status.Status) if "Status" in status else None)
     association.release()
     return found
+
+
+def _opened(event: evt.Event) -> None:
+    bound(event.assoc, 10)
+    event.assoc.dimse = Answers(event.assoc)  # else the library drops some on a busy machine
 
 
 class Archive:

@@ -213,8 +213,10 @@ def listen(
     about: dict[str, Any] = {"ssl_context": address.tls(), "server_class": _Server, "place": address, "intake": intake}
     try:
         server = entity.make_server((address.host, address.port), contexts=contexts, evt_handlers=handlers, **about)
-    except OSError as error:
-        what = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be listened on: {error.strerror or error}"
+    except (OSError, UnicodeError) as error:  # the latter of a host that can be no name
+        why = getattr(error, "strerror", None) or error
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        what = "is taken" if taken else f"cannot be listened on: {why}"
         where = f"{address.host}:{address.port}"
         raise SettingsError(f"the port {what}", where=where, hint="Choose another with --host and --port") from None
     threading.Thread(target=server.serve_forever, name="osteon-receiver", daemon=True).start()

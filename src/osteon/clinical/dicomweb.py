@@ -217,6 +217,8 @@ class _reaching:  # noqa: N801 - used as a context manager, in the manner of con
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, UnicodeError):  # as it is looked up
+            raise UnreachableError(f"{self._name} cannot be reached: there can be no such name") from None
         if isinstance(error, httpx.HTTPError):
             if insecure := fault(error):
                 raise UnreachableError(f"{self._name} cannot be reached: {insecure}") from None

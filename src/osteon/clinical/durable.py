@@ -83,6 +83,9 @@ def flush_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # shared folders of virtual machines and some network disks flush files only
+            raise
     finally:
         os.close(handle)
 
@@ -108,17 +111,22 @@ class FolderLock:
             ) from None
         try:
             _lock(self._file)
-        except OSError:
+        except OSError as error:
             self._file.close()
-            raise SettingsError(
-                "another node works on this queue",
-                where=folder,
-                hint="End the other node, or give this one a folder of its own with --queue",
-            ) from None
+            raise _not_locked(error, folder) from None
 
     def close(self) -> None:
         """Let others in."""
         self._file.close()
+
+
+def _not_locked(error: OSError, folder: Path) -> SettingsError:
+    """Return what is told of a folder that could not be locked; a disk that knows no locks says something else."""
+    if isinstance(error, BlockingIOError | PermissionError):
+        hint = "End the other node, or give this one a folder of its own with --queue"
+        return SettingsError("another node works on this queue", where=folder, hint=hint)
+    what = f"cannot be kept from other nodes: {error.strerror}"
+    return SettingsError(what, where=folder, hint="Choose a folder on a local disk with --queue")
 
 
 def _lock(file: IO[bytes]) -> None:

@@ -79,7 +79,7 @@ def check_sources(sources: Sequence[Dataset | None]) -> Dataset:
     known = [source for source in sources if source is not None]
     if not known:
         raise InputError(
-            "none of the images is a DICOM file, so there is no study to add documents to",
+            "none of the images is a DICOM file that can be referred to, so there is no study to add documents to",
             hint="DICOM documents are made for DICOM images",
         )
     for source in known:

@@ -72,7 +72,7 @@ class StudyQueue:
         outbox: The documents that are to be sent.
 
     Raises:
-        SettingsError: Another node works on it, or it cannot be written to.
+        SettingsError: Another node works on it, it cannot be written to, or it holds somebody else's files.
         InputError: It is damaged, or of a newer version.
     """
 
@@ -191,7 +191,7 @@ class StudyQueue:
                 aside = final or attempts >= MOST_ATTEMPTS
                 state = _leave(rows, task, "failed" if aside else "receiving", reason)
             self._left(task, state)
-        return aside
+        return state == "failed"
 
     def _left(self, task: Task, state: str) -> None:
         """Remember what state an attempt ended in, once it is on the disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sqlite3
 import threading
@@ -12,8 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from osteon.clinical.durable import FolderLock, make_folder, write_durably
-from osteon.clinical.queue_tables import DOCUMENTS, IMAGES, INCOMING, open_tables
-from osteon.errors import InputError
+from osteon.clinical.queue_tables import DATABASE, DOCUMENTS, IMAGES, INCOMING, open_tables
+from osteon.errors import InputError, OsteonError, SettingsError
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB}
+"""What SQLite says of tables that are damaged or not ours; else they may well be whole."""
+_ROOMS = (IMAGES, DOCUMENTS, INCOMING)
 
 
 class QueueStore:
@@ -28,7 +33,7 @@ class QueueStore:
         incoming: Folder of objects that are still coming.
 
     Raises:
-        SettingsError: Another node works on it, or it cannot be written to.
+        SettingsError: Another node works on it, it cannot be written to, or it holds somebody else's files.
         InputError: It is damaged, or of a newer version.
     """
 
@@ -36,16 +41,15 @@ class QueueStore:
         self.folder = Path(folder)
         self.incoming = self.folder / INCOMING
         self.lock = threading.RLock()
+        _refuse_others(self.folder)
         self._guard = FolderLock(self.folder)
         try:
-            for room in (IMAGES, DOCUMENTS, INCOMING):
+            for room in _ROOMS:
                 make_folder(self.folder / room)
             self.rows = open_tables(self.folder)
-        except sqlite3.DatabaseError as error:
+        except (OSError, sqlite3.DatabaseError) as error:
             self._guard.close()
-            raise InputError(
-                f"the queue cannot be read: {error}", where=self.folder, hint="Move the folder away to begin a new one"
-            ) from None
+            raise _explained(error, self.folder) from None
         except BaseException:
             self._guard.close()
             raise
@@ -86,6 +90,33 @@ class QueueStore:
     def free_bytes(self) -> int:
         """Return the room left on the disk."""
         return shutil.disk_usage(self.folder).free
+
+
+def _refuse_others(folder: Path) -> None:
+    """Refuse a folder that is no queue but has files where a queue has them: they would be taken for left ones.
+
+    Raises:
+        SettingsError: It is such a folder.
+    """
+    if os.path.lexists(folder / DATABASE):
+        return
+    for room in _ROOMS:
+        if any((folder / room).glob("*")):
+            raise SettingsError(
+                f"is no queue, but has files in {room!r}, where a queue keeps its own",
+                where=folder,
+                hint="Choose another folder with --queue",
+            )
+
+
+def _explained(error: OSError | sqlite3.DatabaseError, folder: Path) -> OsteonError:
+    """Return what is told of a queue that cannot be opened: none that may be whole shall be moved away."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+        hint = "Move the folder away to begin a new one"
+        return InputError(f"the queue cannot be read: {error}", where=folder, hint=hint)
+    why = getattr(error, "strerror", None) or error
+    hint = "See that its disk has room, that it may be written to, and that no other program uses it"
+    return SettingsError(f"the queue cannot be opened: {why}", where=folder, hint=hint)
 
 
 class Image(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from pathlib import Path
 
@@ -14,8 +15,11 @@ MOST_ATTEMPTS = 5
 """Times that a study is begun before it is set aside: one of them may be what ends the process."""
 RESERVE = 4_000_000
 """Bytes that the database keeps for when the disk is full."""
+DATABASE = "queue.sqlite"
 IMAGES, DOCUMENTS, INCOMING = "images", "documents", "incoming"
 """Folders in the queue's: what was acknowledged, what was answered, and what is still coming."""
+_NAME = re.compile(rf"[0-9a-f]{{64}}\.dcm|.*{re.escape(PART)}")
+"""What files of ours are called; others, as an indexing file server puts there, are left alone."""
 
 _STUDY = """(
     id INTEGER PRIMARY KEY, uid TEXT NOT NULL, patient TEXT NOT NULL DEFAULT '',
@@ -62,7 +66,7 @@ def open_tables(folder: Path) -> sqlite3.Connection:
         InputError: They are of a newer version.
         sqlite3.DatabaseError: They are damaged.
     """
-    rows = sqlite3.connect(folder / "queue.sqlite", check_same_thread=False, isolation_level=None)
+    rows = sqlite3.connect(folder / DATABASE, check_same_thread=False, isolation_level=None)
     try:
         rows.execute("PRAGMA journal_mode=WAL")
         rows.execute("PRAGMA synchronous=FULL")
@@ -109,5 +113,5 @@ def _remove_strays(rows: sqlite3.Connection, folder: Path) -> None:
     known = {name for (name,) in rows.execute("SELECT file FROM instance WHERE kept = 1")}
     known |= {name for (name,) in rows.execute(_WANTED)}
     for path in [*folder.glob(f"{INCOMING}/*"), *folder.glob(f"{IMAGES}/*/*"), *folder.glob(f"{DOCUMENTS}/*/*")]:
-        if path.suffix == PART or path.relative_to(folder).as_posix() not in known:
+        if _NAME.fullmatch(path.name) and path.relative_to(folder).as_posix() not in known:
             path.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing
 from functools import cache
 from typing import Any
@@ -52,7 +51,6 @@ class Receiver:
         queue: Where images go.
         address: Where it listens.
         min_free: Bytes that must stay free on the disk; below, objects are answered with *out of resources*.
-        arrived: Called after each new image.
 
     Attributes:
         port: Where it listens.
@@ -61,10 +59,8 @@ class Receiver:
         SettingsError: The port is taken, or cannot be listened on.
     """
 
-    def __init__(
-        self, queue: StudyQueue, address: Address, min_free: int, arrived: Callable[[], None] = lambda: None
-    ) -> None:
-        self._queue, self._min_free, self._arrived = queue, min_free, arrived
+    def __init__(self, queue: StudyQueue, address: Address, min_free: int) -> None:
+        self._queue, self._min_free = queue, min_free
         entity = AE(ae_title=address.ae_title)
         entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS)
         entity.implementation_version_name = "OSTEON"
@@ -113,13 +109,12 @@ class Receiver:
                 raise Refused("too_large", f"has {incoming.size:,} bytes, more than {LIMITS.bytes:,}")
             if self._queue.store.free_bytes() < self._min_free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if self._queue.add(received.study_uid, received.instance_uid, incoming, received.patient):
-                self._arrived()
+            self._queue.add(received.study_uid, received.instance_uid, incoming, received.patient)
         return SUCCESS
 
     def _failed(self, error: OSError | sqlite3.Error) -> int:
-        full = isinstance(error, OSError) and error.errno in FULL
-        if full or "full" in str(error):
+        full = error.errno in FULL if isinstance(error, OSError) else "full" in str(error)
+        if full:
             log.error("The disk of the queue is full: an image was not taken")
         else:
             log.error("An image could not be kept: %s", getattr(error, "strerror", None) or error)

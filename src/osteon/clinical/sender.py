@@ -16,6 +16,7 @@ from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.transport import AssociationSocket
 
 from osteon.clinical.address import check_title
@@ -108,8 +109,9 @@ class DicomDestination:
 
     @property
     def name(self) -> str:
-        """Title and place."""
-        return f"{self.ae_title}@{self.host}:{self.port}"
+        """Title and place, as they are given."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.ae_title}@{host}:{self.port}"
 
     def deliver(self, paths: Sequence[Path]) -> Iterator[bool]:
         """Send files over one association; see :class:`Destination`."""
@@ -138,14 +140,25 @@ class DicomDestination:
             entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         tls_args = None if self.tls is None else (self.tls, self.host)
         opened = (evt.EVT_CONN_OPEN, lambda event: bound(event.assoc, self.seconds))
-        association = entity.associate(
-            self.host, self.port, ae_title=self.ae_title, tls_args=tls_args, evt_handlers=[opened]
-        )
+        try:
+            association = entity.associate(
+                self.host, self.port, ae_title=self.ae_title, tls_args=tls_args, evt_handlers=[opened]
+            )
+        except (OSError, UnicodeError) as error:  # the library looks up the name before it connects
+            why = getattr(error, "strerror", None) or "there can be no such name"
+            raise UnreachableError(f"{self.name} cannot be reached: {why}") from None
         if not association.is_established:
-            why = "does not let us in" if association.is_rejected else "cannot be reached"
-            insecure = "" if self.tls is None or association.is_rejected else probe(self.tls, self.host, self.port)
-            raise UnreachableError(f"{self.name} {why}" + (f": {insecure}" if insecure else ""))
+            raise UnreachableError(f"{self.name} {self._why_not(association)}")
         return association
+
+    def _why_not(self, association: Association) -> str:
+        """Return why no association came about."""
+        if association.is_rejected:
+            return "does not let us in"
+        if association.rejected_contexts:
+            return "takes none of the kinds of documents that we send"
+        insecure = "" if self.tls is None else probe(self.tls, self.host, self.port)
+        return f"cannot be reached: {insecure}" if insecure else "cannot be reached"
 
     def _store(self, association: Association, path: Path) -> bool:
         if not association.is_established:
@@ -162,6 +175,8 @@ class DicomDestination:
             log.error("%s takes no such object of class %s", self.name, sop_class)
             log.debug("%s", error)
             return False
+        except RuntimeError:  # it has ended since we looked
+            raise NoAnswerError(f"{self.name} hung up") from None
         if "Status" not in status:
             raise NoAnswerError(f"{self.name} gave no answer")
         code = int(status.Status)
@@ -178,7 +193,20 @@ class _Entity(AE):
 
     def _create_socket(self, assoc: Association, *about: Any) -> AssociationSocket:
         assoc.dul.daemon = True
+        assoc.dimse = Answers(assoc)
         return super()._create_socket(assoc, *about)
+
+
+class Answers(DIMSEServiceProvider):
+    """Gives answers to those who wait for them only.
+
+    The library's own loop looks for requests, which no destination has for us. On a busy machine it can be held up
+    where it counts as paused, and then takes an answer and drops it: the document would be sent again.
+    """
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Return an answer that is waited for; without waiting, nothing."""
+        return super().get_msg(block) if block else (None, None)
 
 
 class Sender:
