@@ -15,6 +15,7 @@ import pytest
 
 from makers.model_files import write_tiny_model
 from osteon.cli.app import main
+from osteon.cli.serve import read_token
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,12 @@ def test_it_does_not_start_open_to_the_network_without_a_token(host: str, capsys
     assert code == 2
     assert "token is needed" in words
     assert "OSTEON_TOKEN" in words
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_token_is_read_as_an_editor_writes_it(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "token").write_text("correct-horse-battery\r\n", encoding=encoding)
+    assert read_token(tmp_path / "token") == "correct-horse-battery"
 
 
 def test_a_weak_or_missing_token_is_refused(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -31,6 +32,7 @@ from osteon.inference.heat_map import OUTLINE_LEVEL
 from osteon.inference.prediction import NOT_A_DEVICE, verdict_words
 from osteon.inference.predictor import Predictor
 from osteon.web import reading
+from osteon.web.limits import MEGABYTE
 
 
 def predicted(client: TestClient, *contents: bytes, **fields: str) -> dict[str, Any]:
@@ -51,6 +53,27 @@ def test_a_dicom_header_is_believed_as_the_predictor_believes_it(
     assert view["verdict"] == expected.verdict == "uncertain"
     assert view["probability"] == pytest.approx(expected.probability)
     assert {flag.code for flag in expected.flags} <= {flag["code"] for flag in view["flags"]}
+
+
+def test_all_that_a_header_says_is_told_once_and_counts_as_the_predictor_has_it(
+    client_of: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "sure.onnx", conformal=None)
+    sure = Predictor(tmp_path / "sure.onnx", gate=False, runtime="onnxruntime")
+    client = client_of(sure)
+    for tags, code in (
+        ({}, None),
+        ({"BurnedInAnnotation": "YES", "ViewPosition": None}, "burned_in_annotation"),
+        ({"Modality": None}, "missing_modality"),
+    ):
+        source = dicom_bytes(**tags)
+        expected = sure.predict(source)
+        (view,) = predicted(client, source)["studies"][0]["views"]
+        assert code is None or code in [flag["code"] for flag in view["flags"]]
+        assert sorted(view["flags"], key=str) == sorted((flag.as_dict() for flag in expected.flags), key=str)
+        assert view["verdict"] == expected.verdict
+        assert (view["verdict"] == "uncertain") is (code == "missing_modality")
+        assert view["probability"] == pytest.approx(expected.probability)
 
 
 def test_dicom_files_that_name_no_study_are_not_joined(client: TestClient) -> None:
@@ -145,7 +168,7 @@ def test_views_become_one_study_or_each_its_own(client: TestClient) -> None:
 def test_files_of_two_dicom_studies_are_never_joined(client: TestClient) -> None:
     answer = predicted(client, dicom_bytes(study=0), dicom_bytes(study=1), dicom_bytes(study=0, number=1))
     assert [[view["file"] for view in study["views"]] for study in answer["studies"]] == [[1, 3], [2]]
-    assert "2 DICOM studies" in answer["warnings"][0]
+    assert answer["warnings"] == ["The files come from 2 DICOM studies; each study is answered for on its own."]
     assert study_uid(0) not in str(answer)
 
 
@@ -169,6 +192,10 @@ def test_what_is_no_view_is_left_out_of_a_study(client: TestClient) -> None:
     assert [view["file"] for view in study["views"]] == [3]
     assert (study["verdict"], study["probability"]) == (lone[0]["verdict"], lone[0]["probability"])
     assert "2 files that are no radiographs were left out" in answer["warnings"][0]
+    answer = predicted(client, overlay, overlay, dicom_bytes(image))
+    assert "2 files that are no radiographs were left out" in answer["warnings"][0]
+    answer = predicted(client, overlay, dicom_bytes(image))
+    assert "One file that is no radiograph was left out" in answer["warnings"][0]
     (view,) = predicted(client, overlay)["studies"][0]["views"]
     assert view["refusal"]["reason"] == "own_picture"
     lost = dicom(number=3, PixelData=b"")
@@ -179,7 +206,28 @@ def test_an_image_that_cannot_be_read_stays_in_its_dicom_study(client: TestClien
     short = dicom_bytes(study=1, number=1, PixelData=bytes(100))
     answer = predicted(client, dicom_bytes(study=0), dicom_bytes(study=1), short)
     assert [[view["file"] for view in study["views"]] for study in answer["studies"]] == [[1], [2, 3]]
-    assert answer["studies"][1]["views"][1]["refusal"]["reason"] == "pixel_length"
+    read, lost = answer["studies"][1]["views"]
+    assert lost["refusal"]["reason"] == "pixel_length"
+    assert lost["region"] == read["region"] == "hand"
+
+
+def test_a_dicom_file_that_does_not_even_say_whose_it_is_makes_the_only_study_uncertain(client: TestClient) -> None:
+    """It may be a view of that study, so it is not left out of it; beside several it is on its own."""
+    damaged = dicom_bytes()[:132] + bytes(200)
+    answer = predicted(client, dicom_bytes(), damaged)
+    assert [[view["file"] for view in study["views"]] for study in answer["studies"]] == [[1, 2]]
+    assert answer["studies"][0]["views"][1]["format"] == "dicom"
+    assert answer["studies"][0]["views"][1]["refusal"] is not None
+    assert answer["warnings"] == []
+    several = predicted(client, dicom_bytes(), damaged, dicom_bytes(study=1))
+    assert [[view["file"] for view in study["views"]] for study in several["studies"]] == [[1], [2], [3]]
+
+
+def test_the_region_is_the_headers_unless_one_is_given(client: TestClient) -> None:
+    files = (dicom_bytes(BodyPartExamined="HAND"), png())
+    assert [view["region"] for view in predicted(client, *files)["studies"][0]["views"]] == ["hand", ""]
+    given = predicted(client, *files, b"broken", region="leg")
+    assert [view["region"] for view in given["studies"][0]["views"]] == ["leg"] * 3
 
 
 def test_the_same_picture_twice_is_counted_once(client: TestClient) -> None:
@@ -207,6 +255,9 @@ def test_the_same_picture_otherwise_packed_is_counted_once(client: TestClient) -
     packed = dicom_bytes(number=0, syntax=RLELossless)
     (study,) = predicted(client, instance, other, packed, study="each")["studies"]
     assert [(view["file"], view["copies"]) for view in study["views"]] == [(1, [3]), (2, [])]
+    two = (dicom_bytes(pixels=limb(), number=number) for number in range(2))
+    (study,) = predicted(client, *two)["studies"]
+    assert [(view["file"], view["copies"]) for view in study["views"]] == [(1, []), (2, [])], "they are two instances"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +290,35 @@ def test_a_bad_file_costs_its_own_answer_only(client: TestClient) -> None:
     assert answer["studies"][0]["probability"] is None
 
 
+def test_a_file_that_does_not_fit_in_memory_costs_its_own_answer_only(
+    client: TestClient, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = predictor.predict
+
+    def predict(case: Any, **options: Any) -> Any:
+        if case.name == "view 2":
+            raise MemoryError
+        return real(case, **options)
+
+    monkeypatch.setattr(predictor, "predict", predict)
+    files = [dicom_bytes(study=0), dicom_bytes(study=1), dicom_bytes(study=1, number=1)]
+    first, second = predicted(client, *files, pictures="true")["studies"]
+    assert first["verdict"] != "refused"
+    assert [view["file"] for view in second["views"]] == [2, 3], "it stays in its study"
+    lost, other = second["views"]
+    assert (lost["refusal"]["reason"], lost["picture"]) == ("too_large", None)
+    assert (lost["height"], lost["width"]) == (120, 96)
+    assert other["probability"] is not None
+    assert client.post("/v1/documents", files=upload(*files)).status_code == 200
+
+    def read_image(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(reading, "read_image", read_image)
+    (study,) = predicted(client, files[0], png())["studies"]
+    assert [(view["refusal"] or {}).get("reason") for view in study["views"]] == [None, "too_large"]
+
+
 def test_a_header_that_speaks_against_an_answer_is_heeded(client: TestClient) -> None:
     (study,) = predicted(client, dicom_bytes(Modality="CT"))["studies"]
     (view,) = study["views"]
@@ -254,6 +334,12 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(client_of: Callable
     assert study["views"][0]["refusal"]["reason"] == "too_many_pixels"
 
 
+def form(value: bytes, charset: str) -> dict[str, Any]:
+    """Return a form of one field, in a charset of its own."""
+    content = b'--a\r\nContent-Disposition: form-data; name="study"\r\n\r\n' + value + b"\r\n--a--\r\n"
+    return {"content": content, "headers": {"Content-Type": f"multipart/form-data; boundary=a; charset={charset}"}}
+
+
 @pytest.mark.parametrize(
     ("send", "status", "code"),
     [
@@ -267,8 +353,13 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(client_of: Callable
         ({"files": upload(b"x"), "data": {"region": "skull"}}, 422, "wrong_field"),
         ({"files": upload(b"x"), "data": {"study": ["one", "one"]}}, 422, "given_twice"),
         ({"files": upload(*[b"x"] * 17)}, 413, "too_many_parts"),
+        ({"files": {"files": (None, png())}}, 413, "field_too_large"),
+        ({"files": upload(b"x"), "data": {str(number): "x" for number in range(9)}}, 413, "too_many_parts"),
         ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "malformed_form"),
         ({"content": b"--a\r\nbroken", "headers": {"Content-Type": "multipart/form-data; boundary=a"}}, 400, None),
+        (form(b"one", "undefined"), 400, "malformed_form"),
+        (form(b"xn--a" * 20, "idna"), 400, "malformed_form"),
+        (form(b"one", "no-charset"), 422, "no_files"),
     ],
 )
 def test_wrong_requests_are_told_what_is_wrong(
@@ -282,20 +373,35 @@ def test_wrong_requests_are_told_what_is_wrong(
     assert body["request_id"] == response.headers["X-Request-ID"]
 
 
-def test_sizes_are_bounded(client_of: Callable[..., TestClient]) -> None:
-    client = client_of(file_megabytes=0.01, request_megabytes=0.03)
-    assert client.post("/v1/predict", files=upload(bytes(20_000))).json()["error"] == "file_too_large"
-    response = client.post("/v1/predict", files=upload(*[bytes(9000)] * 4))
-    assert (response.status_code, response.json()["error"]) == (413, "request_too_large")
+@pytest.mark.parametrize("chunked", [False, True])
+def test_sizes_are_bounded(client_of: Callable[..., TestClient], chunked: bool) -> None:
+    files = upload(png(), bytes(9000))
+    request = httpx.Request("POST", "http://testserver/v1/predict", files=files)
+    body, kind = request.read(), {"Content-Type": request.headers["Content-Type"]}
 
-    def unknown_length() -> Any:
-        yield b"--a\r\n"
-        for _ in range(10):
-            yield bytes(9000)
+    def sent(**megabytes: float) -> tuple[int, str]:
+        content = iter([body[:50], body[50:]]) if chunked else body
+        response = client_of(**megabytes).post("/v1/predict", content=content, headers=kind)
+        assert response.request.headers.get("transfer-encoding", "") == ("chunked" if chunked else "")
+        return response.status_code, response.json().get("error", "")
 
-    headers = {"Content-Type": "multipart/form-data; boundary=a", "Transfer-Encoding": "chunked"}
-    response = client.post("/v1/predict", content=unknown_length(), headers=headers)
-    assert response.status_code in (400, 413)
+    largest = max(len(content) for _, (_, content) in files)
+    assert sent(request_megabytes=len(body) / MEGABYTE, file_megabytes=largest / MEGABYTE) == (200, "")
+    assert sent(request_megabytes=(len(body) - 1) / MEGABYTE) == (413, "request_too_large")
+    assert sent(file_megabytes=(largest - 1) / MEGABYTE) == (413, "file_too_large")
+
+
+def test_a_size_that_is_too_large_is_told_as_such(client_of: Callable[..., TestClient]) -> None:
+    refused = client_of(file_megabytes=1).post("/v1/predict", files=upload(bytes(MEGABYTE + 1))).json()
+    assert refused["what"] == "a file of 2 MB; 1 MB is the most"
+
+
+@pytest.mark.parametrize("name", ["Doe^Jane", "patient_name_and_birthday"])
+def test_a_field_that_is_none_of_ours_is_not_repeated(client: TestClient, name: str) -> None:
+    """It may hold anything."""
+    response = client.post("/v1/predict", files=[*upload(png()), (name, ("x.png", b"x"))])
+    assert (response.status_code, response.json()["error"]) == (422, "wrong_kind")
+    assert name not in response.text
 
 
 def test_the_model_card_is_given(client: TestClient, predictor: Predictor) -> None:
@@ -307,12 +413,18 @@ def test_the_model_card_is_given(client: TestClient, predictor: Predictor) -> No
 def test_metrics_count_views_and_refusals_and_hold_no_names(client: TestClient) -> None:
     predicted(client, png(), b"broken", dicom_bytes())
     client.get("/nowhere/secret-name")
-    text = client.get("/metrics").text
+    told = client.get("/metrics")
+    assert told.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8", "else Prometheus refuses it"
+    text = told.text
     assert 'osteon_views_total{verdict="refused"} 1.0' in text
     assert 'osteon_refusals_total{reason="not_an_image"} 1.0' in text
     assert 'osteon_http_requests_total{method="POST",route="/v1/predict",status="200"} 1.0' in text
     assert 'route="other",status="404"' in text
     assert "osteon_requests_taken 0.0" in text
+    assert "osteon_requests_places 9.0" in text
+    assert 'osteon_http_request_seconds_count{route="/v1/predict"} 1.0' in text
+    (seconds,) = re.findall(r'osteon_http_request_seconds_sum\{route="/v1/predict"\} (\S+)', text)
+    assert 0 < float(seconds) < 60
     assert "secret" not in text
 
 
@@ -327,6 +439,7 @@ def test_the_report_is_a_pdf_that_names_no_file(client: TestClient) -> None:
     assert response.headers["Content-Type"] == "application/pdf"
     assert response.content.startswith(b"%PDF-")
     assert response.content.count(b"/Type /Page ") == 2  # four views a page
+    assert response.content.count(b"/Subtype /Image") >= 2 * 5  # each picture and its map
     assert b"secret" not in response.content
 
 
@@ -341,6 +454,9 @@ def test_dicom_documents_are_in_the_study_of_their_images(client: TestClient) ->
     assert report.VerificationFlag == "UNVERIFIED"
     refused = client.post("/v1/documents", files=upload(png()))
     assert (refused.status_code, refused.json()["error"]) == (422, "no_dicom")
+    refused = client.post("/v1/documents", files=upload(dicom_bytes(), dicom_bytes(study=1, SeriesInstanceUID=None)))
+    assert (refused.status_code, refused.json()["error"]) == (422, "no_document")
+    assert refused.json()["what"].startswith("study 2: SeriesInstanceUID is missing")
 
 
 def test_openapi_describes_the_form_and_every_status(client: TestClient) -> None:

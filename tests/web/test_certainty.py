@@ -69,6 +69,15 @@ def test_how_often_an_answer_was_right_is_told_with_what_it_rests_on(tmp_path: P
     }
 
 
+def test_of_an_answer_that_was_never_given_nothing_is_told(tmp_path: Path) -> None:
+    never, kept = Figure(value=None, reason="none"), Figure(value=1.0, low=0.97, high=1.0, n=120)
+    assert worth(sure(tmp_path / "a.onnx", precision=never, npv=never, coverage_positive=kept)) == {}
+    for missed in ({}, {"coverage_positive": never}):
+        told = worth(sure(tmp_path / "b.onnx", npv=Figure(value=0.9, n=10), **missed))["negative"]
+        assert told.startswith("When tested, it was right for 90 in 100 (n")
+        assert "But" not in told
+
+
 def test_the_share_of_positives_is_that_of_the_images_it_was_tested_on(tmp_path: Path) -> None:
     right = Figure(value=0.9, low=0.8, high=0.95, n=60)
     counts = {f"coverage_{name}": Figure(value=0.9, n=n) for name, n in (("positive", 30), ("negative", 70))}

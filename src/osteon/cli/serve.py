@@ -102,7 +102,7 @@ def read_token(file: Path | None) -> str | None:
     if file is None:
         return os.environ.get(TOKEN) or None
     try:
-        token = file.read_text(encoding="utf-8").strip()
+        token = file.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the token cannot be read: {getattr(error, 'strerror', error)}", where=file) from None
     if not token:

@@ -50,21 +50,16 @@ def worth(predictor: Predictor) -> dict[str, str]:
     figures = card.conformal.measured.get(f"{predictor.error_rate:g}", {})
     positive, negative = (verdict_words(verdict, card.target) for verdict in ("positive", "negative"))
     share = in_hundred(_share_of_positives(card, figures))
+    right = _told(figures.get("npv"), f"When tested, it was right for {{}} pictures answered “{negative}”.")
+    lost = _rest(figures.get("coverage_positive"))
+    missed = _told(lost, f"But {{}} {card.target} ones were answered “{negative}” too.")
     told = {
         "positive": _told(
             figures.get("precision"),
             f"When tested, it was right for {{}} pictures answered “{positive}”. There {share} in 100 pictures were "
             f"{card.target}; where fewer are, it is right less often.",
         ),
-        "negative": " ".join(
-            (
-                _told(figures.get("npv"), f"When tested, it was right for {{}} pictures answered “{negative}”."),
-                _told(
-                    _rest(figures.get("coverage_positive")),
-                    f"But {{}} {card.target} ones were answered “{negative}” too.",
-                ),
-            )
-        ).strip(),
+        "negative": f"{right} {missed}".strip() if right else "",
         "uncertain": _told(figures.get("uncertain"), "When tested, it left {} pictures open."),
     }
     return {verdict: words for verdict, words in told.items() if words}
@@ -77,7 +72,7 @@ def _share_of_positives(card: ModelCard, figures: Mapping[str, Figure]) -> float
     if positives and negatives:
         return positives / (positives + negatives)
     of = card.recalibrated or card.data
-    return of.positives / of.images
+    return of.positives / max(of.images, 1)
 
 
 def in_hundred(share: float) -> str:

@@ -52,21 +52,27 @@ class Envelope:
         exchange = _Exchange(scope, send, self.seconds)
         inner = {**scope, "method": "GET"} if exchange.bodiless else scope
         try:
+            await self._answer(scope, inner, receive, exchange)
+        except _StalledError:
+            log.info("%s the client does not take its answer", exchange.request_id)
+        finally:
+            for done in exchange.sent:
+                done()
+            self._note(scope["method"], inner, exchange)
+
+    async def _answer(self, scope: Scope, inner: Scope, receive: Receive, exchange: _Exchange) -> None:
+        try:
             self.door.check_host(Headers(scope=scope).get("host", ""))
             await self.app(inner, receive, exchange.send)
         except Problem as refused:
             await refused.response(exchange.request_id)(scope, receive, exchange.send)
         except _StalledError:
-            log.info("%s the client does not take its answer", exchange.request_id)
+            raise
         except Exception as error:
             log.error("%s fault: %s", exchange.request_id, place(error))
             if exchange.status is None:
                 problem = Problem(500, "fault", "a fault of the service", "The log tells where, under this request id")
                 await problem.response(exchange.request_id)(scope, receive, exchange.send)
-        finally:
-            for done in exchange.sent:
-                done()
-            self._note(scope["method"], inner, exchange)
 
     def _note(self, asked: str, scope: Scope, exchange: _Exchange) -> None:
         seconds = time.perf_counter() - exchange.began
@@ -108,8 +114,15 @@ class _Exchange:
             headers.update(HEADERS)
             headers[REQUEST_ID] = self.request_id
             headers["Cache-Control"] = "no-cache" if self._path.startswith("/static/") else "no-store"
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._pass_on(message)
+        except TimeoutError:
+            raise _StalledError from None
+
+    async def _pass_on(self, message: Message) -> None:
         if message["type"] != "http.response.body":
-            await self._send(message)
+            await self._send(message)  # waits, too, where the answer before is not taken
         elif self.bodiless:
             await self._send({**message, "body": b""})
         else:
@@ -117,14 +130,10 @@ class _Exchange:
 
     async def _send_body(self, message: Message) -> None:
         body = message.get("body", b"")
-        try:
-            async with asyncio.timeout(self._seconds):
-                for start in range(0, len(body) - PIECE, PIECE):
-                    await self._send({**message, "body": body[start : start + PIECE], "more_body": True})
-                    await asyncio.sleep(0)  # so that the server learns of a client that has hung up
-                await self._send({**message, "body": body[(len(body) - 1) // PIECE * PIECE :] if body else b""})
-        except TimeoutError:
-            raise _StalledError from None
+        for start in range(0, len(body) - PIECE, PIECE):
+            await self._send({**message, "body": body[start : start + PIECE], "more_body": True})
+            await asyncio.sleep(0)  # so that the server learns of a client that has hung up
+        await self._send({**message, "body": body[(len(body) - 1) // PIECE * PIECE :] if body else b""})
 
 
 def place(error: BaseException) -> str:

@@ -11,14 +11,14 @@ BETWEEN_REQUESTS = 20.0
 
 
 class IdleConnections:
-    """Closes connections of a server that are silent, drip their headers, or go on sending what nobody reads.
+    """Closes connections of a server that ask nothing, go on sending what nobody reads, or do not take their answers.
 
     The server itself bounds only the silence after an answer.
 
     Args:
         connections: Of the server, at any time.
         seconds: See :data:`BETWEEN_REQUESTS`.
-        taking: Seconds for a client to take the last of an answer, after which the connection is broken off.
+        taking: Seconds for a client to take what waits to be sent, after which the connection is broken off.
         clock: Seconds that never go back.
     """
 
@@ -30,20 +30,26 @@ class IdleConnections:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connections, self._seconds, self._taking, self._clock = connections, seconds, taking, clock
-        self._since: dict[Any, tuple[Any, float]] = {}
+        self._since: dict[Any, tuple[tuple[Any, bool], float]] = {}
 
     async def close_some(self) -> None:
-        """Close those that have been idle for too long; to be called every second or so."""
+        """Close those that have been idle, or waited for, for too long; to be called every second or so."""
         now, before = self._clock(), self._since
         self._since = {}
         for connection in list(self._connections):
             last = connection.cycle  # the request at hand, or the last one
-            if last is not None and not last.response_complete:
+            asking = last is not None and not last.response_complete
+            if asking and not _waits_for_its_client(connection):
                 continue
-            request, since = before.get(connection, (last, now))
-            since = since if request is last else now
-            self._since[connection] = (last, since)
+            (request, asked), since = before.get(connection, ((last, asking), now))
+            since = since if request is last and asked is asking else now
+            self._since[connection] = ((last, asking), since)
             if now - since >= max(self._taking, self._seconds):
                 connection.transport.abort()
-            elif now - since >= self._seconds:
+            elif now - since >= self._seconds and not asking:
                 connection.shutdown()
+
+
+def _waits_for_its_client(connection: Any) -> bool:
+    """Whether nothing more is sent until the client takes what was: the server would wait for ever."""
+    return bool(connection.flow.write_paused or connection.transport.is_closing())

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from osteon.data.images import Limits
-from osteon.inference.spread import available_cores
+from osteon.machine import available_cores
 from osteon.settings import Settings
 
 MEGABYTE = 1 << 20

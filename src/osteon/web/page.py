@@ -35,8 +35,9 @@ def make_page(predictor: Predictor, limits: ServiceLimits) -> APIRouter:
 
 
 def static_files() -> StaticFiles:
-    """Return the page's scripts and styles, whatever this machine takes a ``.js`` file for."""
+    """Return the page's scripts and styles, whatever this machine takes their files for."""
     mimetypes.add_type("text/javascript", ".js")
+    mimetypes.add_type("text/css", ".css")
     mimetypes.add_type("image/svg+xml", ".svg")
     return StaticFiles(directory=HERE / "static")
 

@@ -49,7 +49,7 @@ def write_pdf(reading: Reading, predictor: Predictor, request_id: str) -> bytes:
     """
     out = io.BytesIO()
     target = predictor.card.target
-    foot = _foot(predictor, request_id)
+    foot = _foot(reading, predictor, request_id)
     with _LOCK, PdfPages(out, metadata={"Title": "Osteon report", "Subject": NOT_A_DEVICE}) as pages:
         for number, study in enumerate(reading.studies, start=1):
             for first in range(0, len(study.views), len(_PLACES)):
@@ -143,15 +143,23 @@ def _view_lines(view: View, target: str) -> list[str]:
     return wrapped if len(wrapped) <= _MOST_LINES else [*wrapped[: _MOST_LINES - 1], "(and more: see the page)"]
 
 
-def _foot(predictor: Predictor, request_id: str) -> str:
+def _foot(reading: Reading, predictor: Predictor, request_id: str) -> str:
     card = predictor.card
     lines = [
+        *_warnings(reading),
         f"Model {card.name}, weights {card.weights_sha256[:16]}, Osteon {__version__}; taught on {card.data.name}.",
         *(_measured(predictor.operating_point)),
         f"Request {request_id}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. The answer of a machine; a person who may do "
         "so has to read the images.",
     ]
-    return "\n".join(part for line in lines for part in textwrap.wrap(line, 130))
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, 140))
+
+
+def _warnings(reading: Reading) -> list[str]:
+    """Return what is said of all files; what concerns one view stands below it."""
+    views = [view for study in reading.studies for view in study.views if view.file.copies]
+    told = {counted_once((view.file.number, *view.file.copies)) for view in views}
+    return [words for words in reading.warnings if words not in told]
 
 
 def _measured(point: OperatingPoint) -> list[str]:

@@ -160,8 +160,17 @@ def read_request(
 def _answered(predictor: Predictor, number: int, data: bytes, wish: Wish, limits: Limits) -> View:
     """Decode and answer for a file, and let its pixels go."""
     file = decode(number, data, limits)
-    png = as_png(file.image.eight_bit()) if wish.pictures and file.image is not None else None
-    return View(replace(file, image=None), answer(predictor, file, file.name, wish), png)
+    try:
+        png = as_png(file.image.eight_bit()) if wish.pictures and file.image is not None else None
+        found = answer(predictor, file, file.name, wish)
+    except MemoryError:
+        file = replace(file, refusal=_does_not_fit(number))
+        png, found = None, answer(predictor, file, file.name, wish)
+    return View(replace(file, image=None), found, png)
+
+
+def _does_not_fit(number: int) -> Refusal:
+    return Refusal(f"view {number}", "too_large", "does not fit in memory")
 
 
 def _of_study(name: str, view: View) -> View:
@@ -209,7 +218,7 @@ def only_views(files: Sequence[File]) -> tuple[list[File], tuple[str, ...]]:
         The views, and a sentence for the reader.
     """
     views = [file for file in files if not file.no_view]
-    count = len(files) - len(views)
+    count = sum(1 + len(file.copies) for file in files if file.no_view)
     if not views or not count:
         return list(files), ()
     many = "One file that is no radiograph was" if count == 1 else f"{count} files that are no radiographs were"
@@ -226,7 +235,7 @@ def decode(number: int, data: bytes, limits: Limits) -> File:
     except UnreadableImageError as error:
         return File(number, data, dicom, refusal=error.told(f"view {number}"))
     except MemoryError:
-        return File(number, data, dicom, refusal=Refusal(f"view {number}", "too_large", "does not fit in memory"))
+        return File(number, data, dicom, refusal=_does_not_fit(number))
 
 
 def _decode_dicom(number: int, data: bytes, limits: Limits) -> File:
@@ -243,7 +252,7 @@ def _decode_dicom(number: int, data: bytes, limits: Limits) -> File:
         header = read_header(data, limits=limits)
         no_view = error.refusal.reason == "no_pixels" and not header.rows  # else its pixels are lost
         unread = File(number, data, dicom=True, refusal=error.told(f"view {number}"), no_view=no_view)
-        return replace(unread, study=header.study_instance_uid, patient=header.patient)
+        return replace(unread, study=header.study_instance_uid, region=header.region, patient=header.patient)
     file = File(number, data, True, replace(found.image, notes=()), found.flags, no_view=found.own)
     known = replace(file, study=found.study_instance_uid, region=found.region, patient=found.patient)
     return replace(known, instance=found.sop_instance_uid)

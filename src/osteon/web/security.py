@@ -60,7 +60,7 @@ class Doorkeeper:
         if token is not None:
             check_token(token)
         self._digest = None if token is None else _digest(token)
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset(map(_usual, hosts))
 
     @property
     def wants_token(self) -> bool:
@@ -124,6 +124,17 @@ def check_token(token: str) -> None:
         raise SettingsError("the token holds blanks or characters beyond ASCII", where="token")
 
 
+def check_host_name(name: str) -> None:
+    """Refuse a name that no Host header can hold.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name) and not _is_address(name):
+        hint = "Give it bare: no https://, no port, no path; beyond ASCII as browsers send it, xn--..."
+        raise SettingsError("is no host name", where=name, hint=hint)
+
+
 def is_loopback(address: str) -> bool:
     """Whether an address or one of the loopback's names is reached from this machine alone."""
     try:
@@ -133,11 +144,23 @@ def is_loopback(address: str) -> bool:
 
 
 def host_name(header: str) -> str:
-    """Return the name in a Host header, in lower case, without its port and brackets."""
+    """Return the name in a Host header, without port and brackets: in lower case, an address as browsers write it."""
     try:
-        return (urlsplit(f"//{header}").hostname or "").lower()
+        return _usual(urlsplit(f"//{header}").hostname or "")
     except ValueError:
         return ""
+
+
+def _usual(name: str) -> str:
+    return str(ipaddress.ip_address(name)) if _is_address(name) else name.lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _digest(text: str) -> bytes:

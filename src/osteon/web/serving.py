@@ -19,7 +19,7 @@ from osteon.inference.predictor import Predictor
 from osteon.web.app import make_app
 from osteon.web.idle import BETWEEN_REQUESTS, IdleConnections
 from osteon.web.limits import ServiceLimits
-from osteon.web.security import LOOPBACK_NAMES, check_token, host_name, is_loopback
+from osteon.web.security import LOOPBACK_NAMES, check_host_name, check_token, is_loopback
 
 CONNECTIONS = 512
 """Open connections at a time; more are turned away."""
@@ -57,8 +57,7 @@ class Place:
         if self.token is not None:
             check_token(self.token)
         for name in self.hosts:
-            if not name or name.lower() not in (host_name(name), host_name(f"[{name}]")):
-                raise SettingsError("is no host name", where=name, hint="Give it bare: no https://, no port, no path")
+            check_host_name(name)
         others = [name for name in (self.host, *self.hosts) if not is_loopback(name)]
         if self.token is None and others:
             raise SettingsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -88,9 +89,14 @@ async def _parsed(request: Request, limits: ServiceLimits) -> FormData:
             raise MultiPartException("The form ends before its closing boundary")
         return form
     except MultiPartException as error:
-        if "too many" in error.message.lower() or "maximum size" in error.message:
+        if "maximum size" in error.message:
+            hint = f"Images are sent with a file name, as curl -F {FILES}=@wrist.png does"
+            raise Problem(413, "field_too_large", "a field of text is longer than texts are here", hint) from None
+        if "too many" in error.message.lower():
             raise Problem(413, "too_many_parts", error.message, f"At most {limits.files} files a request") from None
         raise Problem(400, "malformed_form", error.message) from None
+    except UnicodeError:
+        raise Problem(400, "malformed_form", "a text of the form is not in the charset that the form names") from None
 
 
 async def _bounded(request: Request, limits: ServiceLimits) -> AsyncGenerator[bytes, None]:
@@ -143,8 +149,8 @@ async def _checked(form: FormData, limits: ServiceLimits) -> Upload:
 async def _content(file: UploadFile, limits: ServiceLimits) -> bytes:
     content = await file.read()
     if len(content) > limits.file_bytes:
-        size = len(content) / MEGABYTE
-        raise Problem(413, "file_too_large", f"a file of {size:,.0f} MB; {limits.file_megabytes:g} MB is the most")
+        size = math.ceil(len(content) / MEGABYTE)
+        raise Problem(413, "file_too_large", f"a file of {size:,} MB; {limits.file_megabytes:g} MB is the most")
     return content
 
 
