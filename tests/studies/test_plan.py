@@ -89,6 +89,21 @@ def test_a_run_is_known_whichever_way_its_paths_are_written(tmp_path: Path, monk
     assert reused.folder.path.resolve() == new.folder.path.resolve()
 
 
+def test_what_comes_after_a_reused_run_goes_on_from_there(tmp_path: Path) -> None:
+    study = _study({"name": "a"}, {"name": "b", "after": "a"}).model_copy(update={"seeds": (0,)})
+    first, second = plan(study, tmp_path / "old")
+    (tmp_path / "old").mkdir()
+    for run in (first, second):
+        assert [item.state for item in plan(study, tmp_path / "new", reuse=[tmp_path / "old"])][-1] == "new"
+        RunFolder.create(run.folder.path, run.settings)
+        run.folder.summary.touch()
+        run.folder.predictions.touch()
+        parent, child = plan(study, tmp_path / "new", reuse=[tmp_path / "old"])
+        assert (parent.state, parent.folder.path) == ("finished", first.folder.path)
+        assert child.settings.model.weights == str(first.folder.path), "where its weights are"
+    assert (child.state, child.folder.path) == ("finished", second.folder.path)
+
+
 def test_all_options_are_those_given_over_the_defaults() -> None:
     options = all_options(ModelSettings(name="paper_cnn", options={"dropout": 0.1}))
     assert (options["dropout"], options["pools"], options["batch_norm"]) == (0.1, "late", True)

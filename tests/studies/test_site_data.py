@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,20 @@ from osteon.config import DataSettings, load_settings
 from osteon.data.catalogue import Catalogue
 from osteon.data.flags import Flag
 from osteon.errors import Refusal, SettingsError
-from osteon.export.model_card import DataFacts, ModelCard
+from osteon.export.model_card import DataFacts, ModelCard, Recalibration
+from osteon.inference.case import Case
 from osteon.inference.prediction import Prediction
-from osteon.studies.site_data import SiteAnswers, SiteData, read_site, taught_on, taught_on_warnings, unknown_regions
+from osteon.studies.site_data import (
+    SiteAnswers,
+    SiteData,
+    ask,
+    one_look_logits,
+    read_site,
+    reasons,
+    taught_on,
+    taught_on_warnings,
+    unknown_regions,
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +59,19 @@ def test_labels_patients_and_copies_are_read_as_training_reads_them(tmp_path: Pa
     assert groups.nunique() == 3
     apart = _settings(tmp_path / "cohort.csv").model_copy(update={"duplicates": False})
     assert read_site(apart, card).catalogue.images["group_id"].nunique() == 4
+
+
+def test_a_site_may_have_one_class_and_neighbours(tmp_path: Path, card: ModelCard) -> None:
+    for number in range(8):
+        save(tmp_path / f"{number}.png", np.full((20, 20), 20 * number, dtype=np.uint8))
+    pd.DataFrame({"path": [f"{k}.png" for k in range(8)], "fractured": ["0"] * 8}).to_csv(
+        tmp_path / "c.csv", index=False
+    )
+    settings = _settings(tmp_path / "c.csv").model_copy(update={"duplicates": False})
+    assert read_site(settings, card).catalogue.images["group_id"].nunique() == 8
+    blocks = read_site(settings.model_copy(update={"neighbours": 4}), card).catalogue.images
+    assert blocks["group_id"].nunique() == 2
+    assert blocks["label"].tolist() == [0] * 8
 
 
 def test_labels_of_another_meaning_are_refused_with_what_to_say(tmp_path: Path, card: ModelCard) -> None:
@@ -101,11 +126,11 @@ def test_a_folder_that_may_be_anyones_tells_nothing(card: ModelCard, name: str) 
 
 
 def test_regions_that_the_model_does_not_know_are_counted(card: ModelCard) -> None:
-    images = pd.DataFrame({"image_id": list("abc"), "path": list("abc"), "label": [0, 1, 0]})
-    images["region"] = ["hand", "elbow", "hand|elbow"]
-    site = SiteData(Catalogue(images, "fractured", "mine", Path("/")), 3, 0)
-    assert unknown_regions(site, card) == {"elbow": 2}
-    assert [case.region for case in site.cases()] == ["hand", "elbow", ""]
+    images = pd.DataFrame({"image_id": list("abcde"), "path": list("abcde"), "label": [0, 1, 0, 1, 0]})
+    images["region"] = ["hand", "elbow", "hand | elbow", "elbow|", ""]
+    site = SiteData(Catalogue(images, "fractured", "mine", Path("/")), 5, 0)
+    assert unknown_regions(site, card) == {"elbow": 3}
+    assert [case.region for case in site.cases()] == ["hand", "elbow", "", "elbow", ""]
 
 
 def test_answers_keep_what_was_refused_apart_and_count_what_was_noticed() -> None:
@@ -124,6 +149,10 @@ def test_answers_keep_what_was_refused_apart_and_count_what_was_noticed() -> Non
     assert list(answers.rows["image_id"]) == ["a", "c", "d"]
     assert list(answers.rows["label"]) == [0, 1, 0]
     assert [item.path for item in answers.refusals] == ["b"]
+    assert reasons([*answers.refusals, Refusal("x", "missing", ""), Refusal("y", "missing", "")]) == {
+        "missing": 2,
+        "blank": 1,
+    }
     found = [(item.code, item.severity, item.images, item.positives) for item in answers.remarks()]
     assert found == [("blank", "refused", 1, 1), ("odd", "abstain", 1, 1), ("inverted", "warn", 2, 1)]
     assert answers.remarks()[2].share.value == 0.5
@@ -136,6 +165,50 @@ def test_answers_keep_what_was_refused_apart_and_count_what_was_noticed() -> Non
 def test_a_name_of_the_data_fits_into_a_record() -> None:
     assert SiteData(_catalogue(name="a\x1b[2J\nb" + "c" * 400), 2, 0).name == ("a [2J b" + "c" * 400)[:100]
     assert SiteData(_catalogue(name="\n"), 2, 0).name == "data"
+
+
+def test_a_model_that_was_recalibrated_elsewhere_is_not_warned_of(card: ModelCard) -> None:
+    was = {"images": 9, "positives": 3, "groups": 9, "model": "tiny", "weights_sha256": card.weights_sha256}
+    kept = {"calibration": card.calibration, "operating_points": card.operating_points, "metrics": card.metrics}
+    for data, words in (("cohort", ["the model was recalibrated on cohort"]), ("another", [])):
+        known = card.model_copy(update={"recalibrated": Recalibration(data=data, **was, **kept)})
+        found = taught_on_warnings(SiteData(_catalogue(), 2, 0), known)
+        assert [text.partition(":")[0] for text in found] == words
+
+
+class AskedPredictor:
+    """Gives each image the logit that its name says, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[str], int | None, bool]] = []
+
+    def predict_each(self, cases: list[Case], *, workers: int | None, processes: bool) -> Iterator[Prediction]:
+        self.asked.append(([case.name for case in cases], workers, processes))
+        yield from (Prediction(case.name, case.study, logit=float(case.name)) for case in cases)
+
+
+def test_only_images_that_were_looked_at_twice_are_looked_at_once_more() -> None:
+    names = ["1", "2", "3", "4", "5"]
+    images = pd.DataFrame({"image_id": names, "path": names, "label": [0, 1, 1, 0, 1]})
+    site = SiteData(Catalogue(images, "fractured", "mine", Path("/")), 5, 0)
+    predictor, kept = AskedPredictor(), list[Prediction]()
+    ask(predictor, site, workers=3, processes=True, kept=kept)  # type: ignore[arg-type]
+    assert [item.name for item in kept] == names
+    known = {"probability": 0.5, "positive": True, "verdict": "positive"}
+    answers = SiteAnswers(
+        site,
+        (
+            Prediction("1", "1", logit=-0.5, closer_look=(0, 0, 9, 9), **known),
+            Prediction("2", "2", refusal=Refusal("2", "blank", "is blank")),
+            Prediction("3", "3", logit=-1.5, **known),
+            Prediction("4", "4", logit=-2.5, closer_look=(0, 0, 9, 9), **known),
+            Prediction("5", "5", logit=-3.5, **known),
+        ),
+    )
+    first = one_look_logits(predictor, answers, workers=2, processes=False)  # type: ignore[arg-type]
+    assert first.tolist() == [1, -1.5, 4, -3.5]
+    assert answers.rows["logit"].tolist() == [-0.5, -1.5, -2.5, -3.5]
+    assert predictor.asked == [(names, 3, True), (["1", "4"], 2, False)]
 
 
 def test_muras_abnormal_is_never_taken_for_a_fracture(tmp_path: Path, card: ModelCard) -> None:

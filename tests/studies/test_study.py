@@ -23,9 +23,10 @@ from osteon.errors import InputError, SettingsError
 from osteon.run import RunFolder, write_json
 from osteon.statistics.intervals import Estimate
 from osteon.statistics.metrics import roc_auc
+from osteon.studies import engine
 from osteon.studies.costs import fresh_process
 from osteon.studies.definition import StudyDefinition, definitions, read_definition
-from osteon.studies.engine import train_all
+from osteon.studies.engine import by_system, known_data, train_all
 from osteon.studies.figures import region_figure
 from osteon.studies.plan import plan
 from osteon.studies.regions import RegionMatrix
@@ -205,6 +206,69 @@ def test_runs_that_another_process_has_finished_meanwhile_are_used(
     assert not failed
 
 
+def test_what_cannot_be_trained_is_said_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = []
+
+    def train(settings: RunSettings, out: str | Path, **about: Any) -> None:
+        given.append(about)
+        about["note"]("epoch 1")
+        if Path(out).parent.name == "plain":
+            raise SettingsError("too small", hint="Make it larger")
+        if settings.seed == 0:
+            raise MemoryError
+        _finish(settings, out)
+
+    monkeypatch.setattr("osteon.training.pipeline.train", train)
+    systems = [{"name": "plain"}, {"name": "dropped"}, {"name": "step", "compared": False}]
+    study = read_definition(write_study(tmp_path, systems=systems, derived=[]))
+    begun = plan(study, tmp_path / "out")[0]
+    RunFolder.create(begun.folder.path, begun.settings)
+    notes: list[str] = []
+    done, failed = train_all(plan(study, tmp_path / "out"), note=notes.append, callbacks=lambda: ["watcher"])
+    assert [(item.run.name, item.reason) for item in failed] == [
+        ("plain, seed 0", "too small (Make it larger)"),
+        ("dropped, seed 0", "not enough memory"),
+        ("step, seed 0", "not enough memory"),
+        ("plain, seed 1", "too small (Make it larger)"),
+    ]
+    assert failed[1].as_dict() == failed[1].run.as_dict() | {"reason": "not enough memory"}
+    assert notes[:3] == ["[1/6] plain, seed 0", "  epoch 1", "FAILED: too small (Make it larger)"]
+    assert notes[5:6] == ["FAILED: not enough memory"]
+    assert notes[-2:] == ["[6/6] step, seed 1", "  epoch 1"]
+    assert [(item.name, item.state) for item in done] == [("dropped, seed 1", "finished"), ("step, seed 1", "finished")]
+    assert by_system(done) == {"dropped": {1: tmp_path / "out" / "runs" / "dropped" / "seed-1"}}
+    assert by_system(done, region="hand") == {}
+    assert [about["resume"] for about in given] == [True] + [False] * 5
+    assert all(about["callbacks"] == ["watcher"] and not about["audit"] for about in given)
+
+
+def test_a_run_over_other_data_ends_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*_: object, **__: object) -> None:
+        raise OtherDataError("1 file has another content")
+
+    monkeypatch.setattr("osteon.training.pipeline.train", train)
+    runs = plan(read_definition(write_study(tmp_path, derived=[], seeds=[0])), tmp_path / "out")
+    with pytest.raises(OtherDataError, match="another content"):
+        train_all(runs)
+
+
+def test_data_that_are_gone_matter_where_a_run_is_still_to_be_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise InputError("there is no such folder")
+
+    monkeypatch.setattr(engine, "refuse_changed", gone)
+    runs = plan(read_definition(write_study(tmp_path, derived=[], seeds=[0])), tmp_path / "out")
+    _leave_finished(runs[0].settings, runs[0].folder.path)
+    with pytest.raises(InputError, match="no such folder"):
+        known_data([item.now() for item in runs])
+    _leave_finished(runs[1].settings, runs[1].folder.path)
+    notes: list[str] = []
+    assert known_data([item.now() for item in runs], notes.append) == []
+    assert notes == ["note: whether the data have changed since cannot be told: there is no such folder"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders there")
 def test_a_run_that_another_process_is_training_is_said_to_be_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -229,10 +293,12 @@ def test_a_run_that_another_process_finishes_while_the_next_is_trained_is_used(
 
     monkeypatch.setattr("osteon.training.pipeline.train", train)
     runs = plan(read_definition(write_study(tmp_path, derived=[], seeds=[0])), tmp_path / "out")
+    notes: list[str] = []
     with alone(runs[0].folder.path):
-        done, failed = train_all(runs)
+        done, failed = train_all(runs, note=notes.append)
     assert [item.system for item in done] == ["plain", "dropped"]
     assert not failed
+    assert notes[-1] == f"plain, seed 0: finished meanwhile by another process, in {runs[0].folder.path}"
 
 
 @pytest.mark.slow

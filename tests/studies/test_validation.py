@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from osteon.export.model_file import read_model_file
 from osteon.inference.prediction import Prediction, pool_study
 from osteon.inference.predictor import Predictor
 from osteon.studies import site_data, validation, validation_page
+from osteon.studies.site_data import SiteAnswers
 from osteon.studies.validation import Validation, validate
 
 HERE: dict[str, Any] = {"gate": False, "runtime": "onnxruntime", "workers": 1}
@@ -135,6 +137,46 @@ def test_a_recalibrated_model_on_the_same_images_is_told_apart(found: Validation
     assert again.files is None
 
 
+def test_what_the_figures_leave_out_is_warned_of(found: Validation, site: tuple[Path, Path]) -> None:
+    def said(answers: SiteAnswers, neighbours: int | None = None) -> str:
+        settings = _data(site[0]).model_copy(update={"neighbours": neighbours})
+        return "\n".join(validation._warnings(found.asked, answers, settings))
+
+    whole = found.answers
+    for words in ("have no label", "got no answer", "of several patients", "patients are not known"):
+        assert words not in said(whole)
+    some = replace(whole.site, images=170, unlabelled=10)
+    assert "10 of 170 images have no label and are left out" in said(replace(whole, site=some))
+    labels = whole.site.catalogue.images["label"]
+    held = [replace(item, probability=None) if number < 30 else item for number, item in enumerate(whole.predictions)]
+    words = f"30 of 160 labelled images got no answer, {labels[:30].sum()} of them fractured"
+    assert words in said(replace(whole, predictions=tuple(held)))
+    for mixed, words in ((1, "1 study has images of several"), (2, "2 studies have images of several")):
+        of = ["p", "q"] * mixed + ["p"] * (160 - 2 * mixed)
+        answers = [replace(item, patient=patient) for item, patient in zip(whole.predictions, of, strict=True)]
+        assert words in said(replace(whole, predictions=tuple(answers)))
+    catalogue = whole.site.catalogue
+    bare = replace(whole.site, catalogue=catalogue.with_images(catalogue.images.assign(patient_id="")))
+    assert "patients are not known" in said(replace(whole, site=bare))
+    assert "patients are not known" not in said(replace(whole, site=bare), neighbours=4)
+
+
+def test_what_was_measured_is_kept_where_the_model_cannot_be_recalibrated(
+    site: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InputError("too few positive images got an answer")
+
+    monkeypatch.setattr(validation, "recalibrate", refuse)
+    monkeypatch.setattr(validation_page, "write_pages", lambda *_: {})
+    to = {"out": tmp_path / "v", "recalibrate_to": tmp_path / "l.onnx"}
+    with pytest.raises(InputError, match="too few positive images got an answer"):
+        validate(_data(site[0]), site[1], **to, **HERE)
+    kept = json.loads((tmp_path / "v" / "validation.json").read_text())
+    assert (kept["complete"], kept["recalibration"]) == (True, None)
+    assert kept["model"]["closer_look"] is False, "its record asks for none"
+
+
 def stop() -> None:
     raise KeyboardInterrupt
 
@@ -195,6 +237,37 @@ def test_what_cannot_be_written_is_said_before_any_image_is_read(
             validate(_data(site[0]), site[1], **outputs, **HERE)
     with pytest.raises(SettingsError, match="the model itself"):
         validate(_data(site[0]), site[1], recalibrate_to=site[1], **HERE)
+
+
+@pytest.mark.parametrize("column", ["model", "split"])
+def test_subgroups_are_never_made_of_the_answers_own_columns(
+    site: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    """As ``model`` may be that of the X-ray machine."""
+    table = pd.read_csv(site[0], sep=";").assign(**{column: ["train", "test"] * 80})
+    table.to_csv(tmp_path / "cohort.csv", index=False)
+    options = OPTIONS | {"root": str(site[0].parent / "bilder")}
+    data = load_settings(None, {"data.path": tmp_path / "cohort.csv", "data.reader_options": options}).data
+    data = data.model_copy(update={"duplicates": False})
+    monkeypatch.setattr(validation, "ask", lambda *_, **__: pytest.fail("asked the model"))
+    with pytest.raises(SettingsError, match=f"the column {column} would be the answers' own, not the table's"):
+        validate(data, site[1], by=[column], **HERE)
+
+
+def test_answers_are_kept_where_no_figures_can_be_made_of_them(site: tuple[Path, Path], tmp_path: Path) -> None:
+    table = pd.read_csv(site[0], sep=";").iloc[:6].assign(scanner=["", "A", "", "", "", ""])
+    (tmp_path / "bilder").mkdir()
+    for name in table["Datei"]:
+        (tmp_path / "bilder" / name).write_bytes((site[0].parent / "bilder" / name).read_bytes())
+    (tmp_path / "bilder" / table["Datei"][1]).write_bytes(b"no picture")
+    table.to_csv(tmp_path / "cohort.csv", index=False)
+    settings = _data(tmp_path / "cohort.csv").model_copy(update={"duplicates": False})
+    notes: list[str] = []
+    with pytest.raises(InputError, match="column scanner: it is empty"):
+        validate(settings, site[1], out=tmp_path / "v", by=["scanner"], note=notes.append, **HERE)
+    assert len(pd.read_csv(tmp_path / "v" / "answers.partial.csv")) == 6
+    assert json.loads((tmp_path / "v" / "validation.json").read_text())["complete"] is False
+    assert "their answers are in" in notes[-1]
 
 
 def test_too_few_patients_to_recalibrate_are_refused_before_the_work(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import pytest
 from PIL import Image
 
 from makers.tiny import SMALL, write_class_folders
-from osteon.config import RunSettings, load_settings
-from osteon.data.catalogue import Catalogue
+from osteon.config import DataSettings, RunSettings, load_settings
+from osteon.data.catalogue import BOX_COLUMNS, Catalogue
+from osteon.data.reading import read_catalogue
 from osteon.errors import InputError, SettingsError
 from osteon.training.pipeline import train
 from osteon.training.prepare import prepare, split_catalogue
@@ -120,11 +123,17 @@ def test_other_pictures_of_a_patient_whose_picture_is_held_out_are_left_out_too(
     assert sum(catalogue.source["also_train"][0]["left_out"].values()) == 4
 
 
-def test_the_same_files_again_are_left_out_even_if_duplicates_are_not_looked_for(main: Path) -> None:
-    catalogue = split_catalogue(settings_for(main, main, **{"data.duplicates": False}))
+@pytest.mark.parametrize("linked", [False, True], ids=["same path", "through a link"])
+def test_the_same_files_again_are_left_out_even_if_duplicates_are_not_looked_for(
+    linked: bool, main: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again" if linked else main
+    if linked:
+        again.symlink_to(main)
+    catalogue = split_catalogue(settings_for(main, again, **{"data.duplicates": False}))
     held_out = catalogue.images[catalogue.images["split"].isin(["valid", "test"])]
     training = catalogue.in_split("train")
-    assert not set(held_out["path"]) & set(training["path"])
+    assert not set(map(os.path.realpath, held_out["path"])) & set(map(os.path.realpath, training["path"]))
     assert catalogue.source["also_train"][0]["left_out"] == {"files that are held out": len(held_out)}
     assert any("not looked through" in text for text in catalogue.warnings)
 
@@ -140,6 +149,40 @@ def test_patients_of_the_same_data_set_are_not_trained_on_where_they_are_held_ou
     assert held_out
     assert not held_out & set(extra["patient_id"].str.removeprefix("extra1/"))
     assert len(extra) == 40 - 2 * len(held_out)
+
+
+def test_boxes_and_refusals_of_a_set_of_one_class_join(main: Path, tmp_path: Path) -> None:
+    other = write_table(tmp_path / "other", 4)
+    table = pd.read_csv(other / "table.csv").assign(abnormal=1)
+    pd.concat([table, table.tail(1).assign(path="gone.png")]).to_csv(other / "table.csv", index=False)
+    read = read_catalogue(DataSettings(path=other))
+    boxes = pd.DataFrame([("x1.png", 1, 2, 3, 4, "box"), ("x3.png", 5, 6, 7, 8, "box")], columns=list(BOX_COLUMNS))
+    replace(read, boxes=boxes).write(other / "catalogue.csv")
+    joined = split_catalogue(settings_for(main, other, **{"data.duplicates": False}))
+    assert joined.boxes.to_numpy().tolist() == [
+        ["extra1/x1.png", 1, 2, 3, 4, "box"],
+        ["extra1/x3.png", 5, 6, 7, 8, "box"],
+    ]
+    assert [Path(item.path).name for item in joined.refusals] == ["gone.png"]
+    assert joined.source["also_train"][0]["positives"] == 4
+
+
+def test_beside_a_runs_split_a_set_joins_only_once(main: Path, extra: Path, tmp_path: Path) -> None:
+    chosen = {"data.duplicates": False}
+    first = split_catalogue(settings_for(main, extra, **chosen))
+    first.write(tmp_path / "split.csv")
+    again = split_catalogue(settings_for(tmp_path / "split.csv", extra, **chosen, **{"split.method": "given"}))
+    pd.testing.assert_frame_equal(again.images.drop(columns="group_id"), first.images.drop(columns="group_id"))
+    assert again.source["also_train"] == first.source["also_train"]
+    assert any("already" in text for text in again.warnings)
+    other = write_table(tmp_path / "other", 6, seed=3)
+    more = split_catalogue(settings_for(tmp_path / "split.csv", other, **chosen, **{"split.method": "given"}))
+    assert more.images["image_id"].str.partition("/")[0].value_counts()[["extra1", "extra2"]].tolist() == [10, 6]
+    assert more.images["data_set"].value_counts().to_dict() == {"main": 60, "table": 16}
+    assert [about["path"] for about in more.source["also_train"]] == [str(extra), str(other)]
+    for anew in ({"split.method": "grouped"}, {"split.method": "auto", "split.folds": 3}):
+        with pytest.raises(SettingsError, match="which only train, would be validated or tested on"):
+            split_catalogue(settings_for(tmp_path / "split.csv", **chosen, **anew))
 
 
 def test_columns_of_one_set_alone_keep_their_types_through_a_file(main: Path, extra: Path, tmp_path: Path) -> None:

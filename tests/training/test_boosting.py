@@ -170,6 +170,14 @@ def test_a_run_broken_off_in_or_between_learners_ends_the_same(epoch: int, tmp_p
     with pytest.raises(_StopError):
         train(settings, tmp_path / "run", audit=False, callbacks=[_StopAt(epoch)])
     assert len(list((tmp_path / "run" / "learners").glob("*/learner.json"))) == (epoch - 1) // 2
+    config = tmp_path / "run" / "config.yaml"
+    begun = config.read_text()
+    if epoch > 2:  # a learner is finished
+        config.write_text(begun.replace("learning_rate: 0.02", "learning_rate: 0.5"))
+        with pytest.raises(SettingsError, match=r"training\.learning_rate is 0\.02, not 0\.5$"):
+            train(settings, tmp_path / "run", resume=True, audit=False)
+    config.write_text(begun.replace("    rounds: 3\n", "    rounds: 3\n    retries: 5\n"))  # no learner depends on it
+    assert RunFolder(tmp_path / "run").settings().method.options["retries"] == 5
     resumed = train(settings, tmp_path / "run", resume=True, audit=False).folder
     assert resumed.predictions.read_bytes() == (whole / "predictions.csv").read_bytes()
     tables = [pd.read_csv(path / "boosting.csv").drop(columns="seconds") for path in (resumed.path, whole)]
@@ -230,7 +238,7 @@ def test_learners_no_better_than_chance_are_drawn_again_and_then_boosting_stops(
     run = train(_settings(hard_folders, epochs=1), tmp_path / "run", audit=False, note=notes.append)
     assert run.summary["rounds"] == 2
     assert run.summary["stopped"] == "round 3: no learner better than chance"
-    names = sorted(path.name for path in (run.folder.path / "learners").iterdir())
+    names = sorted(path.name for path in (run.folder.path / "learners").iterdir() if path.is_dir())
     assert names == ["01", "02", "02-retry1", "02-retry2", "03", "03-retry1", "03-retry2"]
     assert pd.read_csv(run.folder.path / "boosting.csv", dtype=str)["learner"].tolist() == ["01", "02-retry2"]
     seeds = [read_json(run.folder.path / "learners" / name / "learner.json")["seed"] for name in names]
@@ -250,6 +258,12 @@ def test_without_any_learner_better_than_chance_the_run_fails_with_advice(
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_learners_are_as_wide_as_is_said_of_each_kind() -> None:
+    widths = {kind: AdaBoostMethod(learner=kind).model.options["width"] for kind in ("conv", "dense")}
+    assert widths == {"conv": 16, "dense": 128}
+    assert AdaBoostMethod(learner="dense", width=3).model.options["width"] == 3
+
+
 def test_a_perfect_learner_ends_boosting(class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samme, "weighted_error", lambda wrong, weights: 0.0)
     run = train(_settings(class_folders, epochs=1), tmp_path / "run", audit=False)

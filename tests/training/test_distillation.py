@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from makers.model_files import HYBRID
@@ -57,6 +58,16 @@ def test_a_teacher_of_another_size_sees_the_picture_at_its_own() -> None:
     taught = Teachers([small])(torch.from_numpy(pixels)[:, None])
     expected = small.probabilities(pixels[:, ::2, ::2])
     assert np.abs(taught.numpy() - expected).max() < 0.05
+
+
+def test_a_picture_is_made_smaller_for_its_teacher_as_pillow_does() -> None:
+    small = _network(store__size=16)
+    noise = np.random.default_rng(0).integers(0, 256, (8, 32, 32), dtype=np.uint8)
+    resized = [Image.fromarray(item).resize((16, 16), Image.Resampling.BILINEAR) for item in noise]
+    expected = small.probabilities(np.stack([np.asarray(item) for item in resized]))
+    halved = small.probabilities(noise.reshape(8, 16, 2, 16, 2).mean(axis=(2, 4)).astype(np.uint8))
+    taught = Teachers([small])(torch.from_numpy(noise)[:, None]).numpy()
+    assert np.abs(taught - expected).max() < 0.2 * np.abs(halved - expected).max()
 
 
 @pytest.mark.parametrize("model", [HYBRID, RESNET], ids=["hybrid", "three channels"])
@@ -191,8 +202,9 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
         train(_settings(class_folders, training__epochs=1, store__fit=fit), teacher, audit=False)
     if wrong == "unsplit":
         (teacher / "split.csv").unlink()
-    with pytest.raises((SettingsError, InputError), match=words):
+    with pytest.raises((SettingsError, InputError), match=words) as refused:
         train(_settings(class_folders, training__teachers=(str(teacher),)), tmp_path / "pupil", audit=False)
+    assert refused.value.where == (str(teacher) if wrong == "missing" else "training.teachers")
     assert not (tmp_path / "pupil").exists()
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from makers.model_files import HYBRID
-from makers.tiny import SMALL
+from makers.tiny import SMALL, write_class_folders
 from makers.trained_files import write_trained_file
 from osteon.config import RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
@@ -19,8 +20,15 @@ from osteon.evaluation.record import RunRecord
 from osteon.evaluation.report import report_page
 from osteon.export.export import export_run
 from osteon.inference.initial import read_initial
-from osteon.training.learnt_from import sentences
+from osteon.run import RunFolder
+from osteon.studies.definition import StudyDefinition
+from osteon.studies.engine import known_data
+from osteon.studies.plan import plan
+from osteon.training.crossvalidate import begun_before, fold_settings
+from osteon.training.learnt_from import sentences, with_model_files
 from osteon.training.pipeline import train
+from osteon.training.prepare import split_catalogue
+from osteon.training.start import settled
 
 WARNED = "validation and test images of this run may be among them"
 FAST = {key: value for key, value in SMALL.items() if key.startswith("training.")} | {"training.epochs": 1}
@@ -56,6 +64,26 @@ def test_images_of_a_data_set_of_the_same_name_are_warned_of(class_folders: Path
     assert sum(WARNED in text for text in notes) == 2
     assert second.summary["started_from"] == first.summary["started_from"]
     assert "taught_by" not in second.summary
+    anew = train(
+        _settings(first.folder.split, **PUPIL, split__method="given"), tmp_path / "anew", audit=False, note=notes.append
+    )
+    assert "started_from" not in anew.summary, "it has the images of the first run, and not what that started from"
+    assert "started_from" not in anew.catalogue.source
+    assert sum(WARNED in text for text in notes) == 2
+    assert sum("learnt to tell 'fractured'" in text for text in notes) == 2
+
+
+def test_images_that_only_train_are_not_warned_of(class_folders: Path, tmp_path: Path) -> None:
+    file, more = _write(tmp_path / "model.onnx", "wrists"), write_class_folders(tmp_path / "wrists", 8)
+    settings = _settings(class_folders, data__also_train=[more], data__duplicates=False, model__weights=file)
+    catalogue = with_model_files(split_catalogue(settings), settings)
+    assert [about["may_leak"] for about in catalogue.source["started_from"]] == [""]
+    tested = catalogue.images.assign(split="test")
+    (about,) = with_model_files(catalogue.with_images(tested), settings).source["started_from"]
+    assert WARNED in about["may_leak"]
+    trained = catalogue.images.assign(split="train")
+    (about,) = with_model_files(replace(catalogue, name="wrists", images=trained), settings).source["started_from"]
+    assert about["may_leak"] == ""
 
 
 def test_a_teacher_of_the_same_data_set_is_warned_of_in_its_own_words(class_folders: Path, tmp_path: Path) -> None:
@@ -130,6 +158,42 @@ def test_a_run_is_not_gone_on_with_from_another_file(class_folders: Path, tmp_pa
     _write(tmp_path / "model.onnx", "made up", name="another")
     with pytest.raises(SettingsError, match="not the one that the run began with"):
         train(run.folder.settings(), run.folder.path, resume=True, audit=False)
+
+
+@pytest.mark.parametrize("named", ["model__weights", "training__teachers"])
+def test_folds_are_not_gone_on_with_from_another_file(named: str, class_folders: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "folds", _write(tmp_path / "model.onnx", "made up")
+    given = {named: file if named == "model__weights" else (file,)}
+    settings = settled(_settings(class_folders, **FAST, **given, data__duplicates=False, split__folds=3))
+    folds = dict(fold_settings(settings))
+    run = RunFolder.create(out / "fold-1", folds["fold-1"])
+    with_model_files(split_catalogue(folds["fold-1"]), folds["fold-1"]).write(run.split)
+    assert begun_before(out, settings, print) == [run]
+    _write(tmp_path / "model.onnx", "made up", name="another")
+    with pytest.raises(SettingsError, match="not the one that the run began with") as refused:
+        begun_before(out, settings, print)
+    assert refused.value.where == file
+    for name, fold in folds.items():
+        (run if name == "fold-1" else RunFolder.create(out / name, fold)).summary.write_text("{}")
+    assert begun_before(out, settings, print) == [run], "no fold is left to train"
+
+
+def test_a_study_trains_no_further_seeds_from_another_file(class_folders: Path, tmp_path: Path) -> None:
+    file = _write(tmp_path / "model.onnx", "made up")
+    systems = [{"name": "plain"}, {"name": "tuned", "set": {"model.weights": file}}]
+    common = {**FAST, "data.path": str(class_folders), "data.duplicates": False}
+    about = {"title": "t", "question": "q", "base": "paper", "reference": "plain", "systems": systems, "set": common}
+    study = StudyDefinition.model_validate({**about, "seeds": (0, 1)})
+    for planned in plan(study, tmp_path / "out")[:2]:
+        run = RunFolder.create(planned.folder.path, planned.settings)
+        with_model_files(split_catalogue(planned.settings), planned.settings).write(run.split)
+        run.summary.touch()
+        run.predictions.touch()
+    assert known_data(plan(study, tmp_path / "out")) == [RunFolder(tmp_path / "out" / "runs" / "plain" / "seed-0")]
+    _write(tmp_path / "model.onnx", "made up", name="another")
+    with pytest.raises(SettingsError, match="not the one that the run began with"):
+        known_data(plan(study, tmp_path / "out"))
+    assert known_data(plan(study.model_copy(update={"seeds": (0,)}), tmp_path / "out")), "none is left to train"
 
 
 def test_a_run_is_not_gone_on_with_by_another_teacher_or_by_none(class_folders: Path, tmp_path: Path) -> None:

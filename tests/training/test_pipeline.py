@@ -21,6 +21,7 @@ from osteon.data.phantoms import PhantomSettings, write_phantoms
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
 from osteon.run import RunFolder, read_json
+from osteon.training import pipeline
 from osteon.training.crossvalidate import finished, fold_settings, pool
 from osteon.training.pipeline import train
 from osteon.training.same_data import OtherDataError
@@ -45,6 +46,7 @@ def test_a_run_folder_is_a_complete_record(class_folders: Path, tmp_path: Path) 
     labels = held_out.set_index("image_id")["label"]
     assert (labels.loc[predictions["image_id"]].to_numpy() == predictions["label"]).all()
     assert predictions["model"].unique().tolist() == ["paper_cnn"]
+    assert not folder.audit.exists(), "none was asked for"
     assert folder.settings() == settings
     assert json.loads(folder.summary.read_text())["epochs"] == 3
 
@@ -242,16 +244,25 @@ def test_a_fold_without_folds_is_refused(class_folders: Path, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
-def test_the_papers_split_names_the_patients_it_leaks(tmp_path: Path) -> None:
+def test_the_papers_split_names_the_patients_it_leaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_off(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
     write_phantoms(tmp_path / "phantoms", PhantomSettings(images=120, size=64, regions=("humerus",)), workers=1)
+    monkeypatch.setattr(pipeline, "LEAKS_SHOWN", 2)
     notes: list[str] = []
     settings = _settings(tmp_path / "phantoms", split__method="paper", training__epochs=1)
-    result = train(settings, tmp_path / "run", audit=False, note=notes.append)
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "_write_leaks", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, tmp_path / "run", audit=False)
+    result = train(settings, tmp_path / "run", resume=True, audit=False, note=notes.append)
     leaked = pd.read_csv(result.folder.leaks)
     images = result.catalogue.images
     patients = images.groupby("patient_id")["split"].nunique()
     assert set(leaked.loc[leaked["kind"] == "patient", "id"]) == set(patients[patients > 1].index)
-    assert any(line.startswith("LEAK: patient ") and str(leaked["id"][0]) in line for line in notes)
+    names = list(leaked.loc[leaked["kind"] == "patient", "id"])
+    assert f"LEAK: patient {names[0]}, {names[1]} and {len(names) - 2} more (all in {result.folder.leaks})" in notes
     grouped = _settings(tmp_path / "phantoms", split__method="grouped", training__epochs=1)
     assert not train(grouped, tmp_path / "grouped", audit=False).folder.leaks.exists()
 

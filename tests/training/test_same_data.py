@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -16,8 +18,9 @@ from PIL import Image
 from makers.tiny import SMALL, make_pixels
 from osteon.config import RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
-from osteon.errors import InputError
+from osteon.errors import InputError, SettingsError
 from osteon.run import RunFolder
+from osteon.training.crossvalidate import begun_before, fold_settings
 from osteon.training.pipeline import train
 from osteon.training.prepare import prepare, split_catalogue
 from osteon.training.same_data import (
@@ -26,9 +29,11 @@ from osteon.training.same_data import (
     OtherDataError,
     differences,
     one_of_each,
+    other_settings,
     read_contents,
     refuse_changed,
     refuse_other_data,
+    refuse_other_files,
     write_contents,
 )
 
@@ -134,11 +139,40 @@ def test_a_file_that_cannot_be_read_any_more_is_said(table: Path, tmp_path: Path
     store = prepare(catalogue, settings).store
     with pytest.raises(OtherDataError, match=r"1 file cannot be read any more \(.*image09"):
         refuse_other_data(settings, catalogue, store, [run])
+    with pytest.raises(OtherDataError, match=r"1 file cannot be read any more \(.*image09"):
+        refuse_other_files(run, store)
 
 
 def test_folds_are_over_the_same_data_though_split_otherwise(table: Path, tmp_path: Path) -> None:
     runs = [begun(tmp_path / f"{fold}", settings_of(table, split__folds=3, split__fold=fold)) for fold in range(3)]
     assert one_of_each(runs) == runs[:1]
+
+
+def test_folds_go_on_over_the_data_that_they_began_with(table: Path, tmp_path: Path) -> None:
+    out, notes = tmp_path / "folds", list[str]()
+    settings = settings_of(table, split__folds=2, split__valid=0)
+    assert begun_before(out, settings, notes.append) == []
+    folds = dict(fold_settings(settings))
+    first = begun(out / "fold-0", folds["fold-0"])
+    assert begun_before(out, settings, notes.append) == [first]
+    second = begun(out / "fold-1", folds["fold-1"])
+    table.rename(tmp_path / "table.csv")
+    with pytest.raises(InputError, match="are not there any more"):
+        begun_before(out, settings, notes.append)
+    for run in (first, second):
+        run.summary.write_text("{}")
+    assert not notes
+    assert begun_before(out, settings, notes.append) == [first], "no fold is left to train"
+    assert "cannot be told" in notes[0]
+    (tmp_path / "table.csv").rename(table)
+    edit(table, relabel)
+    with pytest.raises(OtherDataError, match="2 images have another label") as refused:
+        begun_before(out, settings, notes.append)
+    assert f"{first.path}, {second.path}" in str(refused.value.hint)
+    with pytest.raises(SettingsError, match=r"other settings: split\.folds is 2, not 3$"):
+        begun_before(out, settings_of(table, split__folds=3, split__valid=0), notes.append)
+    with pytest.raises(SettingsError, match="holds a run, not folds"):
+        begun_before(first.path, settings, notes.append)
 
 
 def test_only_what_the_settings_leave_the_same_must_be(table: Path, tmp_path: Path) -> None:
@@ -155,6 +189,28 @@ def test_only_what_the_settings_leave_the_same_must_be(table: Path, tmp_path: Pa
     later = begun(tmp_path / "later", settings_of(table, split__seed=8))
     with pytest.raises(OtherDataError, match="2 images have another label"):
         one_of_each([whole, later])
+
+
+def test_where_settings_differ_files_are_compared_that_have_one_place(table: Path, tmp_path: Path) -> None:
+    run = begun(tmp_path / "run", settings_of(table))
+    shutil.copytree(table.parent, tmp_path / "copy")
+    (tmp_path / "link").symlink_to(table.parent)
+    change_pixels(table)
+    shutil.copy(table.parent / "new.png", tmp_path / "copy" / "image09.png")
+    copied = begun(tmp_path / "copied", settings_of(tmp_path / "copy" / "table.csv"))
+    assert one_of_each([run, copied]) == [run, copied], "another file of the same name, in another folder"
+    linked = begun(tmp_path / "linked", settings_of(tmp_path / "link" / "table.csv"))
+    with pytest.raises(OtherDataError, match=r"1 file has another content \(.*image08"):
+        one_of_each([run, linked])
+
+
+def test_of_many_other_settings_some_are_named(table: Path) -> None:
+    changes = {"seed": 3, "training__epochs": 9, "training__batch_size": 4, "store__size": 64, "split__seed": 2}
+    said = other_settings(settings_of(table), settings_of(table, **changes, split__valid=0.2))
+    first, *others = said.removesuffix(" and 2 more").split("; ")
+    assert said.endswith(" and 2 more")
+    assert len([first, *others]) == 4
+    assert other_settings(settings_of(table), settings_of(table, seed=3)) == "seed is 0, not 3"
 
 
 def test_a_run_without_recorded_contents_is_compared_by_its_catalogue(table: Path, tmp_path: Path) -> None:
@@ -175,6 +231,18 @@ def test_contents_that_cannot_be_read_are_said(table: Path, tmp_path: Path) -> N
         one_of_each([run])
 
 
+def test_a_name_that_holds_a_line_end_is_one_name(table: Path, tmp_path: Path) -> None:
+    name = "image\r00.png"
+    (table.parent / "image00.png").rename(table.parent / name)
+    rows = pd.read_csv(table)
+    rows.loc[0, "image"] = name
+    rows.to_csv(table, index=False, quoting=csv.QUOTE_NONNUMERIC)
+    contents = read_contents(begun(tmp_path / "run", settings_of(table)))
+    assert contents is not None
+    assert contents.loc[name, "sha256"] == hashlib.sha256((table.parent / name).read_bytes()).hexdigest()
+    assert len(contents) == N
+
+
 def test_boxes_belong_to_the_data(table: Path, tmp_path: Path) -> None:
     record = DataRecord.of(begun(tmp_path / "run", settings_of(table)))
     boxes = pd.DataFrame(
@@ -192,7 +260,9 @@ def test_a_run_is_not_resumed_over_other_files(table: Path, tmp_path: Path) -> N
     settings = settings_of(table)
     run = train(settings, tmp_path / "run", audit=False).folder
     run.summary.unlink()
-    train(settings, run.path, resume=True, audit=False)
+    add_image(table.parent)
+    edit(table, lambda rows: pd.concat([rows, rows.tail(1).assign(image="new.png")]))
+    assert len(train(settings, run.path, resume=True, audit=False).catalogue) == N, "its own images, as it was begun"
     change_pixels(table)
     with pytest.raises(OtherDataError, match="1 file has another content"):
         train(settings, run.path, resume=True, audit=False)

@@ -24,9 +24,10 @@ from osteon.inference.initial import read_initial
 from osteon.models.file_network import FileNetwork
 from osteon.models.hybrid import Hybrid
 from osteon.run import RunFolder
+from osteon.training.crossvalidate import settled_folds
 from osteon.training.network import load_network, make_network
 from osteon.training.pipeline import train
-from osteon.training.start import settled
+from osteon.training.start import settled, settled_as
 
 FAST = {key: value for key, value in SMALL.items() if key.startswith("training.")} | {"training.epochs": 1}
 
@@ -61,6 +62,17 @@ def test_network_size_and_standardisation_follow_from_the_file(model_file: Path)
     assert len(network.refolded) == 3
 
 
+def test_folds_say_what_had_followed_from_a_file_that_is_gone(model_file: Path, tmp_path: Path) -> None:
+    settings = _settings(None, model_file, split__folds=2)
+    whole = settled_folds(tmp_path, settings)
+    assert whole == settled(settings)
+    model_file.unlink()
+    with pytest.raises(InputError):
+        settled_folds(tmp_path, settings)
+    RunFolder.create(tmp_path / "fold-1", whole)
+    assert settled_folds(tmp_path, settings) == whole
+
+
 def test_other_weights_change_no_settings() -> None:
     for named in ("default", "none", "runs/nowhere"):
         settings = _settings(None, named)
@@ -73,6 +85,21 @@ def test_what_does_not_change_the_network_is_the_users(model_file: Path) -> None
     assert settings.model.options == {**HYBRID.options, "trunk_options": {**SMALL_CNN, "dropout": 0.5}}
     assert (settings.store.size, settings.preprocess.channels) == (48, 3)
     assert make_network(settings).in_channels == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"store__size": 48, "preprocess__channels": 3},
+        {"model__name": "hybrid", "model__options": {"trunk_options": {"dropout": 0.5}}},
+    ],
+    ids=["nothing set", "size and channels", "options"],
+)
+def test_a_run_from_a_file_says_what_had_followed_from_it(changes: dict[str, Any], model_file: Path) -> None:
+    run = settled(_settings(None, model_file, seed=9, training__epochs=7))
+    wanted = _settings(None, model_file, **changes)
+    assert settled_as(wanted, run) == settled(wanted)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +164,8 @@ def settings_of(folder: Path) -> RunSettings:
 
 
 def test_norms_are_measured_on_training_images(class_folders: Path, model_file: Path, tmp_path: Path) -> None:
-    settings = _settings(class_folders, model_file, training__learning_rate=1e-9, training__freeze=0)
+    rate = {"training__learning_rate": 1e-9, "training__freeze": 0}
+    settings = _settings(class_folders, model_file, **rate, seed=2**64 - 1)  # no seed is too large
     run = train(settings, tmp_path / "run", audit=False)
     trunk = load_network(run.folder).network.get_submodule("trunk.blocks.0.norm")
     made = make_network(run.folder.settings()).get_submodule("trunk.blocks.0.norm")

@@ -135,6 +135,12 @@ def test_a_run_that_is_broken_off_ends_like_one_that_is_not(
     with pytest.raises(InputError, match="has not finished"):
         load_run(RunFolder.open(tmp_path / "stopped"))
     monkeypatch.setattr(yolo_trainer.Overrides, "save_model", save)
+    config = tmp_path / "stopped" / "config.yaml"
+    begun = config.read_text()
+    config.write_text(begun.replace("epochs: 3", "epochs: 4"))
+    with pytest.raises(SettingsError, match=r"training\.epochs is 3, not 4"):
+        train(settings, tmp_path / "stopped", resume=True, audit=False)
+    config.write_text(begun)
     resumed = train(settings, tmp_path / "stopped", resume=True, audit=False)
     assert resumed.folder.predictions.read_bytes() == whole.folder.predictions.read_bytes()
     columns = ["epoch", "train_loss", "valid_auc", "learning_rate"]
@@ -152,21 +158,8 @@ def test_a_resumed_training_that_had_ended_stays_ended(
         raise RuntimeError("it trains on")
 
     monkeypatch.setattr(yolo_trainer, "_overrides", goes_on)
-    YoloDetectorMethod()  # imports Ultralytics, offline
     stopping = None if patience is None else {"patience": patience}
-    plan = yolo_trainer.Plan(
-        model=torch.nn.Identity(),
-        images=tmp_path,
-        target="fractured",
-        score=lambda model: (0.5, 0.5),
-        settings=load_settings(None, SMALL | {"training.epochs": 9, "training.early_stopping": stopping}),
-        augmentation={},
-        best=tmp_path / "best.safetensors",
-        last=tmp_path / "last.ckpt",
-        history=tmp_path / "history.csv",
-        scratch=tmp_path,
-        note=print,
-    )
+    plan = _plan(tmp_path, {"training.epochs": 9, "training.early_stopping": stopping})
     torch.save({"epoch": epochs - 1, "stopper": {"best_fitness": 0.9, "best_epoch": best}}, plan.last)
     plan.history.write_text("epoch,valid_auc\n1,0.9\n")
     if ended:
@@ -174,6 +167,51 @@ def test_a_resumed_training_that_had_ended_stays_ended(
     else:
         with pytest.raises(RuntimeError, match="it trains on"):
             yolo_trainer.train_detector(plan, resume=True)
+    plan.history.unlink()
+    with pytest.raises(InputError, match="epochs so far cannot be read") as refused:
+        yolo_trainer.train_detector(plan, resume=True)
+    assert refused.value.where == str(plan.history)
+
+
+def _plan(folder: Path, changes: dict[str, Any]) -> yolo_trainer.Plan:
+    YoloDetectorMethod()  # imports Ultralytics, offline
+    return yolo_trainer.Plan(
+        model=torch.nn.Identity(),
+        images=folder,
+        target="fractured",
+        score=lambda model: (0.5, 0.5),
+        settings=load_settings(None, SMALL | changes),
+        augmentation={},
+        best=folder / "best.safetensors",
+        last=folder / "last.ckpt",
+        history=folder / "history.csv",
+        scratch=folder,
+        note=print,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training.learning_rate": 0.25}, "training.learning_rate is 0.001, not 0.25"),
+        ({"method.options": {"mosaic": 0.5}}, "method.options is {}, not {'mosaic': 0.5}"),
+        ({"training.accelerator": "auto", "data.path": "elsewhere"}, ""),
+    ],
+)
+def test_it_is_resumed_by_the_settings_that_it_was_begun_with(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    begun, plan = _plan(tmp_path, {}), _plan(tmp_path, changes)
+    kept = begun.settings.model_dump(mode="json")
+    torch.save({"epoch": 2, "settings": kept, "stopper": {"best_fitness": 0.9, "best_epoch": 3}}, plan.last)
+    plan.history.write_text("epoch,valid_auc\n3,0.9\n")
+    if said:
+        with pytest.raises(SettingsError, match="of other settings") as refused:
+            yolo_trainer.train_detector(plan, resume=True)
+        assert refused.value.what.endswith(f": {said}")
+        assert refused.value.where == str(plan.last)
+    else:
+        assert yolo_trainer.train_detector(plan, resume=True)["epoch"].tolist() == [3]
 
 
 @pytest.mark.slow
@@ -187,7 +225,7 @@ def test_it_learns_to_find_what_the_boxes_show(data: Path, tmp_path: Path, monke
             "training.epochs": 20,
             "training.batch_size": 2,
             "training.learning_rate": 3e-3,
-            "method.options": {"degrees": 0.0, "scale": 0.0, "confidence": 0.05},
+            "method.options": {"degrees": 0.0, "scale": 0.0, "confidence": 0.001},
         },
     )
     run = train(settings, tmp_path / "run", audit=False)

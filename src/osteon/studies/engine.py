@@ -11,10 +11,12 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
+from osteon.data.catalogue import Catalogue
 from osteon.errors import OsteonError
 from osteon.run import RunFolder
 from osteon.studies.plan import PlannedRun
-from osteon.training.same_data import OtherDataError, one_of_each, refuse_changed
+from osteon.training.learnt_from import refuse_other_files
+from osteon.training.same_data import OtherDataError, is_split, one_of_each, refuse_changed
 from osteon.training.together import Helped, end_help, helps
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,8 @@ def known_data(runs: Sequence[PlannedRun], note: Note = log.info) -> list[RunFol
 
     Raises:
         OtherDataError: A run is over other data than another, or the data have changed since.
-        OsteonError: The data cannot be read any more, and a run is still to be trained.
+        SettingsError: A run is still to be trained, and a model file that its system learns from has changed since.
+        OsteonError: The data or a teacher cannot be read any more, and a run is still to be trained.
     """
     begun = one_of_each(run.folder for run in runs)
     try:
@@ -58,7 +61,16 @@ def known_data(runs: Sequence[PlannedRun], note: Note = log.info) -> list[RunFol
         if any(run.state != "finished" for run in runs):
             raise
         note(f"note: whether the data have changed since cannot be told: {error}")
+    _refuse_other_model_files(runs)
     return begun
+
+
+def _refuse_other_model_files(runs: Sequence[PlannedRun]) -> None:
+    """Refuse to train what is left of a system by other model files than those that its first runs learnt from."""
+    left = {run.system for run in runs if run.state != "finished"}
+    for run in runs:
+        if run.system in left and run.state != "new" and is_split(run.folder):
+            refuse_other_files(Catalogue.read(run.folder.split), run.settings)
 
 
 def train_all(

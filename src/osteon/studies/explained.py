@@ -13,18 +13,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.data.catalogue import SPLITS, Catalogue
+from osteon.data.listing import is_image_name
 from osteon.data.masks import read_masks_for
+from osteon.data.table_file import write_csv
 from osteon.errors import InputError, Refusal, SettingsError
 from osteon.evaluation.heat_maps import overlay, write_picture
 from osteon.evaluation.localisation import NEAR, energy_inside, pointing_game, widened
 from osteon.models.explain import explain, explanations_of
 from osteon.progress import track
-from osteon.run import RunFolder, atomic_path, write_json
+from osteon.run import RunFolder, write_json
 from osteon.studies.run_images import images_of
 from osteon.training.method import Trained, load_run
 
 SIDE = 480
 CHUNK = 64
+LONGEST_NAME = 200
+"""Bytes of a picture's name without number and suffix: file systems take 255, and one being written adds some."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,7 @@ def explain_images(
     pixels = np.array(store.pixels[store.rows(usable["image_id"])])
     table = _draw(_Drawing(trained, method, dict(options or {}), Path(out)), usable, pixels, masks)
     result = ExplainedImages(folder.path, method, table, available, (*unknown, *store.refusals))
-    with atomic_path(Path(out) / "explained.csv") as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+    write_csv(Path(out) / "explained.csv", table, "%.6g")
     write_json(Path(out) / "explained.json", result.as_dict())
     return result
 
@@ -181,8 +184,10 @@ def _points(heat: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> dict[s
 
 
 def _file_name(image_id: str, taken: set[str]) -> str:
-    """Return a file name for an image, another for each."""
-    stem = re.sub(r"[^\w.-]+", "_", image_id.rsplit(".", 1)[0]).strip("._") or "image"
+    """Return a file name for an image, another for each; of a long id the end, which is the image's own name."""
+    name = image_id.rpartition(".")[0] if is_image_name(image_id) else image_id
+    plain = re.sub(r"[^\w.-]+", "_", name).encode()
+    stem = plain[-LONGEST_NAME:].decode(errors="ignore").strip("._") or "image"
     name, number = f"{stem}.png", 2
     while name.lower() in taken:
         name, number = f"{stem}-{number}.png", number + 1

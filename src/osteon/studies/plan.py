@@ -78,12 +78,17 @@ def plan(
         InputError: A folder to reuse is missing.
     """
     others = _finished_below(reuse)
-    return [
-        _planned(study, system, region, seed, Path(out), dict(overrides or {}), others)
-        for seed in study.seeds
-        for system in study.systems
-        for region in ("", *(study.regions if system.name in study.regions_of else ()))
-    ]
+    planned: list[PlannedRun] = []
+    for seed in study.seeds:
+        places: dict[str | None, Path] = {}  # where earlier systems' runs are, which others go on from
+        for system in study.systems:
+            for region in ("", *(study.regions if system.name in study.regions_of else ())):
+                settings = _settings(study, system, region, seed, dict(overrides or {}), places.get(system.after))
+                run = _planned(system, region, settings, Path(out), others)
+                planned.append(run)
+                if not region:
+                    places[system.name] = run.folder.path
+    return planned
 
 
 def twins(study: StudyDefinition, overrides: Mapping[str, Any] | None = None) -> dict[str, str]:
@@ -101,7 +106,8 @@ def twins(study: StudyDefinition, overrides: Mapping[str, Any] | None = None) ->
     first: list[tuple[str, RunSettings]] = []
     found: dict[str, str] = {}
     for system in sorted(study.systems, key=lambda item: item.name != study.reference):
-        settings = _settings(study, system, "", study.seeds[0], Path(), dict(overrides or {}))
+        start = None if system.after is None else Path(system.after)
+        settings = _settings(study, system, "", study.seeds[0], dict(overrides or {}), start)
         twin = next((name for name, known in first if _same_training(known, settings)), None)
         if twin is not None:
             found[system.name] = twin
@@ -121,16 +127,14 @@ def _same_training(first: RunSettings, second: RunSettings) -> bool:
 
 
 def _planned(
-    study: StudyDefinition,
     system: SystemDefinition,
     region: str,
-    seed: int,
+    settings: RunSettings,
     out: Path,
-    overrides: dict[str, Any],
     others: list[tuple[RunSettings, RunFolder]],
 ) -> PlannedRun:
-    settings = _settings(study, system, region, seed, out, overrides)
-    folder = RunFolder(out / "runs" / (f"{system.name}@{region}" if region else system.name) / f"seed-{seed}")
+    name = f"{system.name}@{region}" if region else system.name
+    folder = RunFolder(out / "runs" / name / f"seed-{settings.seed}")
     state = _state(folder, settings)
     if state == "new":
         place = next((place for found, place in others if _same(found, settings)), None)
@@ -141,8 +145,14 @@ def _planned(
 
 
 def _settings(
-    study: StudyDefinition, system: SystemDefinition, region: str, seed: int, out: Path, overrides: dict[str, Any]
+    study: StudyDefinition,
+    system: SystemDefinition,
+    region: str,
+    seed: int,
+    overrides: dict[str, Any],
+    start: Path | None,
 ) -> RunSettings:
+    """Return a run's settings; it goes on from the run in ``start``."""
     values: dict[str, Any] = {}
     for layer in (study.set, overrides, system.set):
         for key, value in layer.items():
@@ -154,8 +164,8 @@ def _settings(
     values["seed"] = seed
     if region:
         values["split.train_regions"] = [region]
-    if system.after:
-        values["model.weights"] = str(out / "runs" / system.after / f"seed-{seed}")
+    if start is not None:
+        values["model.weights"] = str(start)
     try:
         return load_settings(system.preset or study.base, values)
     except SettingsError as error:

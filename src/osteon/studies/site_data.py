@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.config import DataSettings
-from osteon.data.catalogue import SEPARATOR, Catalogue, has_name, names_in
+from osteon.data.catalogue import Catalogue, has_name, names_in, split_names
 from osteon.data.duplicates import find_duplicates
 from osteon.data.groups import make_groups
 from osteon.data.reading import read_catalogue
@@ -26,6 +26,9 @@ from osteon.inference.prediction import Prediction
 from osteon.inference.predictor import Predictor
 from osteon.progress import track
 from osteon.statistics.intervals import Estimate, proportion
+
+ANSWERED = ("split", "probability", "logit", "positive", "verdict", "told", "closer")
+"""Columns of answered images that take the place of the table's own of these names."""
 
 LONGEST_NAME = 100
 """Letters of a data set's name that a record keeps."""
@@ -95,7 +98,8 @@ def _check_target(catalogue: Catalogue, card: ModelCard, where: Path | None) -> 
 
 def _one_region(names: str) -> str:
     """Return an image's region; empty where it shows several, of which none has quantiles of its own."""
-    return "" if SEPARATOR in names else names
+    found = set(split_names(names))
+    return found.pop() if len(found) == 1 else ""
 
 
 def taught_on_warnings(site: SiteData, card: ModelCard) -> list[str]:
@@ -142,10 +146,13 @@ class SiteAnswers:
 
         They are never joined, as in the DICOM node and on the page; their group, which the table made, stays one.
         """
-        images, mixed = self.site.catalogue.images, self._mixed
-        number = self._patients.groupby(images["study_id"]).transform(lambda its: pd.factorize(its)[0] + 1)
-        apart = images["study_id"] + " (patient " + number.astype(str) + ")"
-        return images.assign(study_id=images["study_id"].mask(images["study_id"].isin(mixed), apart))
+        images = self.site.catalogue.images
+        mixed = images["study_id"].isin(self._mixed)
+        if not mixed.any():
+            return images
+        study = images.loc[mixed, "study_id"]
+        number = self._patients[mixed].groupby(study).transform(lambda its: pd.factorize(its)[0] + 1)
+        return images.assign(study_id=images["study_id"].mask(mixed, study + " (patient " + number.astype(str) + ")"))
 
     @cached_property
     def _patients(self) -> pd.Series[str]:

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from osteon.config import RunSettings
 from osteon.data.catalogue import Catalogue
+from osteon.data.table_file import write_csv
 from osteon.errors import InputError
 from osteon.evaluation.sources import Source
 from osteon.inference.views import ORIGINAL, Fill, View, predict_views
 from osteon.progress import track
-from osteon.run import RunFolder, atomic_path, read_json, write_json
+from osteon.run import RunFolder, read_json, write_json
 from osteon.training.method import Trained, load_run
 from osteon.training.pipeline import system_name
 from osteon.training.predict import predictions_table
@@ -126,7 +127,7 @@ class SeenRun:
         """Return the views of an earlier study of the same predictions; an empty table if there is none."""
         try:
             if read_json(out / "views.json") == self._key():
-                kept = pd.read_csv(out / "views.csv", dtype=str)
+                kept = pd.read_csv(out / "views.csv", dtype=str, keep_default_na=False)
                 if kept["image_id"].tolist() == self.rows["image_id"].tolist():
                     return kept
         except (InputError, OSError, ValueError, KeyError):
@@ -135,6 +136,5 @@ class SeenRun:
         return pd.DataFrame()
 
     def _keep(self, table: pd.DataFrame, out: Path) -> None:
-        with atomic_path(out / "views.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format="%.17g")
+        write_csv(out / "views.csv", table, "%.17g")
         write_json(out / "views.json", self._key())

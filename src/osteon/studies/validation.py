@@ -18,6 +18,7 @@ import pandas as pd
 from osteon._version import __version__
 from osteon.config import DataSettings, EvaluationSettings, load_settings
 from osteon.data.groups import block_length
+from osteon.data.table_file import write_csv
 from osteon.errors import InputError, OsteonError, SettingsError
 from osteon.evaluation.evaluate import evaluate
 from osteon.evaluation.predictions import COLUMNS, write_predictions
@@ -30,6 +31,7 @@ from osteon.inference.runtime import RuntimeName
 from osteon.run import RunFolder, check_output_folder, write_json
 from osteon.studies.recalibration import Recalibrated, check_target_file, recalibrate
 from osteon.studies.site_data import (
+    ANSWERED,
     Remark,
     SiteAnswers,
     SiteData,
@@ -53,7 +55,7 @@ from osteon.studies.site_figures import (
     region_figures,
     set_figures,
 )
-from osteon.studies.validation_folder import KIND, SCHEMA, check_folder, mark, write_table
+from osteon.studies.validation_folder import KIND, SCHEMA, check_folder, mark
 
 POOLING = "max"
 """Views to a study, so that one positive view makes a study positive, as the predictor has it."""
@@ -223,14 +225,18 @@ def validate(
     folder, local = None if out is None else Path(out), None if recalibrate_to is None else Path(recalibrate_to)
     _check_targets(folder, local, predictor, asked)
     site = read_site(settings, card)
-    check_subgroups(site.catalogue.images, by)
+    _check_subgroups(site, by)
     if local is not None:
         check_enough(site.catalogue.images, site.name)
     note(f"{card.name} on {asked.runtime}: {len(site.catalogue):,} labelled images of {site.name}")
     many = processes is not None and len(site.catalogue) >= processes
     answers = _answers(predictor, site, folder, workers, processes=many, note=note)
     try:
-        found = _measured(asked, predictor.file.path, answers, settings)
+        try:
+            found = _measured(asked, predictor.file.path, answers, settings)
+        except OsteonError:  # e.g. a column that only images without an answer fill
+            _stopped(site, answers.predictions, folder, note)
+            raise
         if local is not None:
             once = Predictor(predictor.file, runtime=runtime, gate=gate, closer_look=False)
             try:
@@ -260,6 +266,13 @@ def _check_targets(folder: Path | None, local: Path | None, predictor: Predictor
     check_target_file(local, predictor.file)
 
 
+def _check_subgroups(site: SiteData, by: Sequence[str]) -> None:
+    check_subgroups(site.catalogue.images, by)
+    if taken := [name for name in columns_of(by) if name in (*ANSWERED, "model")]:
+        what = f"the column {taken[0]} would be the answers' own, not the table's"
+        raise SettingsError(what, where="by", hint="Give it another name in the table")
+
+
 def _answers(
     predictor: Predictor, site: SiteData, folder: Path | None, workers: int | None, *, processes: bool, note: Note
 ) -> SiteAnswers:
@@ -287,7 +300,7 @@ def _stopped(site: SiteData, kept: Sequence[Prediction], folder: Path | None, no
     if not (folder / "validation.json").exists():
         mark(folder)
     path = folder / _SECOND[1]
-    write_table(path, answer_table(site.catalogue.images, kept))
+    write_csv(path, answer_table(site.catalogue.images, kept), "%.9g")
     note(f"stopped after {total}: their answers are in {path}; no figures were made")
 
 
@@ -372,7 +385,7 @@ def _written(found: Validation, folder: Path) -> Validation:
     run = RunFolder(folder)
     answers, partial = (folder / name for name in _SECOND)
     partial.unlink(missing_ok=True)
-    write_table(answers, found.answers.table())
+    write_csv(answers, found.answers.table(), "%.9g")
     write_predictions(run.predictions, contract(found.answers.rows, found.asked), columns_of(found.asked.by))
     write_json(run.metrics, {"osteon": __version__, "predictions": run.predictions.name, **found.evaluation.as_dict()})
     files = {"answers": answers, "predictions": run.predictions, "metrics": run.metrics}

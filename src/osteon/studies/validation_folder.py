@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from osteon._version import __version__
 from osteon.errors import OsteonError, SettingsError
-from osteon.run import atomic_path, read_json, unwritable, write_json
+from osteon.run import read_json, unwritable, write_json
 
 SCHEMA = 1
 KIND = "osteon.validate"
@@ -41,9 +39,3 @@ def mark(folder: Path) -> None:
     except OSError as error:
         raise unwritable(error, folder) from None
     write_json(folder / "validation.json", {"schema": SCHEMA, "kind": KIND, "complete": False, "osteon": __version__})
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table; never a part of it."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.9g")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,8 @@ def join_training_sets(catalogue: Catalogue, settings: DataSettings) -> Catalogu
     """Return a split catalogue with the images of ``data.also_train`` in its training set.
 
     Ids get the prefix ``extraN/``, so that nothing collides. Left out are images without a label, files and pictures
-    that are also validated or tested on, and, where both data sets have the same name, patients who are.
+    that are also validated or tested on, and, where both data sets have the same name, patients who are. Where the
+    main data set is the ``split.csv`` of a run, data sets whose images it has already join only once.
 
     Args:
         catalogue: The main data set, already split; it keeps its root, target and name.
@@ -37,15 +39,40 @@ def join_training_sets(catalogue: Catalogue, settings: DataSettings) -> Catalogu
         whatever was left out.
 
     Raises:
-        SettingsError: A data set calls label 1 by another word, and the user has not said that it means the same.
+        SettingsError: A data set calls label 1 by another word, and the user has not said that it means the same; or
+            a run's ``split.csv`` was split anew, and images that had joined it would be validated or tested on.
         InputError: A data set cannot be read, or none of its images has a label.
     """
+    _refuse_held_out(catalogue)
     if not settings.also_train:
         return catalogue
-    joined = catalogue.with_images(catalogue.images.assign(**{DATA_SET: catalogue.name}))
-    for number, path in enumerate(settings.also_train, start=1):
-        joined = _joined(joined, catalogue, _read(path, catalogue, settings), number, settings)
+    before = _sets_of(catalogue)
+    joined = catalogue if before else catalogue.with_images(catalogue.images.assign(**{DATA_SET: catalogue.name}))
+    for path in settings.also_train:
+        other = _read(path, catalogue, settings)
+        if (str(other.root), other.name) in before:
+            text = f"{other.name}: its images are among those of {catalogue.name} already and do not join again"
+            joined = replace(joined, warnings=(*joined.warnings, text))
+        else:
+            joined = _joined(joined, catalogue, other, settings)
     return joined
+
+
+def _refuse_held_out(catalogue: Catalogue) -> None:
+    """Refuse to validate or test on images that have joined for training alone."""
+    prefixes = tuple(f"extra{number}/" for number, _ in enumerate(_sets_of(catalogue), start=1))
+    ids = catalogue.images.loc[catalogue.images["split"].isin(["valid", "test"]), "image_id"]
+    if number := int(ids.str.startswith(prefixes).sum()):
+        raise SettingsError(
+            f"{number} images of further data sets, which only train, would be validated or tested on",
+            where="split.method",
+            hint="split.method=given keeps a run's split; for another, give the data themselves and data.also_train",
+        )
+
+
+def _sets_of(catalogue: Catalogue) -> list[tuple[str, str]]:
+    """Return folder and name of each further data set whose images have joined a catalogue."""
+    return [(about["path"], about["name"]) for about in catalogue.source.get("also_train", [])]
 
 
 def _read(path: Path, catalogue: Catalogue, settings: DataSettings) -> Catalogue:
@@ -64,8 +91,8 @@ def _read(path: Path, catalogue: Catalogue, settings: DataSettings) -> Catalogue
     return make_groups(other)
 
 
-def _joined(joined: Catalogue, main: Catalogue, other: Catalogue, number: int, settings: DataSettings) -> Catalogue:
-    extra = _prefixed(other, f"extra{number}/")
+def _joined(joined: Catalogue, main: Catalogue, other: Catalogue, settings: DataSettings) -> Catalogue:
+    extra = _prefixed(other, f"extra{len(_sets_of(joined)) + 1}/")
     out = {reason: ids for reason, ids in _left_out(main, other, extra, settings) if ids}
     dropped = set().union(*out.values())
     if related := _of_the_same_groups(extra, dropped):
@@ -118,7 +145,7 @@ def _left_out(
     """Yield reasons with the ids of the extra images that would leak into validation or test."""
     held_out = main.images[main.images["split"].isin(["valid", "test"])]
     ids = extra.images["image_id"]
-    yield "files that are held out", set(ids[extra.images["path"].isin(held_out["path"])])
+    yield "files that are held out", set(ids[_files(extra.images).isin(_files(held_out))])
     if other.name == main.name:
         patients = set(held_out["patient_id"]) - {""}
         yield (
@@ -127,6 +154,11 @@ def _left_out(
         )
     if settings.duplicates:
         yield "pictures that are held out", _same_pictures(main, extra, set(held_out["image_id"]))
+
+
+def _files(images: pd.DataFrame) -> pd.Series[str]:
+    """Return what each path leads to: the same file may be reached through links."""
+    return images["path"].map(os.path.realpath)
 
 
 def _same_pictures(main: Catalogue, extra: Catalogue, held_out: set[str]) -> set[str]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from osteon.config import ModelSettings, RunSettings
+from osteon.config import MethodSettings, ModelSettings, RunSettings
 from osteon.errors import InputError, SettingsError
 from osteon.models.cost import measure
 from osteon.models.network import Network
@@ -21,11 +21,12 @@ from osteon.run import RunFolder, read_json, write_json
 from osteon.training import samme
 from osteon.training.batches import Sample, derive_seed
 from osteon.training.boosting_record import Curves, write_record
-from osteon.training.fit import check_fit, fit, load_weights
+from osteon.training.fit import MACHINE, check_fit, fit, load_weights
 from osteon.training.learners import Learner, LearnerFolder
 from osteon.training.method import Job, Method
 from osteon.training.network import make_network
 from osteon.training.predict import predict_logits
+from osteon.training.same_data import refuse_other_training
 from osteon.training.trainer import check_machine
 
 ABOUT = "boosting.json"
@@ -119,8 +120,10 @@ class AdaBoostMethod(Method):
         """Train learner after learner, each in ``learners/NN``; those that are finished are not trained again.
 
         Raises:
-            SettingsError: Not even the first learner is better than chance.
+            SettingsError: Not even the first learner is better than chance, or learners are there that were trained by
+                other settings.
         """
+        self._keep_settings(job)
         train, valid = (job.prepared.sample(split, job.settings) for split in ("train", "valid"))
         learners, stopped = self._boost(job, train, valid)
         if not learners:
@@ -164,6 +167,20 @@ class AdaBoostMethod(Method):
             networks.append(network.eval().to(memory_format=torch.channels_last))
             alphas.append(float(member["alpha"]))
         return BoostedNetworks(networks, alphas, about["vote"], settings)
+
+    def _keep_settings(self, job: Job) -> None:
+        """Keep what learners are trained by, or refuse to train further ones by something else.
+
+        Raises:
+            SettingsError: Learners are finished, and were trained by other settings.
+        """
+        path = job.folder.path / "learners" / "settings.json"
+        settings = self.learner_settings(job.settings, job.settings.seed)
+        settings = settings.model_copy(update={"method": MethodSettings()})  # of its options these tell all that counts
+        if path.is_file() and any(path.parent.glob("*/learner.json")):
+            refuse_other_training(read_json(path), settings, path, MACHINE)
+        else:
+            write_json(path, settings.model_dump(mode="json"))
 
     def _boost(self, job: Job, train: Sample, valid: Sample) -> tuple[list[Learner], str]:
         """Return the learners, and why there are no more of them."""

@@ -8,10 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.config import RunSettings, load_settings
+from osteon.data.catalogue import Catalogue
 from osteon.errors import OsteonError, Refusal, SettingsError
 from osteon.evaluation.predictions import read_predictions, write_predictions
 from osteon.models.file_network import is_gone
 from osteon.run import RunFolder, read_json
+from osteon.training.learnt_from import refuse_other_files
 from osteon.training.method import Note
 from osteon.training.same_data import OtherDataError, is_split, one_of_each, other_settings, refuse_changed
 from osteon.training.start import settled, settled_as
@@ -64,7 +66,7 @@ def finished(folder: Path, settings: RunSettings) -> bool:
 
 
 def begun_before(folder: Path, settings: RunSettings, note: Note) -> list[RunFolder]:
-    """Return a fold that an earlier call has begun, if any has, once sure that the data are still those of all.
+    """Return a fold that an earlier call has begun, if any has, once sure that data and model files are those of all.
 
     Args:
         folder: Of the folds.
@@ -72,9 +74,10 @@ def begun_before(folder: Path, settings: RunSettings, note: Note) -> list[RunFol
         note: Called with a line of text where it cannot be told.
 
     Raises:
-        SettingsError: A fold is of other settings, or the folder holds something else than folds.
+        SettingsError: A fold is of other settings, or the folder holds something else than folds; or one is still to be
+            trained, and a model file that they learn from has changed since.
         OtherDataError: A fold is over other data than another, or the data have changed since.
-        OsteonError: The data cannot be read any more, and a fold is still to be trained.
+        OsteonError: The data or a teacher cannot be read any more, and a fold is still to be trained.
     """
     _refuse_taken(folder)
     done = [finished(folder / name, fold) for name, fold in fold_settings(settings)]
@@ -89,6 +92,9 @@ def begun_before(folder: Path, settings: RunSettings, note: Note) -> list[RunFol
         if not all(done):
             raise
         note(f"note: whether the data have changed since cannot be told: {error}")
+    if not all(done):
+        for fold in filter(is_split, folds):
+            refuse_other_files(Catalogue.read(fold.split), fold.settings())
     return one
 
 

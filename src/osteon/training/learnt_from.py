@@ -26,6 +26,7 @@ from osteon.evaluation.lineage import (
 )
 from osteon.models.file_network import FileNetwork, find_file_network, is_gone
 from osteon.run import RunFolder
+from osteon.training.also_train import DATA_SET
 
 THROUGH = "through"
 """Key of a record: the run by way of which it was learnt from; not there where the run's own settings name the file."""
@@ -41,9 +42,11 @@ def with_model_files(catalogue: Catalogue, settings: RunSettings) -> Catalogue:
     Those of the runs that it learns from are among them: what these had started from and been taught by.
 
     Args:
-        catalogue: The images of the run.
+        catalogue: The images of the run. Where they are read from the ``split.csv`` of another one, what that run had
+            learnt from is left out: this one has not.
         settings: Of the run.
     """
+    catalogue = _without_model_files(catalogue)
     found = {STARTED: _unique(_starts(settings)), TAUGHT: _unique(_teachers(settings))}
     kept = {
         key: [{**about, LEAK: _leak(catalogue, about, key)} for about in records]
@@ -54,6 +57,15 @@ def with_model_files(catalogue: Catalogue, settings: RunSettings) -> Catalogue:
     said = (str(about[LEAK]) for about in model_files(source) if about[LEAK])
     other = (text for about in found[STARTED] for text in _other_target(catalogue, about))
     return replace(catalogue, source=source, warnings=(*catalogue.warnings, *said, *other))
+
+
+def _without_model_files(catalogue: Catalogue) -> Catalogue:
+    """Return images without the model files of a run and what was said of them."""
+    before = model_files(catalogue.source)
+    said = {str(about.get(LEAK)) for about in before}
+    said |= {text for about in before for text in _other_target(catalogue, about)}
+    source = {key: value for key, value in catalogue.source.items() if key not in (STARTED, TAUGHT)}
+    return replace(catalogue, source=source, warnings=tuple(text for text in catalogue.warnings if text not in said))
 
 
 def provenance(file: FileNetwork, named: str) -> Record:
@@ -170,8 +182,9 @@ def _how(about: Mapping[str, Any], key: str) -> str:
 
 def _leak(catalogue: Catalogue, about: Mapping[str, Any], key: str) -> str:
     """Say that held-out images may be known to the network; "" where nothing hints at it."""
-    taught = about["taught_on"]
-    if not seems_taught_on(catalogue, str(taught.get("name", "")), str(taught.get("attribution", ""))):
+    taught, held_out = about["taught_on"], _held_out(catalogue)
+    name, attribution = str(taught.get("name", "")), str(taught.get("attribution", ""))
+    if not len(held_out) or not seems_taught_on(held_out, name, attribution):
         return ""
     too_good = "are" if key == STARTED else "may be"
     return (
@@ -179,6 +192,14 @@ def _leak(catalogue: Catalogue, about: Mapping[str, Any], key: str) -> str:
         f"them: validation and test images of this run may be among them, and then its figures {too_good} too good. "
         "Believe only figures on images that the model cannot have seen"
     )
+
+
+def _held_out(catalogue: Catalogue) -> Catalogue:
+    """Return the images that are validated or tested on, and of further data sets those that have such."""
+    images = catalogue.images[catalogue.images["split"].isin(("valid", "test"))]
+    sets = set(images.get(DATA_SET, ()))
+    joined = [about for about in catalogue.source.get("also_train", []) if about["name"] in sets]
+    return replace(catalogue.with_images(images), source={**catalogue.source, "also_train": joined})
 
 
 def _other_target(catalogue: Catalogue, about: Mapping[str, Any]) -> Iterator[str]:

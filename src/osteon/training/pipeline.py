@@ -14,10 +14,11 @@ from lightning.pytorch.callbacks import Callback
 from osteon.config import RunSettings
 from osteon.data.catalogue import SPLITS, Catalogue
 from osteon.data.splits import leaks
+from osteon.data.table_file import write_csv
 from osteon.errors import Refusal, SettingsError
 from osteon.evaluation.lineage import STARTED, TAUGHT, refuse_leaks
 from osteon.evaluation.predictions import write_predictions
-from osteon.run import RunFolder, atomic_path, environment, write_json
+from osteon.run import RunFolder, environment, write_json
 from osteon.training.alone import alone
 from osteon.training.learnt_from import refuse_other_files, with_model_files
 from osteon.training.method import Job, Method, Note, Trained, make_method
@@ -157,8 +158,8 @@ def _write_data(catalogue: Catalogue, prepared: Prepared, folder: RunFolder, not
         write_json(folder.environment, environment())
     if not is_split(folder):
         write_contents(folder, prepared.store)
-        catalogue.write(folder.split)
         _write_leaks(catalogue, folder, note)
+        catalogue.write(folder.split)
     elif read_contents(folder) is None and not helps():  # a run of an earlier version
         write_contents(folder, prepared.store)
 
@@ -224,8 +225,7 @@ def _write_leaks(catalogue: Catalogue, folder: RunFolder, note: Note) -> None:
     table = leaks(catalogue)
     if table.empty:
         return
-    with atomic_path(folder.leaks) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(folder.leaks, table)
     for kind in ("patient", "group"):
         names = list(table.loc[table["kind"] == kind, "id"])
         if names:

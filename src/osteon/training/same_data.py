@@ -6,6 +6,7 @@ data must not be pooled or compared as if they were of the same.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -44,6 +45,29 @@ def other_settings(found: RunSettings, wanted: RunSettings) -> str:
     texts = [f"{key} is {_text(one)}, not {_text(other)}" for key, (one, other) in pairs.items() if one != other]
     more = f" and {len(texts) - MOST} more" if len(texts) > MOST else ""
     return f"{'; '.join(texts[:MOST])}{more}"
+
+
+def refuse_other_training(kept: Any, settings: RunSettings, where: Path, machine: Iterable[str]) -> None:
+    """Refuse to go on with a training by other settings than it was begun with; on another machine it may.
+
+    Args:
+        kept: The settings that it was begun with, as plain data.
+        settings: The run's settings as they are now. Those of the data do not count: the data themselves do.
+        where: File that has kept them.
+        machine: Settings of ``training`` that may be others.
+
+    Raises:
+        SettingsError: It names those that somebody has changed.
+    """
+    begun, wanted = (RunSettings.model_validate(item) for item in (kept, settings.model_dump(mode="json")))
+    training = begun.training.model_copy(update={key: getattr(wanted.training, key) for key in machine})
+    same = {key: getattr(wanted, key) for key in ("data", "split", "evaluation")}
+    if changed := other_settings(begun.model_copy(update={**same, "training": training}), wanted):
+        raise SettingsError(
+            f"the training to go on with is of other settings than the run's config.yaml: {changed}",
+            where=where,
+            hint="Put config.yaml back as it was; or train a new run",
+        )
 
 
 def _text(value: Any) -> str:
@@ -90,7 +114,7 @@ def is_split(run: RunFolder) -> bool:
 def write_contents(run: RunFolder, store: ImageStore) -> None:
     """Write ``contents.csv``: for each image SHA-256, size and times of its file as the store took it up."""
     with atomic_path(run.path / CONTENTS) as temporary:
-        _contents(store).to_csv(temporary)
+        _contents(store).to_csv(temporary, quoting=csv.QUOTE_NONNUMERIC)  # a name may hold a line end
 
 
 def read_contents(run: RunFolder) -> pd.DataFrame | None:

@@ -25,6 +25,7 @@ MEASURED = 256
 """Training images that the statistics of batch norms are measured on."""
 
 BATCH = 16
+SEEDS = 2**64
 _NEAR = 1e-3
 
 
@@ -121,7 +122,7 @@ def _batches(sample: Sample, settings: RunSettings, preprocess: PreprocessSettin
     for start in range(0, len(chosen), BATCH):
         rows = np.sort(sample.rows[chosen[start : start + BATCH]])
         images = torch.from_numpy(np.asarray(sample.pixels[rows])).unsqueeze(1)
-        generator = torch.Generator().manual_seed(settings.seed + start)
+        generator = torch.Generator().manual_seed((settings.seed + start) % SEEDS)
         moved = augment.apply(images, augment.sample(len(images), images.shape[-1], generator))
         yield standardise(moved, preprocess)
 

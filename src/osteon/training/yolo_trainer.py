@@ -29,7 +29,10 @@ from osteon.models.weights import load_plain, unreadable
 from osteon.progress import track
 from osteon.run import atomic_path
 from osteon.training.batches import derive_seed
-from osteon.training.callbacks import written
+from osteon.training.callbacks import read_history, written
+from osteon.training.fit import MACHINE
+from osteon.training.module import SETTINGS
+from osteon.training.same_data import refuse_other_training
 from osteon.training.trainer import resolve_precision
 
 OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
@@ -78,14 +81,18 @@ def train_detector(plan: Plan, *, resume: bool) -> pd.DataFrame:
             ended.
 
     Raises:
-        InputError: The state to resume from cannot be read.
-        SettingsError: The training diverged.
+        InputError: The state to resume from, or the history of its epochs, cannot be read.
+        SettingsError: The training diverged, or the one to resume is of other settings.
     """
     from ultralytics.models.yolo.detect import DetectionTrainer
 
     state = _read_state(plan.last) if resume and plan.last.is_file() else None
-    if state is not None and _is_done(state, plan.settings.training):
-        return pd.read_csv(plan.history)
+    if state is not None:
+        if SETTINGS in state:  # not in one of an earlier version
+            refuse_other_training(state[SETTINGS], plan.settings, plan.last, MACHINE)
+        history = read_history(plan.history)
+        if _is_done(state, plan.settings.training):
+            return history
     kind = type("Trainer", (Overrides, DetectionTrainer), {"plan": plan, "state": state})
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     try:
@@ -97,7 +104,7 @@ def train_detector(plan: Plan, *, resume: bool) -> pd.DataFrame:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
-    return pd.read_csv(plan.history)
+    return read_history(plan.history)
 
 
 def chosen_epoch(best: Path) -> int:
@@ -279,7 +286,7 @@ class Overrides:
         }
         table = pd.DataFrame([row])
         if self.plan.history.is_file():
-            before = pd.read_csv(self.plan.history)
+            before = read_history(self.plan.history)
             table = pd.concat([before[before["epoch"] < row["epoch"]], table], ignore_index=True)
         with atomic_path(self.plan.history) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
@@ -297,6 +304,7 @@ class Overrides:
                 temporary.write_bytes(save(weights, metadata={"epoch": str(self.epoch + 1)}))
         state = {
             "epoch": self.epoch,
+            SETTINGS: self.plan.settings.model_dump(mode="json"),
             "model": self.model.state_dict(),
             "ema": self.ema.ema.state_dict(),
             "updates": self.ema.updates,
