@@ -32,6 +32,16 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list((tmp_path / "deep").iterdir()) == [target]
 
 
+@pytest.mark.parametrize("letters", ["x", "é", "手", "🦴"])
+def test_any_name_that_a_file_can_have_will_do(tmp_path: Path, letters: str) -> None:
+    size = len(letters.encode())
+    target = tmp_path / (letters * (251 // size) + ".txt")
+    assert len(target.name.encode()) > 250
+    with atomic_path(target) as temporary:
+        temporary.write_text("whole")
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "file.json"
     write_json(target, {"a": 1})

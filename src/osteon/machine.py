@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import platform
 import subprocess
 import sys
@@ -31,6 +33,31 @@ def processor_name() -> str:
     if sys.platform == "darwin":
         return _sysctl("machdep.cpu.brand_string") or platform.machine()
     return platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use, or its container; of a part of one, one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _container_cores())
+
+
+_CONTAINER_LIMITS = (
+    ("/sys/fs/cgroup/cpu.max",),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
+"""Files of Linux, of its newer and its older kind, with the time of processors in each period, and the period."""
+
+
+def _container_cores() -> int:
+    """Return how many cores a container's limit comes to, as of ``docker run --cpus``; without one, very many."""
+    for files in _CONTAINER_LIMITS:
+        try:
+            quota, period = map(int, " ".join(Path(file).read_text() for file in files).split())
+        except (OSError, ValueError):  # there is none: "max"
+            continue
+        if quota > 0 and period > 0:
+            return math.ceil(quota / period)
+    return sys.maxsize
 
 
 def fast_bf16_processor() -> bool:

@@ -49,7 +49,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         place = None if special else target.parent
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=UNNAMED, dir=place)
+        short = os.fsdecode(os.fsencode(target.name)[:100]).encode(errors="ignore").decode()
+        handle, name = tempfile.mkstemp(prefix=f".{short}.", suffix=UNNAMED, dir=place)
     except OSError as error:
         raise unwritable(error, target) from error
     os.close(handle)

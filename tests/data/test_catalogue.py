@@ -24,6 +24,14 @@ def test_absent_columns_are_filled(tmp_path: Path) -> None:
     assert str(images["label"].dtype) == "Int8"
 
 
+def test_an_image_without_study_is_in_none_that_is_called_as_it_is(tmp_path: Path) -> None:
+    """As where both are numbered."""
+    images = make(tmp_path, image_id=["1", "2", "3"], study_id=["", "1", ""]).images
+    assert images["study_id"].tolist() == ["image 1", "1", "3"]
+    again = make(tmp_path, image_id=["1", "2", "3"], study_id=images["study_id"].tolist()).images
+    assert again["study_id"].tolist() == ["image 1", "1", "3"]
+
+
 @pytest.mark.parametrize("labels", [[1, 0, None], ["1", "0", ""], [1.0, 0.0, np.nan], [True, False, None]])
 def test_labels(tmp_path: Path, labels: list[object]) -> None:
     column = make(tmp_path, label=labels).images["label"]
@@ -31,7 +39,11 @@ def test_labels(tmp_path: Path, labels: list[object]) -> None:
     assert pd.isna(column[2])
 
 
-@pytest.mark.parametrize("labels", [[1, 0, 2], ["1", "0", "yes"], [0.5, 1, 0]])
+@pytest.mark.parametrize(
+    "labels",
+    [[1, 0, 2], ["1", "0", "yes"], [0.5, 1, 0], pd.array([0, 2, 0], dtype="Int8")],
+    ids=["number", "word", "fraction", "Int8"],
+)
 def test_wrong_labels(tmp_path: Path, labels: list[object]) -> None:
     with pytest.raises(InputError, match="1 labels are neither 0, 1 nor empty"):
         make(tmp_path, label=labels)
@@ -40,8 +52,9 @@ def test_wrong_labels(tmp_path: Path, labels: list[object]) -> None:
 def test_a_broken_contract(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"1 image ids occur twice, e\.g\. 'a'"):
         make(tmp_path, image_id=["a", "a", "b"])
-    with pytest.raises(InputError, match="unknown split 'val'"):
+    with pytest.raises(InputError, match="unknown split 'val'") as caught:
         make(tmp_path, split=["train", "val", ""])
+    assert caught.value.hint == "Splits are train, valid, test"
     with pytest.raises(InputError, match="lacks the column path"):
         Catalogue(images=pd.DataFrame({"image_id": ["a"]}), target="t", name="n", root=tmp_path)
 
@@ -56,10 +69,11 @@ def test_one_class_and_no_labels(tmp_path: Path) -> None:
 
 
 def test_names_in_columns() -> None:
-    column = pd.Series(["hand|leg", "", "hip"])
+    column = pd.Series(["hand|leg", "", "hip", "leg | upper arm"])
     assert split_names("hand|leg") == ["hand", "leg"]
-    assert names_in(column) == ["hand", "hip", "leg"]
-    assert has_name(column, "leg").tolist() == [True, False, False]
+    assert split_names(" | hand|| upper arm ") == ["hand", "upper arm"]
+    assert names_in(column) == ["hand", "hip", "leg", "upper arm"]
+    assert has_name(column, "leg").tolist() == [True, False, False, True]
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -98,6 +112,43 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     written = (tmp_path / "out" / "split.csv").read_text()
     assert str(tmp_path) not in written
     assert Catalogue.is_written(tmp_path / "out" / "split.csv")
+
+
+def test_texts_of_several_lines_are_read_back(tmp_path: Path) -> None:
+    """Whatever ends their lines: alone, a carriage return is not put in quotes by what writes CSV."""
+    reports = ["PID|1\rOBX|no fracture\r", 'wrist:\r\n"old"', "\n"]
+    original = make(
+        tmp_path, report=reports, label=[1, None, 0], **{"free\rtext": ["x", "\r", ""], "age": [1.5, None, 3]}
+    )
+    original.write(tmp_path / "c.csv")
+    pd.testing.assert_frame_equal(Catalogue.read(tmp_path / "c.csv").images, original.images)
+
+
+def test_numbers_that_are_ids_of_boxes_stay_texts(tmp_path: Path) -> None:
+    boxes = pd.DataFrame([["007", 1, 2, 3, 4, "1"]], columns=list(BOX_COLUMNS))
+    images = pd.DataFrame({"image_id": ["007"], "path": [str(tmp_path / "7.png")]})
+    Catalogue(images=images, target="t", name="n", root=tmp_path, boxes=boxes).write(tmp_path / "c.csv")
+    again = Catalogue.read(tmp_path / "c.csv")
+    assert again.boxes[["image_id", "kind"]].to_numpy().tolist() == [["007", "1"]]
+    assert len(again.with_images(again.images).boxes) == 1
+
+
+@pytest.mark.parametrize("dtype", ["bool", "boolean"])
+def test_a_column_of_true_and_false_that_a_spreadsheet_saved_again(tmp_path: Path, dtype: str) -> None:
+    original = make(tmp_path, cast=pd.array([True, False, True], dtype=dtype))
+    original.write(tmp_path / "c.csv")
+    written = (tmp_path / "c.csv").read_text()
+    (tmp_path / "c.csv").write_text(written.replace("True", "TRUE").replace("False", "FALSE"))
+    pd.testing.assert_frame_equal(Catalogue.read(tmp_path / "c.csv").images, original.images)
+    (tmp_path / "c.csv").write_text(written.replace("False", "FALSCH"))
+    with pytest.raises(InputError, match="column 'cast' holds 'FALSCH', which is neither True nor False"):
+        Catalogue.read(tmp_path / "c.csv")
+    (tmp_path / "c.csv").write_text(written.replace("False", ""))
+    if dtype == "bool":
+        with pytest.raises(InputError, match="column 'cast' holds '', which is neither True nor False"):
+            Catalogue.read(tmp_path / "c.csv")
+    else:
+        assert Catalogue.read(tmp_path / "c.csv").images["cast"].isna().tolist() == [False, True, False]
 
 
 def test_studies_that_are_numbered_for_each_patient_are_told_apart(tmp_path: Path) -> None:
@@ -165,6 +216,24 @@ def test_boxes_follow_the_images(tmp_path: Path) -> None:
     catalogue = Catalogue(**{**catalogue.__dict__, "boxes": boxes}).select_regions(("hand",))
     assert catalogue.images["image_id"].tolist() == ["a", "c"]
     assert catalogue.boxes["image_id"].tolist() == ["a", "c"]
+    assert (tuple(catalogue.images), tuple(catalogue.boxes)) == (COLUMNS, BOX_COLUMNS)
+    assert catalogue.images.index.tolist() == catalogue.boxes.index.tolist() == [0, 1]
+
+
+def test_a_region_that_no_image_shows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no image of region wrist") as caught:
+        make(tmp_path, region=["hand", "leg", "hand | leg"]).select_regions(("XR_WRIST",))
+    assert caught.value.hint == "Regions here: hand, leg"
+    with pytest.raises(InputError) as caught:
+        make(tmp_path).select_regions(("hand",))
+    assert caught.value.hint == "Regions here: none known"
+    assert len(make(tmp_path).select_regions(())) == 3
+
+
+def test_rows_of_a_split(tmp_path: Path) -> None:
+    catalogue = make(tmp_path, split=["test", "train", ""])
+    assert catalogue.in_split("train")["image_id"].tolist() == ["b"]
+    assert catalogue.in_split("valid").empty
 
 
 def test_a_catalogue_that_a_german_spreadsheet_saved_again_is_the_same(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from pydicom.fileset import FileSet
 
 from makers.dicom import dicom, dicom_bytes, radiograph, save_dicom, study_uid
 from makers.pictures import picture, save
+from osteon.data import dicom_archive
 from osteon.data.dicom import read_dicom
 from osteon.data.dicom_archive import ArchiveLimits, FoundStudies, Instance, find_studies
 from osteon.data.dicom_checks import MANUFACTURER, PRODUCT
@@ -77,6 +80,58 @@ def test_an_instance_in_two_transfer_syntaxes_is_taken_once(folder: Path) -> Non
     found = {name for study in names(find_studies([folder])) for name in study}
     assert len(found & {"IM3", "copy"}) == 1
     assert "other" in found, "one identifier, but another image"
+
+
+def test_files_of_one_identifier_are_read_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those that were all made from one header."""
+    for number in range(8):
+        save_dicom(tmp_path / f"{number}.dcm", pixels=radiograph(number, (66, 64)))
+    (tmp_path / "again.dcm").write_bytes((tmp_path / "3.dcm").read_bytes())
+    read = []
+    monkeypatch.setattr(dicom_archive, "read_dicom", lambda source, **about: read.append(source) or read_dicom(source))
+    found = find_studies([tmp_path])
+    assert names(found) == [[f"{number}.dcm" for number in range(8)]]
+    assert len(read) == len(set(read))
+
+
+def test_copies_that_cannot_be_decoded_are_taken_once(tmp_path: Path) -> None:
+    data = dicom_bytes(pixels=SMALL)[:-100]
+    for name in ("a.dcm", "b.dcm"):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "c.dcm").write_bytes(data[:-100])
+    assert names(find_studies([tmp_path])) == [["a.dcm", "c.dcm"]]
+
+
+def test_a_folder_that_a_link_leads_to_again_is_listed_once(folder: Path) -> None:
+    (folder / "z").symlink_to(folder / "a", target_is_directory=True)
+    (folder / "a" / "up").symlink_to(folder, target_is_directory=True)
+    save(folder / "a" / "q.png", picture(1))
+    assert sorted(names(find_studies([folder]))) == [["IM1.dcm", "IM2"], ["IM3"], ["p.png"], ["q.png"]]
+
+
+def test_where_no_picture_is_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    packed = archive(tmp_path / "in.zip", **{"notes.txt": b"", "a.map.png": b"a heat map", "folder/": b""})
+    found = find_studies([tmp_path / "empty", packed])
+    assert found.studies == ()
+    assert [(item.path, item.reason) for item in found.refusals] == [
+        (str(tmp_path / "empty"), "nothing_found"),
+        (str(packed), "nothing_found"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "kept"),
+    [("1.2.840.10008.5.1.4.1.1.999", True), ("1.3.6.1.4.1.99999.1", False), (uid.EnhancedSRStorage, False)],
+    ids=["new in the standard", "private", "report"],
+)
+def test_of_files_without_size_those_are_kept_that_may_be_images(tmp_path: Path, sop_class: str, kept: bool) -> None:
+    ds = dicom(SMALL, SOPClassUID=sop_class)
+    for keyword in ("Rows", "Columns", "PixelData"):
+        del ds[keyword]
+    save_dicom(tmp_path / "x.dcm", ds)
+    save(tmp_path / "p.png", picture(0))
+    assert names(find_studies([tmp_path])) == [["p.png"], ["x.dcm"]][: 1 + kept]
 
 
 def test_files_that_end_early_are_not_passed_over(folder: Path) -> None:
@@ -148,6 +203,7 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
     found = find_studies([bomb])
     assert names(found) == [["good.dcm"]]
     assert [(Path(item.path).name, item.reason) for item in found.refusals] == [("bomb.dcm", "too_many_bytes")]
+    assert names(find_studies([bomb], archive_limits=ArchiveLimits(members=2))) == [["good.dcm"]]
     assert [item.reason for item in find_studies([bomb], archive_limits=ArchiveLimits(members=1)).refusals] == [
         "too_many_files"
     ]
@@ -161,6 +217,75 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
     lying.write_bytes(data)
     assert [item.reason for item in find_studies([lying]).refusals] == ["corrupt"]
     assert find_studies([lying]).studies == ()
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_any_packing_leaves_the_others(tmp_path: Path, packing: int) -> None:
+    made = tmp_path / "in.zip"
+    with zipfile.ZipFile(made, "w", packing) as out:
+        out.writestr("bad.dcm", dicom_bytes(pixels=SMALL))
+        out.writestr("good.dcm", dicom_bytes(pixels=SMALL, number=1))
+    data = bytearray(made.read_bytes())
+    data[80:120] = bytes(byte ^ 0x5A for byte in data[80:120])
+    made.write_bytes(data)
+    found = find_studies([made])
+    assert names(found) == [["good.dcm"]]
+    assert [(Path(item.path).name, item.reason) for item in found.refusals] == [("bad.dcm", "corrupt")]
+
+
+def test_a_member_of_an_unknown_packing_is_not_called_damaged(tmp_path: Path) -> None:
+    made = archive(tmp_path / "in.zip", **{"x.png": b"anything"})
+    data = bytearray(made.read_bytes())
+    for start, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.index(start) + place] = 9  # as Windows packs large files
+    made.write_bytes(data)
+    assert [item.reason for item in find_studies([made]).refusals] == ["unsupported_format"]
+
+
+def test_names_in_an_archive(tmp_path: Path) -> None:
+    """What is hidden in it is passed over, an empty picture is not, and two of one name are told apart."""
+    made = tmp_path / "in.zip"
+    with zipfile.ZipFile(made, "w") as out, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a name that is there twice
+        members = ("a.png", "__MACOSX/a.png", "._a.png", ".Trashes/b.png", "./c.png", "a.png", "empty.png", "d\n.png")
+        for number, name in enumerate(members):
+            out.writestr(name, b"" if name == "empty.png" else bytes([number]))
+    instances = [one for study in find_studies([made]).studies for one in study.instances]
+    assert [one.name.removeprefix(f"{made}/") for one in instances] == [
+        *("a.png", "./c.png", "a.png (6)", "empty.png", "d?.png")
+    ]
+    assert [one.read() for one in instances if "empty" not in one.name] == [b"\x00", b"\x04", b"\x05", b"\x07"]
+    with pytest.raises(UnreadableImageError) as caught:
+        read_image(instances[3].source)
+    assert caught.value.refusal.reason == "zero_bytes"
+
+
+def test_the_members_of_an_archive_are_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = archive(tmp_path / "in.zip", **{f"{number}.png": bytes([number]) for number in range(1, 6)})
+    instances = [one for study in find_studies([made]).studies for one in study.instances]
+    opened = []
+
+    class Counted(zipfile.ZipFile):
+        def __init__(self, path: Path) -> None:
+            opened.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(zipfile, "ZipFile", Counted)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(Instance.read, instances * 4)) == [bytes([number]) for number in range(1, 6)] * 4
+    assert 1 <= len(opened) <= 2  # two threads may begin at once
+    made.unlink()
+    with pytest.raises(UnreadableImageError, match="the archive was changed"):
+        instances[0].read()
+
+
+def test_an_archive_that_was_replaced_gives_no_image_under_the_name_of_another(tmp_path: Path) -> None:
+    made = archive(tmp_path / "in.zip", **{"IM1": dicom_bytes(pixels=SMALL), "IM10": dicom_bytes(number=1)})
+    first, second = (one for study in find_studies([made]).studies for one in study.instances)
+    archive(made, **{"IM10": dicom_bytes(number=1), "IM1": dicom_bytes(pixels=SMALL)})
+    for one in (first, second):
+        with pytest.raises(UnreadableImageError, match="the archive was changed"):
+            one.read()
 
 
 def test_damaged_and_encrypted_archives(tmp_path: Path) -> None:
@@ -199,6 +324,20 @@ def test_a_dicomdir_is_followed_but_not_out_of_its_folder(tmp_path: Path) -> Non
     found = find_studies([save_dicom(tmp_path / "other" / "DICOMDIR", ds)])
     assert found.studies == ()
     assert [item.reason for item in found.refusals] == ["outside", "missing", "outside"]
+
+
+def test_a_path_of_a_dicomdir_that_cannot_be_reached_leaves_the_others(tmp_path: Path) -> None:
+    records = [Dataset() for _ in range(2)]
+    records[0].ReferencedFileID = ["X"] * 3000
+    records[1].ReferencedFileID = ["IM1"]
+    save_dicom(tmp_path / "IM1", pixels=SMALL)
+    ds = dicom(SMALL, DirectoryRecordSequence=records)
+    for keyword in ("SOPClassUID", "Rows", "Columns", "PixelData"):
+        del ds[keyword]
+    place = save_dicom(tmp_path / "DICOMDIR", ds)
+    found = find_studies([place])
+    assert names(found) == [["IM1"]]
+    assert [(item.path, item.reason) for item in found.refusals] == [(str(place), "no_access")]
 
 
 def test_a_dicomdir_by_another_name_is_no_image(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_guessed_columns(folder: Path) -> None:
             "Fractured": [1, 0, ""],
             "Patient_ID": ["007", "007", "8"],
             "exam": ["s1", "s2", "s3"],
-            "Body_Part": ["XR_Hand", "hand|xr_LEG", ""],
+            "Body_Part": ["XR_Hand", "hand | xr_LEG", ""],
             "projection": ["Frontal", "", ""],
             "subset": ["training", "val", "Test"],
             "age": [30, "", 60.5],

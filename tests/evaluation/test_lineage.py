@@ -13,6 +13,7 @@ from osteon.config import RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
 from osteon.errors import SettingsError
 from osteon.evaluation.lineage import (
+    ancestors,
     initial_runs,
     model_files,
     parents,
@@ -107,6 +108,45 @@ def test_weights_by_name_are_of_no_run_that_lies_here(
     monkeypatch.chdir(trained)
     assert parents(_settings(class_folders, training__epochs=1)) == []
     assert parents(_settings(class_folders, model__weights="fracture")) == []
+
+
+def test_weights_are_known_to_be_of_a_run_however_they_are_named(
+    trained: Path, class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def owners(weights: str) -> list[Path]:
+        return [run.path.resolve() for run in parents(_settings(class_folders, model__weights=weights))]
+
+    (tmp_path / "mine.ckpt").symlink_to(trained / "checkpoints" / "best.ckpt")
+    assert owners(str(tmp_path / "mine.ckpt")) == [trained]
+    (tmp_path / "loop.ckpt").symlink_to("loop.ckpt")
+    assert owners(str(tmp_path / "loop.ckpt")) == []
+    for place, weights in (("..", "first"), ("checkpoints", "best.ckpt"), (".", "checkpoints/best.ckpt")):
+        monkeypatch.chdir(trained / place)
+        assert owners(weights) == [trained]
+    deep = trained / "checkpoints" / "kept" / "best.ckpt"  # not where those of a run lie
+    assert owners(str(deep)) == owners(str(trained.parent / "nothing.ckpt")) == []
+
+
+def test_what_is_no_whole_run_gives_no_weights(class_folders: Path, tmp_path: Path) -> None:
+    for name in ("config", "checkpoints"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "config" / "config.yaml").write_text("{}")
+    (tmp_path / "checkpoints" / "checkpoints").mkdir()
+    for name in ("config", "checkpoints"):
+        assert parents(_settings(class_folders, model__weights=str(tmp_path / name))) == []
+
+
+def test_runs_that_started_from_each_other_end_the_search(class_folders: Path, tmp_path: Path) -> None:
+    """As where folders were renamed; what cannot be read has no known origin either."""
+    first, second = (RunFolder(tmp_path / name) for name in ("first", "second"))
+    for run, other in ((first, second), (second, first)):
+        RunFolder.create(run.path, _settings(class_folders, model__weights=str(other.path))).checkpoints.mkdir()
+    settings = _settings(class_folders, model__weights=str(first.path))
+    assert [run.path for run in initial_runs(settings)] == [first.path, second.path]
+    assert [run.path for run in ancestors(first)] == [first.path, second.path]
+    second.config.write_text("seed: [")
+    assert [run.path for run in ancestors(first)] == [first.path, second.path]
+    assert ancestors(None) == []
 
 
 def test_teachers_are_told_apart_by_name(class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,15 @@ def test_further_columns_are_kept_as_text_where_asked_for(tmp_path: Path) -> Non
     assert "Subgroups are made of a column's values; its columns: image_id, label" in str(caught.value.hint)
 
 
+def test_names_that_hold_line_ends_are_read_back(tmp_path: Path) -> None:
+    names = ["a\rb.png", "c\r\nd.png", "e\nf.png", 'g"h,i.png']
+    table = pd.DataFrame({"image_id": names, "label": [0, 1, 0, 1], "probability": [0.1, 0.25, 1 / 3, 1.0]})
+    write_predictions(tmp_path / "p.csv", table)
+    read = read_predictions(tmp_path / "p.csv")
+    assert read["image_id"].tolist() == names
+    assert read["probability"].tolist() == [0.1, 0.25, 0.333333333, 1.0]
+
+
 def test_a_byte_order_mark_and_spaces_are_no_trouble(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_bytes("\ufeffimage_id, label , probability\na, 1, 0.5\n".encode())

@@ -86,6 +86,8 @@ def test_numbers_are_in_order_of_size_and_what_is_not_known_comes_last() -> None
         ("age:18", ["12", "045Y", ""], "1 values are no numbers, e.g. '045Y'"),
         ("age", [str(age) for age in range(31)], "31 different values"),
         ("sex", ["1"], "no column sex"),
+        ("age", ["", " "], "column age: it is empty"),
+        ("age:18", ["", ""], "column age: it is empty"),
     ],
 )
 def test_columns_that_make_no_subgroups_are_refused(by: str, values: list[str], message: str) -> None:
@@ -253,9 +255,10 @@ def test_pooled_folds_look_into_the_first_fold(tmp_path: Path, patients: pd.Data
     folder = tmp_path / "folds"
     fold = RunFolder.create(folder / "fold-0", load_settings(None, {}))
     write_predictions(folder / "predictions.csv", patients)
-    patients[["image_id", "sex"]].to_csv(fold.split, index=False)
-    read = Source.open(folder).read(further=["sex"])
-    assert list(read["sex"]) == list(patients["sex"])
+    for separator in (",", ";"):  # as a spreadsheet saved it again
+        patients[["image_id", "sex"]].to_csv(fold.split, index=False, sep=separator)
+        read = Source.open(folder).read(further=["sex"])
+        assert list(read["sex"]) == list(patients["sex"])
 
 
 @pytest.mark.parametrize("column", ["region", "view"])

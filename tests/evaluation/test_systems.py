@@ -47,8 +47,21 @@ def test_the_figure_of_a_system_is_the_mean_of_its_runs() -> None:
     assert system.spread["auc"].sd == pytest.approx(np.std(areas, ddof=1))
     assert (system.spread["auc"].low, system.spread["auc"].high) == (min(areas), max(areas))
     assert np.isnan(found.systems["b"].spread["auc"].sd)
+    two = compare_systems({"a": runs[:2]}, reference="a", settings=QUICK).systems["a"]
+    assert two.spread["auc"].sd == pytest.approx(abs(areas[0] - areas[1]) / np.sqrt(2))
     assert system.estimates["auc"].low < system.estimates["auc"].value < system.estimates["auc"].high
     assert (found.n, found.groups) == (240, 120)
+
+
+def test_the_validation_auc_that_choices_rest_on_is_the_mean_of_the_runs() -> None:
+    runs = [table(1, 1.0), table(2, 1.0)]
+    areas = [roc_auc(run["label"][240:], run["probability"][240:]) for run in runs]
+    none = [runs[0], runs[1][runs[1]["split"] == "test"]]
+    found = compare_systems({"a": runs, "b": none}, reference="a", settings=QUICK)
+    assert found.systems["a"].valid_auc == pytest.approx(np.mean(areas))
+    assert np.isnan(found.systems["b"].valid_auc)
+    written = {name: item["valid_auc"] for name, item in found.as_dict()["systems"].items()}
+    assert written == {"a": found.systems["a"].valid_auc, "b": None}
 
 
 def test_all_systems_are_resampled_by_the_groups_of_the_reference() -> None:
@@ -207,6 +220,9 @@ def test_always_normal_stands_beside_and_all_is_json() -> None:
     values = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert values["systems"]["a"]["metrics"]["auc"]["n"] == 240
     assert values["not_distinguishable_from_best"]
+    assert values["always_normal"]["accuracy"] == pytest.approx(1 - labels.mean())
+    assert values["systems"]["a"]["spread"]["auc"]["low"] == found.systems["a"].spread["auc"].low
+    assert values["to_reference"]["b"]["auc"]["p_holm"] == found.to_reference["b"]["auc"].p_holm
 
 
 def test_only_shared_images_count() -> None:
@@ -226,10 +242,12 @@ def test_a_figure_that_one_run_lacks_is_undefined() -> None:
 
 def test_wrong_input_is_refused() -> None:
     one = table(1, 1.0)
-    with pytest.raises(SettingsError, match="no system 'c'"):
-        compare_systems({"a": [one]}, reference="c")
-    with pytest.raises(SettingsError, match="no figure"):
+    with pytest.raises(SettingsError, match="no system 'c'") as caught:
+        compare_systems({"a": [one], "b": [one]}, reference="c")
+    assert caught.value.hint == "Systems: a, b"
+    with pytest.raises(SettingsError, match="no figure") as caught:
         compare_systems({"a": [one]}, reference="a", metric="beauty")
+    assert str(caught.value.hint).startswith("Known: auc, ")
     with pytest.raises(InputError, match="labels differ"):
         compare_systems({"a": [one], "b": [one.assign(label=1 - one["label"])]}, reference="a")
     with pytest.raises(InputError, match="share no test image"):

@@ -13,7 +13,7 @@ from makers.model_files import tiny_card, tiny_network
 from osteon.export.card_figures import SHOWN_METRICS, calibration_of, conformal_of, metrics_of, point_of
 from osteon.export.card_text import markdown
 from osteon.export.evidence import Evidence, fit_rows, measure
-from osteon.export.model_card import Conformal, DataFacts, ModelCard
+from osteon.export.model_card import CloserLook, Conformal, DataFacts, ModelCard
 from osteon.statistics.intervals import proportion
 from osteon.statistics.recalibration import PlattScaling
 
@@ -121,7 +121,11 @@ def test_calibration_and_figures_are_of_images_that_the_fits_did_not_see() -> No
 
 def test_the_card_shows_them_and_whose_quantiles_they_are_of(made: tuple[Conformal, Evidence]) -> None:
     conformal, _ = made
-    text = markdown(_card(conformal)).split("## When it does not know, by region")[1].split("##")[0]
+    whole = markdown(_card(conformal))
+    assert "of their own for hand, leg. The figures are of images whose region was told" in whole
+    assert "(from 0.500 on it is positive)" in whole, "the default of its two operating points"
+    assert "NA stands where" not in whole
+    text = whole.split("## When it does not know, by region")[1].split("##")[0]
     rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in text.splitlines() if line.startswith("| ")}
     assert [rows[f"| {name}"][0] for name in ("hand", "leg", "toe")] == ["its own", "its own", "those for any"]
     figure = conformal.regions["hand"]["coverage_positive"]
@@ -138,6 +142,22 @@ def test_an_older_record_has_none_and_the_card_says_so(made: tuple[Conformal, Ev
     assert "was not recorded by region" in markdown(older)
     one = older.model_copy(update={"data": DataFacts(name="a", images=9, positives=4, regions={"hand": 9})})
     assert "by region" not in markdown(one)
+
+
+@pytest.mark.parametrize(("from_logit", "words"), [(-1000.0, "%"), (-4.6, "1 %"), (0.0, "50 %")])
+def test_the_card_says_from_which_probability_on_it_looks_closer(
+    made: tuple[Conformal, Evidence], from_logit: float, words: str
+) -> None:
+    rule = CloserLook(side=0.5, from_logit=from_logit, share=0.25)
+    text = markdown(_card(made[0]).model_copy(update={"closer_look": rule}))
+    assert f"{words} or more before calibration (25 % of those measured) is looked at closer" in text
+    assert "mirrored" not in text
+
+
+def test_a_record_without_a_figure_has_a_card_all_the_same(made: tuple[Conformal, Evidence]) -> None:
+    card = _card(made[0])
+    text = markdown(card.model_copy(update={"metrics": {"test": {"kappa": card.metrics["test"]["auc"]}}}))
+    assert "| test |  |  | – | 0.900 (0.850–0.950) | – | – | – | – |" in text
 
 
 def test_the_card_of_an_int8_file_says_what_a_plain_session_needs(made: tuple[Conformal, Evidence]) -> None:

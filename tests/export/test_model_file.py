@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from makers.model_files import write_tiny_model
 from osteon.errors import InputError, SettingsError
 from osteon.export import protocol_buffer
-from osteon.export.model_card import CHECKSUM, FORMAT, KEY
+from osteon.export.model_card import CHECKSUM, FORMAT, KEY, ModelCard
 from osteon.export.model_file import graph_sha256, read_model_file, record_sha256
 from osteon.export.protocol_buffer import FieldReader, MalformedError
 
@@ -138,6 +138,35 @@ def test_conformal_sets_that_could_not_be_asked_are_refused(
         read_model_file(_changed(tiny, tmp_path, change))
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("input.size", 15),
+        ("input.size", 4097),
+        ("operating_points", []),
+        ("operating_points.0.threshold", 1.01),
+        ("operating_points.0.threshold", -0.01),
+        ("calibration.temperature", 0),
+        ("calibration.bias", 100.5),
+        ("conformal.quantiles.all.positive", [0.9, 0.8, 1.1]),
+        ("outputs.embedding", 0),
+        ("outputs.map_cells", None),
+        ("closer_look", {"side": 1, "from_logit": 0}),
+        ("closer_look", {"side": 0.001, "from_logit": 0}),
+    ],
+    ids=str,
+)
+def test_a_record_of_values_that_no_model_can_have_is_refused(tiny: Path, place: str, value: object) -> None:
+    record = json.loads(read_model_file(tiny).card.to_json())
+    *parents, last = (int(part) if part.isdigit() else part for part in place.split("."))
+    inside = record
+    for parent in parents:
+        inside = inside[parent]
+    inside[last] = value
+    with pytest.raises(InputError, match=f"the model's record is not valid: {place.split('.')[0]}"):
+        ModelCard.from_json(json.dumps(record), "model.onnx")
+
+
 def test_an_onnx_file_of_something_else_is_refused(tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
@@ -166,6 +195,20 @@ def test_an_older_format_has_no_bias(tiny: Path, tmp_path: Path) -> None:
     assert card.format == 2
     assert card.calibration.bias == 0.0
     assert card.calibration.probability(3.0) == pytest.approx(1 / (1 + np.exp(-2.0)))
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_only_formats_that_had_no_checksum_of_the_record_may_lack_it(tiny: Path, tmp_path: Path, version: int) -> None:
+    def without(model: onnx.ModelProto) -> None:
+        _set_record(model, format=version)
+        del model.metadata_props[1]
+
+    path = _changed(tiny, tmp_path, without)
+    if version == 3:
+        assert read_model_file(path).card.format == 3
+    else:
+        with pytest.raises(InputError, match="changed after it was written"):
+            read_model_file(path)
 
 
 def test_a_newer_format_says_what_to_do(tiny: Path, tmp_path: Path) -> None:

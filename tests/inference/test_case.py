@@ -44,6 +44,8 @@ def test_a_file_whose_pixels_cannot_be_read_is_known_by_its_header(tmp_path: Pat
         known = known_by_header(case)
         assert (known.study, known.patient) == (study_uid(2), whole.patient)
         assert known.region == ("elbow" if asked else "hand")
+    unnamed = Case(dicom_bytes(StudyInstanceUID="", PixelData=b"\0" * 10), "a", study="mine")
+    assert known_by_header(unnamed).study == "mine"
 
 
 def test_what_has_no_header_or_never_had_pixels_stays_as_it_is(tmp_path: Path) -> None:
@@ -77,7 +79,8 @@ def test_a_picture_is_told_from_others_by_its_greys_and_its_instance() -> None:
     pixels = picture(0)
     same = [decode(Case(each)).picture for each in (pixels, np.asfortranarray(pixels), pixels.copy())]
     turned, deeper = decode(Case(pixels.T)).picture, decode(Case(pixels.astype(np.uint16))).picture
+    lighter = decode(Case(np.where(pixels == pixels[0, 0], pixels ^ 1, pixels))).picture
     files = [decode(Case(dicom_bytes(number=number, pixels=pixels))).picture for number in (0, 0, 1)]
     assert len(set(same)) == 1
-    assert len({same[0], turned, deeper, *files}) == 5
+    assert len({same[0], turned, deeper, lighter, *files}) == 6
     assert files[0] == files[1]

@@ -98,10 +98,11 @@ def test_a_rank_is_the_share_of_validation_images_that_score_lower() -> None:
     )
 
 
-def test_stacking_finds_what_logistic_regression_finds() -> None:
+@pytest.mark.parametrize(("spread", "share"), [(0.01, 0.5), (1.0, 0.5), (1.0, 0.1)])
+def test_stacking_finds_what_logistic_regression_finds(spread: float, share: float) -> None:
     rng = np.random.default_rng(1)
-    labels = rng.integers(0, 2, 300)
-    logits = rng.normal(size=(300, 2)) * [1.0, 5.0] + labels[:, None] * [1.0, 4.0]
+    labels = (rng.random(300) < share).astype(int)
+    logits = spread * (rng.normal(size=(300, 2)) * [1.0, 5.0] + labels[:, None] * [1.0, 4.0])
     stack = fit_nonnegative(logits, labels.astype(float), 2.0)
     standard = (logits - logits.mean(axis=0)) / logits.std(axis=0)
     theirs = LogisticRegression(C=1 / 2.0, tol=1e-10, max_iter=1000).fit(standard, labels)
@@ -269,6 +270,19 @@ def test_members_must_be_of_the_same_images_labels_and_split() -> None:
     assert len(fewer.predictions) == 6
 
 
+def test_members_of_other_groups_are_joined_by_those_of_the_first_and_that_is_said() -> None:
+    others = B.assign(group_id=["g"] * 4 + list("hij"))
+    assert make_panel(members(A, B)).warnings == ()
+    panel = make_panel(members(A, A, others))
+    assert panel.warnings == (
+        "m1 predicts just what m0 does: it counts twice",
+        "m2: studies or groups differ from those in m0, which are used",
+    )
+    assert panel.rows["group_id"].tolist() == panel.rows["patient_id"].tolist()
+    found = panel.column("m2").set_index("image_id")["probability"]
+    assert found.to_dict() == dict(zip(B["image_id"], B["probability"], strict=True))
+
+
 def run(folder: Path, rows: pd.DataFrame, train: list[str], **settings: Any) -> Path:
     """A run folder with predictions, whose training images are named."""
     made = RunFolder.create(folder, load_settings(None, settings))
@@ -289,6 +303,10 @@ def test_members_that_have_learnt_from_the_test_images_are_refused(tmp_path: Pat
     leaking = run(tmp_path / "leaking", B, ["x0", "t1-again"])
     with pytest.raises(InputError, match=r"learnt from 1 patients of the ensemble's test set, e.g. 'p-t1'"):
         make_ensemble(read_members([clean, leaking]))
+    A.drop(columns="patient_id").to_csv(tmp_path / "published.csv", index=False)
+    for order in ([tmp_path / "published.csv", leaking], [leaking, tmp_path / "published.csv"]):
+        with pytest.raises(InputError, match=r"learnt from 1 patients of the ensemble's test set, e.g. 'p-t1'"):
+            make_ensemble(read_members(order))
     itself = run(tmp_path / "itself", B, ["t2"])
     with pytest.raises(InputError, match=r"learnt from 1 images of the ensemble's test set, e.g. 't2'"):
         make_ensemble(read_members([clean, itself]))

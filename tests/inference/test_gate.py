@@ -1,5 +1,6 @@
 import io
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from PIL import Image
 from scipy import ndimage, stats
 
 from makers.collimated import surrounded
+from makers.model_files import write_tiny_model
 from makers.non_radiographs import KINDS, make
 from makers.pictures import limb
 from osteon.data.images import read_image, to_uint8
@@ -23,6 +25,7 @@ from osteon.inference.gate_pixels import (
     small_copy,
     texture_statistics,
 )
+from osteon.inference.predictor import Predictor
 
 GATE = PixelGate()
 
@@ -108,6 +111,29 @@ def test_a_colour_photograph_is_rejected_from_its_file() -> None:
     make("colour scene", 3).save(file, "JPEG")
     image = read_image(file.getvalue())
     assert "colour" in [flag.code for flag in GATE.check(image.pixels, colourfulness=image.colourfulness).flags]
+
+
+def test_what_a_camera_took_is_computed_and_not_believed() -> None:
+    judged = GATE.check(255 - limb(), camera=True)
+    assert [(flag.code, flag.severity) for flag in judged.flags] == [("photograph", "abstain")]
+    assert judged.inverted, "a film on a light box is read as any other"
+    assert GATE.check(limb(), camera=False).flags == ()
+
+
+def test_a_phones_picture_of_a_film_is_answered_with_uncertain(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "model.onnx", conformal=None)
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x829D] = 1.8  # the lens' aperture
+    Image.fromarray(limb()).save(tmp_path / "photo.png", exif=exif.tobytes())
+    Image.fromarray(limb()).save(tmp_path / "plain.png")
+    model = tmp_path / "model.onnx"
+    photo, plain = Predictor(model, runtime="onnxruntime").predict([tmp_path / "photo.png", tmp_path / "plain.png"])
+    assert [flag.code for flag in photo.flags] == ["photograph"]
+    assert (photo.verdict, photo.probability) == ("uncertain", plain.probability)
+    assert plain.flags == ()
+    assert plain.verdict != "uncertain"
+    ungated = Predictor(model, runtime="onnxruntime", gate=False).predict(tmp_path / "photo.png")
+    assert (ungated.verdict, ungated.flags) == (plain.verdict, ())
 
 
 def test_other_pictures_are_refused() -> None:

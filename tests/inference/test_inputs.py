@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from makers.dicom import save_dicom
+from osteon.data.delimited import SAVE_AS
 from osteon.errors import InputError, SettingsError
 from osteon.inference.case import Unreadable, decode
 from osteon.inference.inputs import gather
@@ -64,8 +66,21 @@ def test_what_cannot_be_gathered(pictures: Path, tmp_path: Path) -> None:
         gather([table])
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(InputError, match="no image"):
-        gather([empty])
+    for nothing in ([empty], [empty, tmp_path / "nowhere"]):
+        with pytest.raises(InputError, match="no image"):
+            gather(nothing)
+    with pytest.raises(SettingsError, match="no table is among the images"):
+        gather([pictures], study_by="column:study")
+    table.write_text(f"path\n{'a' * 200_000}\n")
+    with pytest.raises(InputError, match="cannot be read as a table") as caught:
+        gather([table])
+    assert (caught.value.where, caught.value.hint) == (str(table), SAVE_AS)
+
+
+@pytest.mark.parametrize("name", ["2024.csv", "left.PNG"])
+def test_a_folder_may_be_called_as_a_file_is(pictures: Path, name: str) -> None:
+    (pictures / "a").rename(pictures / name)
+    assert [Path(case.name).name for case in gather([pictures / name])] == ["wrist_1.png", "wrist_2.png"]
 
 
 def test_tables_of_other_systems(pictures: Path) -> None:
@@ -74,6 +89,9 @@ def test_tables_of_other_systems(pictures: Path) -> None:
     cases = gather([table], study_by="column:study")
     assert [case.source for case in cases] == [pictures / "a" / "wrist_1.png", pictures / "b" / "hand-frontal.jpg"]
     assert {case.study for case in cases} == {"A"}
+    tabs = pictures / "list.TSV"
+    tabs.write_text(table.read_text().replace(";", "\t"))
+    assert gather([tabs], study_by="column:study")[0].source == cases[0].source
     table.write_text("file,study\nx,y\n")
     with pytest.raises(SettingsError, match="lacks the column path") as caught:
         gather([table])
@@ -106,9 +124,46 @@ def test_what_a_table_does_not_know_is_no_study_region_or_file(pictures: Path) -
     assert (first.region, second.region) == ("", "hand")
     assert isinstance(nothing.source, Unreadable)
     assert nothing.source.refusal.detail == "names no file"
+    table.write_text("path, study\na/wrist_1.png, None\na/wrist_2.png,none \n , \nnull,NA\n")
+    assert [case.study for case in gather([table], study_by="column:study")] == ["", ""], "rows of nothing are none"
     table.write_bytes(b"PK\x03\x04 a workbook")
     with pytest.raises(InputError, match="Excel workbook"):
         gather([table])
+
+
+def test_spaces_about_values_make_no_other_file_study_or_region(pictures: Path) -> None:
+    table = pictures / "list.csv"
+    table.write_text("study, path, region\nA, a/wrist_1.png, hand\nA ,a/wrist_2.png ,hand \n")
+    cases = gather([table], study_by="column:study")
+    assert [case.source for case in cases] == [pictures / "a" / "wrist_1.png", pictures / "a" / "wrist_2.png"]
+    assert {(case.study, case.region) for case in cases} == {("A", "hand")}
+
+
+def test_a_row_with_a_comma_too_many_is_not_taken_for_anothers_study(pictures: Path) -> None:
+    """Of ``Doe, Jane`` and ``Doe, John`` without quotes, both would be of the study Doe."""
+    table = pictures / "list.csv"
+    rows = "a/wrist_1.png,Doe, Jane,hand\na/wrist_2.png,Doe, John,hand\n"
+    table.write_text(f"path,study,region\n\n{rows}")
+    with pytest.raises(InputError, match="line 3 has 4 fields, but the header 3"):
+        gather([table], study_by="column:study")
+    table.write_text("path,study,region\na/wrist_1.png,A,hand,,\na/wrist_2.png\n")  # as spreadsheets leave them
+    assert [(case.study, case.region) for case in gather([table], study_by="column:study")] == [("A", "hand"), ("", "")]
+
+
+def test_names_are_found_as_tables_of_other_systems_write_them(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accented = unicodedata.normalize("NFC", "é.png")
+    (pictures / "a" / "wrist_1.png").rename(pictures / "a" / accented)
+    found_too = [unicodedata.normalize("NFD", f"a/{accented}"), "a\\WRIST_2.PNG", "a/wrist_2"]
+    names = [*found_too, "a/none.png", "../none", "b\0"]
+    (pictures / "list.csv").write_text("\n".join(["path", *names]))
+    for table in (pictures / "list.csv", Path("list.csv")):
+        monkeypatch.chdir(pictures)
+        found = [Path(str(case.source)) for case in gather([table])]
+        assert [path.resolve().name for path in found[:3]] == [accented, "wrist_2.png", "wrist_2.png"]
+        assert all(path.is_file() for path in found[:3])
+        assert found[3:] == [table.parent / name for name in names[3:]]
 
 
 def test_what_is_not_there_is_not_called_empty(pictures: Path, tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ import io
 import pickle
 import re
 import signal
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -110,7 +113,7 @@ def test_the_verdict_is_the_call_if_its_set_rules_the_other_class_out(
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.2])
 def test_no_verdict_denies_the_call_and_all_are_those_that_the_card_measures(tmp_path: Path, rate: float) -> None:
     path = tmp_path / "model.onnx"
-    quantiles = {"negative": [0.6, 0.2, 0.1], "positive": [0.95, 0.9, 0.5], "negatives": 99, "positives": 99}
+    quantiles = {"negative": [0.625, 0.2, 0.1], "positive": [0.9375, 0.75, 0.5], "negatives": 99, "positives": 99}
     conformal = {
         "error_rates": [0.05, 0.1, 0.2],
         "default": 0.1,
@@ -119,7 +122,7 @@ def test_no_verdict_denies_the_call_and_all_are_those_that_the_card_measures(tmp
     }
     write_tiny_model(path, conformal=conformal)
     asked = Predictor(path, gate=False, runtime="onnxruntime", error_rate=rate)
-    p = np.linspace(0.005, 0.995, 100)
+    p = np.append(np.linspace(0.005, 0.995, 100), [0.0625, 0.25, 0.5, 0.625])  # also just at the quantiles
     calls = p >= asked.operating_point.threshold
     found = [asked._verdict(value, "", ()) for value in p]
     for verdict, called in zip(found, calls, strict=True):
@@ -392,7 +395,8 @@ def test_several_threads_work_at_once_and_only_a_little_ahead(
     original = module.decode
     monkeypatch.setattr(module, "decode", decode)
     answers = predictor.predict_each(cases(), workers=2)  # type: ignore[arg-type]
-    assert next(answers).name == "0"
+    first = next(answers)
+    assert (first.name, first.refusal) == ("0", None), "else the barrier has timed out"
     assert len(taken) < 10
     answers.close()  # type: ignore[attr-defined]
 
@@ -412,12 +416,33 @@ def test_a_fault_of_ours_costs_one_answer(predictor: Predictor, monkeypatch: pyt
     assert answers[1].refusal.reason == "fault"
 
 
+@pytest.mark.parametrize("place", ["decode", "known_by_header"])
+def test_a_view_of_which_a_fault_was_met_is_still_one_of_its_study(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Else the study could be called negative without it."""
+
+    def fail(_: object) -> object:
+        raise RuntimeError("boom")
+
+    whole = predictor.predict(dicom_bytes(study=2, PatientID="P7", BodyPartExamined="HAND"))
+    monkeypatch.setattr(predictor.runtime, "run", fail)
+    monkeypatch.setattr(module, place, fail)
+    sources = [Case(dicom_bytes(study=2, PatientID="P7", BodyPartExamined="HAND"), "a"), _pixels()]
+    faulty, pixels = predictor.predict_each(sources, workers=1)
+    assert {answer.refusal.reason for answer in (faulty, pixels)} == {"fault"}
+    known = (whole.study, whole.patient, "hand")
+    assert (faulty.study, faulty.patient, faulty.region) == (known if place == "decode" else ("a", "", ""))
+    assert pixels.study == "<array>"
+
+
 def test_the_heat_map_lies_on_the_original(predictor: Predictor) -> None:
     answer = predictor.predict(_pixels(shape=(90, 70)), heat_map=True)
     assert answer.heat_map is not None
     assert answer.heat_map.on_original().shape == (90, 70)
     assert answer.heat_map.kind == "learnt"
     assert predictor.predict(_pixels()).heat_map is None
+    assert next(predictor.predict_each([_pixels()])).heat_map is None
 
 
 def test_views_are_averaged_as_logits(predictor: Predictor) -> None:
@@ -463,9 +488,22 @@ def test_openvino_agrees_where_it_is_installed(model: Path, predictor: Predictor
         assert np.abs(a.heat_map.cells - b.heat_map.cells).max() < 0.02
 
 
-def test_a_refusal_tells_the_threshold_too(predictor: Predictor) -> None:
-    answers = predictor.predict(["none.png", _pixels(), np.zeros((80, 80), np.float32)])
+def test_a_refusal_tells_the_threshold_and_the_region_as_an_answer_does(predictor: Predictor) -> None:
+    sources = ["none.png", _pixels(), np.zeros((80, 80), np.float32)]
+    answers = predictor.predict([Case(source, "a", region="XR_HAND") for source in sources])
     assert {answer.threshold for answer in answers} == {predictor.operating_point.threshold}
+    assert [answer.region for answer in answers] == ["hand"] * 3
+
+
+def test_of_several_regions_each_is_known_or_not(model: Path) -> None:
+    predictor = Predictor(model, runtime="onnxruntime")  # taught on hand and leg
+    found = {}
+    for region in ("hand", "hand|leg", "XR_LEG | XR_HAND", "skull", "hand|skull"):
+        answer = predictor.predict(Case(limb(), region=region))
+        found[answer.region] = [flag.detail for flag in answer.flags if flag.code == "unseen_region"]
+    assert {region for region, said in found.items() if not said} == {"hand", "hand|leg", "leg|hand"}
+    assert found["hand|skull"] == found["skull"]
+    assert "not taught on skull" in found["skull"][0]
 
 
 def test_what_tells_patients_apart_is_not_written_where_an_answer_is_shown(predictor: Predictor) -> None:
@@ -483,6 +521,7 @@ def test_what_tells_patients_apart_is_not_written_where_an_answer_is_shown(predi
 def test_an_answer_is_plain_data(predictor: Predictor) -> None:
     values = predictor.predict(_pixels()).as_dict()
     assert values["verdict"] == "uncertain"
+    assert (values["error_rate"], predictor.predict(b"nothing").error_rate) == (0.1, None)
     assert values["flags"] == []
     assert values["refusal"] is None
     assert isinstance(values["probability"], float)
@@ -504,7 +543,7 @@ def test_processes_answer_as_threads_do(predictor: Predictor, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_process_that_dies_costs_no_answer_but_that_of_what_kills_it(
-    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         spread, "PROCESSES_AHEAD", 1
@@ -514,8 +553,11 @@ def test_a_process_that_dies_costs_no_answer_but_that_of_what_kills_it(
     cases[2] = Case(Fatal(paths[2], tmp_path / "once", 1), str(paths[2]))
     cases[6] = Case(Fatal(paths[6], tmp_path / "always", 99), str(paths[6]))
     cases[8] = Case(lambda: paths[8].read_bytes(), str(paths[8]))  # cannot be sent to a process
-    answers = list(predictor.predict_each(cases, workers=2, processes=True))
+    answers = list(
+        Predictor(model, gate=False, operating_point="sensitive").predict_each(cases, workers=2, processes=True)
+    )
     assert [answer.name for answer in answers] == [str(path) for path in paths]
+    assert {answer.threshold for answer in answers} == {0.2}
     assert [answer.probability is None for answer in answers] == [index == 6 for index in range(10)]
     assert answers[6].refusal is not None
     assert (answers[6].refusal.reason, answers[6].verdict) == ("fault", "refused")
@@ -562,6 +604,18 @@ def test_a_picture_of_which_much_is_missing_is_not_answered_for(predictor: Predi
     assert [(flag.code, flag.severity) for flag in nearly.flags] == [("damaged", "warn")]
 
 
+def test_of_a_damaged_picture_the_damage_is_said_whatever_else_is_worth_knowing(predictor: Predictor) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (90, 70, 3)).astype(">u2")
+    lines = zlib.compress(b"".join(b"\0" + row.tobytes() for row in values))
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, content in ((b"IHDR", struct.pack(">IIBBBBB", 70, 90, 16, 2, 0, 0, 0)), (b"IDAT", lines), (b"IEND", b"")):
+        data += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    assert predictor.predict(data).flags == ()
+    (flag,) = predictor.predict(data[: len(data) // 2]).flags
+    assert (flag.code, flag.severity) == ("damaged", "abstain")
+    assert "of the picture could be read" in flag.detail
+
+
 def test_views_may_be_written(predictor: Predictor) -> None:
     pixels = np.random.default_rng(4).integers(0, 256, (80, 60)).astype(np.uint8)
     known = predictor.predict(pixels, views=(View("horizontal_flip"), View("rotate", 5.0))).logit
@@ -569,6 +623,15 @@ def test_views_may_be_written(predictor: Predictor) -> None:
     assert predictor.predict([pixels], views=["horizontal_flip", "rotate:5"])[0].logit == known
     with pytest.raises(SettingsError, match="no view 'sideways'"):
         predictor.predict([pixels], views="sideways")
+    for twice in ("rotate:5,rotate:5", ["rotate:5", View("rotate", 5.0)]):
+        with pytest.raises(SettingsError, match="given twice"):
+            predictor.predict(pixels, views=twice)
+
+
+def test_the_untouched_picture_counts_once_when_it_is_named_too(predictor: Predictor) -> None:
+    flipped = predictor.predict(_pixels(), views="horizontal_flip").logit
+    assert predictor.predict(_pixels(), views="original,horizontal_flip").logit == flipped
+    assert predictor.predict(_pixels(), views="original").logit == predictor.predict(_pixels()).logit
 
 
 def test_one_source_alone_is_no_series_of_letters_or_rows(predictor: Predictor) -> None:
@@ -576,6 +639,9 @@ def test_one_source_alone_is_no_series_of_letters_or_rows(predictor: Predictor) 
     assert [answer.name for answer in predictor.predict_each("none.png")] == ["none.png"]  # type: ignore[arg-type]
     assert len(list(predictor.predict_each(pixels))) == 1
     assert len(list(predictor.predict_each(np.stack([pixels, pixels])))) == 2
+    assert len(list(predictor.predict_each(decode(Case(pixels)).image))) == 1  # type: ignore[arg-type]
+    for names in (np.array(["none.png", "b.png"]), pd.Series(["none.png", "b.png"]).to_numpy(dtype=object)):
+        assert [answer.name for answer in predictor.predict_each(names)] == ["none.png", "b.png"]
 
 
 def test_a_predictor_may_be_sent_to_another_process(model: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -18,8 +19,9 @@ from osteon.data.images import read_image_uint8
 from osteon.errors import InputError, SettingsError
 from osteon.export.assemble import write_model
 from osteon.export.model_file import ModelFile, read_model_file
+from osteon.inference import runtime as module
 from osteon.inference.predictor import Predictor
-from osteon.inference.runtime import ModelError, make_runtime
+from osteon.inference.runtime import ModelError, OpenVino, make_runtime
 from osteon.inference.shipped import shipped_model
 from osteon.transforms.preprocess import fit_grey
 
@@ -65,13 +67,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @openvino
 def test_both_runtimes_give_the_same_scores(model: Path) -> None:
-    squares = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE))
+    squares = (noise * [[[1.0]], [[0.5]], [[0.1]]]).astype(np.uint8)  # unlike enough to differ in bfloat16
     ours, theirs = (make_runtime(read_model_file(model), name).run(squares) for name in ("onnxruntime", "openvino"))
     assert ours.probability == pytest.approx(theirs.probability, abs=0.02)  # bfloat16
     assert ours.map is not None
     assert theirs.map is not None
     assert ours.map == pytest.approx(theirs.map, abs=0.02)
     assert len(set(theirs.probability)) == 3  # each square's own, not the last one's
+    assert theirs.probability.argsort().tolist() == ours.probability.argsort().tolist()
 
 
 @openvino
@@ -194,6 +198,36 @@ def test_openvino_is_taken_where_it_is_exact_and_faster(
     make_runtime(small, "openvino")
     assert ("without VNNI" in caplog.text) == (int8 == "onnxruntime")
     assert make_runtime(file).name == fp32
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        (ImportError("libtbb.so.12: cannot open"), SettingsError, "cannot be loaded: libtbb.so.12"),
+        (RuntimeError("at src/core.cpp"), ModelError, "openvino cannot run the model"),
+    ],
+    ids=["not loaded", "not run"],
+)
+def test_where_openvino_fails_the_core_runtime_is_taken_unless_it_was_named(
+    fault: Exception,
+    kind: type[Exception],
+    words: str,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(module, "openvino_is_faster", lambda **_: True)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(__version__="1.0"))
+    monkeypatch.setattr(OpenVino, "__init__", fail)
+    file = read_model_file(model)
+    assert make_runtime(file).name == "onnxruntime"
+    assert words in caplog.text
+    with pytest.raises(kind, match=words):
+        make_runtime(file, "openvino")
 
 
 @openvino

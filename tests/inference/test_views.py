@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -102,6 +103,10 @@ def test_views_are_read_as_they_are_written() -> None:
         View("rotate", -5),
         View("gamma", 0.8),
     )
+    for number in (np.float64(12.5), np.float32(12.5), np.array(12.5)):
+        assert View("rotate", number) == View("rotate", 12.5), "of NumPy too, e.g. of linspace"
+        assert View("rotate", number).name == "rotate:12.5"
+    assert json.loads(json.dumps(View("zoom", np.int64(2)).as_dict()))["value"] == 2
     with pytest.raises(FrozenInstanceError):
         ORIGINAL.kind = "zoom"  # type: ignore[misc]
 

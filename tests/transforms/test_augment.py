@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,9 @@ def test_erased_rectangles_lie_inside_and_are_as_frequent_as_asked() -> None:
     erased = area > 0
     assert erased.double().mean() == pytest.approx(0.3, abs=0.03)
     assert 0.01 < area[erased].min() < area.max() < 0.22
+    tallness = torch.log((bottom - top)[erased] / (right - left)[erased])  # wide as often as tall, up to 1 : 0.3
+    assert float(tallness.mean()) == pytest.approx(0, abs=0.1)
+    assert float(tallness.std()) == pytest.approx(2 * math.log(1 / 0.3) / math.sqrt(12), rel=0.1)
     assert drawn.min() == 0
     assert drawn.max() == SIZE
 
@@ -318,6 +322,9 @@ def test_standardise_gives_the_papers_numbers() -> None:
     for channel in range(3):
         assert result[0, channel, 0].tolist() == pytest.approx(expected, abs=1e-6)
     assert standardise(images, PreprocessSettings(mean=52.47, sd=68.79, channels=1)).shape == (1, 1, 1, 3)
+    for unknown in ({"mean": None, "sd": 68.79}, {"mean": 52.47, "sd": None}):
+        with pytest.raises(ValueError, match="mean and sd are not known"):
+            standardise(images, PreprocessSettings(**unknown))
 
 
 def test_real_radiographs_stay_in_range(fracatlas: Path) -> None:

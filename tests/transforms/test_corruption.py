@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,30 @@ def test_sharpening_raises_what_blurring_lowers() -> None:
     inside = slice(20, -20)
     steps = [float(picture[0, inside, inside].diff(dim=1).std()) for picture in (soft, image, sharp)]
     assert steps[0] < steps[1] < steps[2]
+
+
+def test_tone_and_sharpness_reach_as_far_as_is_said() -> None:
+    image = pictures(1)[0]
+    for draw, gamma in ((0.0, 0.5), (0.5, 1.0), (1.0, 2.0)):
+        assert torch.allclose(corruption._tone(image, 0.0, draw), 255 * (image / 255) ** gamma, atol=1e-3)
+    half = corruption._tone(image, 1.0, 0.5)
+    assert torch.allclose(half, (image + equalised(image)) / 2, atol=1e-3)
+    for draw, blur, reach in ((0.0, 0.4, 0.5), (1.0, 1.5, 16.0)):
+        assert torch.allclose(corruption._sharpness(image, 0.49, draw, 0.7), blurred(image, blur), atol=1e-3)
+        sharp = (image + 2 * (image - blurred(image, reach))).clamp(0, 255)
+        assert torch.allclose(corruption._sharpness(image, 0.5, draw, 1.0), sharp, atol=1e-3)
+    assert torch.equal(corruption._sharpness(image, 0.5, 0.3, 0.0), image)
+
+
+@pytest.mark.parametrize(("draw", "quality"), [(0.0, 10), (1.0, 70)])
+def test_compression_is_jpegs_at_one_to_two_times_the_size(draw: float, quality: int) -> None:
+    image = pictures(1)[0].round()
+    grey = Image.fromarray(image[0].to(torch.uint8).numpy())
+    for enlarged, side in ((0.0, SIZE), (1.0, 2 * SIZE)):
+        file = io.BytesIO()
+        grey.resize((side, side), Image.Resampling.BILINEAR).save(file, "JPEG", quality=quality)
+        expected = np.asarray(Image.open(file).resize((SIZE, SIZE), Image.Resampling.BOX))
+        assert np.array_equal(corruption._jpeg(image, draw, enlarged)[0].numpy(), expected)
 
 
 def test_compression_leaves_blocks() -> None:

@@ -192,5 +192,5 @@ def _check_region(console: Console, region: str, predictor: Predictor) -> None:
     from osteon.inference.case import region_name
 
     known = predictor.card.data.regions
-    if region and region_name(region) not in known:
+    if region and not set(region_name(region).split("|")) <= set(known):
         console.warn(f"the model was not taught on {region}; it knows {', '.join(sorted(known)) or 'no region'}")

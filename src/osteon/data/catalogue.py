@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from osteon.data.delimited import with_point
-from osteon.data.table_file import read_csv
+from osteon.data.table_file import read_csv, write_csv
 from osteon.errors import InputError, Refusal
-from osteon.run import atomic_path, write_json
+from osteon.run import write_json
 
 COLUMNS = ("image_id", "path", "study_id", "patient_id", "group_id", "region", "view", "label", "split")
 BOX_COLUMNS = ("image_id", "x", "y", "width", "height", "kind")
@@ -125,10 +125,8 @@ class Catalogue:
         table = self.images.copy()
         prefix = f"{self.root.as_posix().rstrip('/')}/"
         table["path"] = [item.removeprefix(prefix) for item in table["path"]]
-        with atomic_path(path) as temporary:
-            table.to_csv(temporary, index=False)
-        with atomic_path(path.with_suffix(".boxes.csv")) as temporary:
-            self.boxes.to_csv(temporary, index=False)
+        write_csv(path, table)
+        write_csv(path.with_suffix(".boxes.csv"), self.boxes)
         about = {
             "contract": CONTRACT,
             "target": self.target,
@@ -186,7 +184,7 @@ class Catalogue:
 
 def split_names(text: str) -> list[str]:
     """Return the names in a ``region`` or ``view`` value, e.g. ``"hand|leg"`` as ``["hand", "leg"]``."""
-    return [name for name in str(text).split(SEPARATOR) if name]
+    return [name for part in str(text).split(SEPARATOR) if (name := part.strip())]
 
 
 def names_in(column: pd.Series[Any]) -> list[str]:
@@ -210,7 +208,7 @@ def _checked(images: pd.DataFrame, where: Path) -> pd.DataFrame:
             images[name] = _labels(images.get(name, pd.Series(pd.NA, index=images.index)), where)
         else:
             images[name] = _texts(images[name]) if name in images else ""
-    images["study_id"] = images["study_id"].where(images["study_id"] != "", images["image_id"])
+    images["study_id"] = _studies(images["study_id"], images["image_id"])
     twice = images["image_id"][images["image_id"].duplicated()]
     if len(twice):
         raise InputError(f"{len(twice)} image ids occur twice, e.g. {twice.iloc[0]!r}", where=where)
@@ -218,6 +216,13 @@ def _checked(images: pd.DataFrame, where: Path) -> pd.DataFrame:
     if unknown:
         raise InputError(f"unknown split {unknown[0]!r}", where=where, hint=f"Splits are {', '.join(SPLITS)}")
     return images[[*COLUMNS, *(name for name in images if name not in COLUMNS)]].reset_index(drop=True)
+
+
+def _studies(studies: pd.Series[str], images: pd.Series[str]) -> pd.Series[str]:
+    """Return the studies, where unknown the image itself; one that is called as another study is says what it is."""
+    unknown = studies == ""
+    alike = unknown & images.isin(set(studies[~unknown]))
+    return studies.mask(unknown, images.mask(alike, "image " + images))
 
 
 def _shared_studies(images: pd.DataFrame) -> pd.Series[bool]:
@@ -266,8 +271,17 @@ def _with_types(images: pd.DataFrame, types: dict[str, str], decimal: str) -> pd
             values = images[name].where(images[name] != "", None)
             dtype = pd.api.types.pandas_dtype(kind)
             if pd.api.types.is_bool_dtype(dtype):
-                values = values.map({"True": True, "False": False})
+                values = _truths(values, missing=pd.api.types.is_extension_array_dtype(dtype))
             elif pd.api.types.is_numeric_dtype(dtype):
                 values = pd.to_numeric(values.map(with_point, na_action="ignore") if decimal == "," else values)
             images[name] = pd.Series(values, dtype=dtype)
     return images
+
+
+def _truths(values: pd.Series[Any], *, missing: bool) -> pd.Series[Any]:
+    """Return texts as true and false; a spreadsheet writes them in capitals."""
+    found = values.str.lower().map({"true": True, "false": False})
+    unknown = values[found.isna() & (values.notna() | (not missing))].fillna("")
+    if len(unknown):
+        raise ValueError(f"column {values.name!r} holds {unknown.iloc[0]!r}, which is neither True nor False")
+    return found

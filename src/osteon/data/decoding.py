@@ -7,9 +7,7 @@ here, start at once, and ask nothing of the program that calls them.
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
-import sys
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from osteon.config import StoreSettings
 from osteon.data.images import LIMITS, UnreadableImageError, read_image
 from osteon.errors import Refusal
+from osteon.machine import available_cores
 from osteon.transforms.preprocess import fit_grey
 
 A = TypeVar("A")
@@ -109,7 +108,7 @@ def in_parallel(work: Callable[[A], B], items: Iterable[A], workers: int | None 
         items: Taken as the work goes on.
         workers: Number of threads; None: as many as this process may use cores, at most 16.
     """
-    workers = workers or min(16, _cores())
+    workers = workers or min(16, available_cores())
     remaining = iter(items)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
@@ -120,10 +119,6 @@ def in_parallel(work: Callable[[A], B], items: Iterable[A], workers: int | None 
             yield result
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _signature(path: Path) -> Signature | None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
-import numpy as np
 from pydicom.uid import UID
 
 from osteon.data.dicom import read_dicom, read_header
@@ -33,6 +32,7 @@ _ZIP_SUFFIXES = ("", ".zip")
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _ENCRYPTED = 0x1
+_CHANGED = "the archive was changed or damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,32 @@ class Instance:
         try:
             if self.member is None:
                 return load_bytes(self.path, self.limits)
-            with zipfile.ZipFile(self.path) as archive:
-                return _member(archive, archive.infolist()[self.member], self.limits)
+            archive = _opened(self.path, _stamp(self.path), os.getpid())
+            entry = archive.infolist()[self.member]
+            if self.name not in _names(self.path, self.member, entry):
+                raise Refused("corrupt", _CHANGED)
+            return _member(archive, entry, self.limits)
         except Refused as refused:
             raise UnreadableImageError(Refusal(self.name, refused.reason, refused.detail), refused.hint) from None
-        except (OSError, zipfile.BadZipFile, IndexError):
-            raise UnreadableImageError(Refusal(self.name, "corrupt", "the archive was changed or damaged")) from None
+        except (OSError, zipfile.BadZipFile, IndexError, ValueError, NotImplementedError):
+            raise UnreadableImageError(Refusal(self.name, "corrupt", _CHANGED)) from None
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path, stamp: tuple[int, ...], process: int) -> zipfile.ZipFile:
+    """Return an archive to read members of: listing thousands takes longer than to read one, and is done once.
+
+    Args:
+        path: The archive.
+        stamp: Tells it from what is there later.
+        process: Which one reads; a copy of a process would share the place in the file.
+    """
+    return zipfile.ZipFile(path)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    about = path.stat()
+    return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino
 
 
 @dataclass(frozen=True)
@@ -142,27 +162,13 @@ def find_studies(
     return search.found()
 
 
-def first_met(instance: Instance, met: dict[str, list[Instance]]) -> Instance:
-    """Return the first instance that shows the very same image, wherever it was met; itself if there was none.
-
-    Args:
-        instance: Which is met now.
-        met: Those met so far, by identifier; this one is added to them.
-    """
-    alike = met.setdefault(instance.sop_uid or f"{instance.path}/{instance.member}", [])
-    found = next((other for other in alike if _same(instance, other)), None)
-    if found is None:
-        alike.append(instance)
-    return found or instance
-
-
 class _Search:
     def __init__(self, limits: Limits, archive_limits: ArchiveLimits) -> None:
         self.limits = limits
         self.archive_limits = archive_limits
         self.studies: dict[str, list[Instance]] = {}
         self.refusals: list[Refusal] = []
-        self._met: dict[str, list[Instance]] = {}
+        self._met: dict[str, list[_Look]] = {}
         self._members: set[str] = set()
         self._seen = 0
 
@@ -214,22 +220,38 @@ class _Search:
 
     def _add(self, instance: Instance) -> None:
         self._seen += 1
-        if first_met(instance, self._met) is instance:
+        if self._is_first(instance):
             self.studies.setdefault(instance.study_uid or f"/{instance.name}", []).append(instance)
+
+    def _is_first(self, instance: Instance) -> bool:
+        """Whether an image was not met before; it is remembered by its identifier."""
+        look = _Look(instance)
+        alike = self._met.setdefault(instance.sop_uid or f"{instance.path}/{instance.member}", [])
+        if any(_same(look, other) for other in alike):
+            return False
+        alike.append(look)
+        return True
 
     def _refuse(self, name: str, reason: str, detail: str) -> None:
         self.refusals.append(Refusal(name, reason, detail))
 
     def _directory(self, path: Path) -> None:
         try:
-            files = list(_referenced(path, self.limits))
+            listed = list(_referenced(path, self.limits))
         except Refused as refused:
             self._refuse(str(path), refused.reason, refused.detail)
             return
-        for file in files:
+        folder = DiscFolder(path.parent.resolve())
+        for parts in listed:
+            try:
+                file = folder.find(parts)
+                is_there = file is not None and file.is_file()
+            except OSError as error:  # a path too long, or in a folder that may not be entered
+                self._refuse(str(path), "no_access", f"names a file that cannot be reached: {error.strerror}")
+                continue
             if file is None:
                 self._refuse(str(path), "outside", "names a file outside of its own folder")
-            elif not file.is_file():
+            elif not is_there:
                 self._refuse(str(file), "missing", "listed in the DICOMDIR, but not on disk")
             else:
                 self._file(file, named=False)
@@ -247,12 +269,11 @@ class _Search:
             self._refuse(str(path), "corrupt", "is a damaged ZIP archive")
 
     def _entry(self, path: Path, archive: zipfile.ZipFile, number: int, entry: zipfile.ZipInfo) -> None:
-        last = entry.filename.rpartition("/")[2]
-        if not last or last.startswith(".") or any(part in IGNORED for part in entry.filename.split("/")):
+        *_, last = parts = entry.filename.split("/")
+        if not last or any(part in IGNORED or _is_hidden(part) for part in parts):
             return
-        name = f"{path}/{_shown(entry.filename)}"
-        if name in self._members:
-            name += f" ({number + 1})"
+        name, another = _names(path, number, entry)
+        name = another if name in self._members else name
         self._members.add(name)
         instance = Instance(name, path, member=number, limits=self.limits)
         try:
@@ -278,24 +299,53 @@ def _is_picture(name: str) -> bool:
     return (is_image_name(name) and not name.endswith(MAP_SUFFIX)) or name.lower().endswith(OTHER_SUFFIXES)
 
 
-def _same(one: Instance, other: Instance) -> bool:
+class _Look:
+    """What tells whether two instances show the very same image, worked out once and only where it is asked for.
+
+    Files that were copied from one template all have one identifier: each is read once, not once for each other.
+    """
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+
+    @cached_property
+    def content(self) -> bytes | None:
+        """Of the file's bytes; None where they cannot be had."""
+        try:
+            return hashlib.sha256(self.instance.read()).digest()
+        except UnreadableImageError:
+            return None
+
+    @cached_property
+    def picture(self) -> tuple[tuple[int, ...], bytes] | None:
+        """Shape and digest of the pixels, however they are packed; None where they cannot be had."""
+        try:
+            pixels = read_dicom(self.instance.source, limits=self.instance.limits).image.pixels
+        except UnreadableImageError:
+            return None
+        return pixels.shape, hashlib.sha256(pixels.astype("<u2").tobytes()).digest()
+
+
+def _same(one: _Look, other: _Look) -> bool:
     """Whether two of one identifier are the same file, or of the same bytes, or of the same pixels otherwise packed."""
-    if (one.path, one.member) == (other.path, other.member) or _digest(one) == _digest(other):
+    first, second = one.instance, other.instance
+    if (first.path, first.member) == (second.path, second.member):
         return True
-    if not one.sop_uid or one.study_uid != other.study_uid:
+    if one.content is not None and one.content == other.content:
+        return True
+    if first.study_uid != second.study_uid:
         return False
-    try:
-        first, second = (read_dicom(instance.source, limits=instance.limits) for instance in (one, other))
-    except UnreadableImageError:
-        return False
-    return np.array_equal(first.image.pixels, second.image.pixels)
+    return one.picture is not None and one.picture == other.picture
 
 
-def _digest(instance: Instance) -> bytes:
-    try:
-        return hashlib.sha256(instance.read()).digest()
-    except UnreadableImageError:
-        return instance.name.encode("utf-8", "surrogateescape")
+def _names(archive: Path, number: int, entry: zipfile.ZipInfo) -> tuple[str, str]:
+    """Return what a member is called, and what it is if another one is called so."""
+    name = f"{archive}/{_shown(entry.filename)}"
+    return name, f"{name} ({number + 1})"
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".") and part not in (".", "..")
 
 
 def _shown(name: str) -> str:
@@ -354,16 +404,16 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits, mo
     try:
         with archive.open(entry) as file:
             data = file.read(limits.bytes + 1 if most is None else most)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
+    except NotImplementedError:
+        raise Refused("unsupported_format", "is packed in a way that cannot be read", "Unpack it first") from None
+    except Exception as error:  # each kind of packing raises its own
         raise Refused("corrupt", f"is damaged in its archive ({type(error).__name__})") from None
     return load_bytes(data, limits) if most is None else data
 
 
-def _referenced(path: Path, limits: Limits) -> Iterator[Path | None]:
-    """Yield the files that a DICOMDIR names; None for one outside of its folder."""
+def _referenced(path: Path, limits: Limits) -> Iterator[Sequence[str]]:
+    """Yield the files that a DICOMDIR names, each as its folders and its own name."""
     dataset, _ = parse(load_bytes(path, limits), limits, pixels=False)
-    folder = DiscFolder(path.parent.resolve())
     for record in items(dataset, "DirectoryRecordSequence"):
-        parts = texts(record, "ReferencedFileID")
-        if parts:
-            yield folder.find(parts)
+        if parts := texts(record, "ReferencedFileID"):
+            yield parts

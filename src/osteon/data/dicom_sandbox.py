@@ -18,6 +18,7 @@ import numpy.typing as npt
 from osteon.data.dicom_codecs import Layout
 from osteon.data.dicom_worker import receive, send
 from osteon.data.files import Limits, Refused
+from osteon.machine import available_cores
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Sandbox:
     """
 
     def __init__(self, workers: int | None = None, command: Sequence[str] | None = None) -> None:
-        self.workers = workers or min(4, os.cpu_count() or 1)
+        self.workers = workers or min(4, available_cores())
         self.command = tuple(command or (sys.executable, "-P", "-m", "osteon.data.dicom_worker"))
         self.started = 0
         self._waiting: list[_Worker] = []

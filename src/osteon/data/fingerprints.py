@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from osteon.data.catalogue import Catalogue
 from osteon.data.histogram import grey_counts
 from osteon.data.images import LIMITS, DecodedImage, UnreadableImageError, read_image
 from osteon.errors import OsteonError, Refusal
+from osteon.machine import available_cores
 from osteon.progress import track
 from osteon.run import atomic_path, cache_folder
 
@@ -182,7 +182,7 @@ def _readable_rows(pixels: NDArray[np.uint8]) -> float:
 def _computed(
     paths: Sequence[Path], rows: Sequence[int], workers: int | None
 ) -> Iterator[tuple[int, NDArray[Any] | Refusal]]:
-    workers = workers or os.cpu_count() or 1
+    workers = workers or available_cores()
     with ThreadPoolExecutor(workers) as pool:
         for batch in _batches(rows, 32 * workers):
             yield from zip(batch, pool.map(fingerprint_file, [paths[row] for row in batch]), strict=True)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from osteon.data.catalogue import Catalogue
 from osteon.data.duplicates import clusters, components
-from osteon.run import atomic_path
+from osteon.data.table_file import write_csv
 
 COLUMNS = ("image_id", "group_id", "patient_id", "cluster_id")
 
@@ -90,8 +90,7 @@ def group_table(catalogue: Catalogue, pairs: pd.DataFrame) -> pd.DataFrame:
 
 def write_groups(path: str | Path, catalogue: Catalogue, pairs: pd.DataFrame) -> None:
     """Write :func:`group_table` as CSV, whole or not at all."""
-    with atomic_path(path) as temporary:
-        group_table(catalogue, pairs).to_csv(temporary, index=False)
+    write_csv(path, group_table(catalogue, pairs))
 
 
 def _keys(images: pd.DataFrame, length: int) -> Iterator[pd.Series[Any]]:

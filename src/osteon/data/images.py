@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from osteon.data.camera import taken_by_camera
 from osteon.data.colour import SIDE, colourfulness
 from osteon.data.files import LIMITS as LIMITS
 from osteon.data.files import Limits as Limits
@@ -44,6 +45,7 @@ class DecodedImage:
             stores grey only.
         depth: Bits of the grey scale, so that white is ``2**depth - 1``; ``None`` where the file does not say.
         readable: Share of the picture that could be read, 0-1; ``None`` where that cannot be told.
+        camera: Whether the file says that it was taken with a camera (:func:`osteon.data.camera.taken_by_camera`).
     """
 
     pixels: Pixels
@@ -52,6 +54,7 @@ class DecodedImage:
     colourfulness: float | None = None
     depth: int | None = None
     readable: float | None = 1.0
+    camera: bool = False
 
     def eight_bit(self) -> npt.NDArray[np.uint8]:
         """Return the grey values on 0-255, see :func:`to_uint8`."""
@@ -121,7 +124,8 @@ def read_image_uint8(
 ) -> EightBitImage:
     """Decode an image as :func:`read_image` does and bring deeper grey values to 8 bits with :func:`to_uint8`."""
     image = read_image(source, limits=limits, at_least=at_least)
-    return EightBitImage(image.eight_bit(), image.damaged, image.notes, image.colourfulness, 8, image.readable)
+    grey = image.eight_bit()
+    return EightBitImage(grey, image.damaged, image.notes, image.colourfulness, 8, image.readable, image.camera)
 
 
 def to_uint8(pixels: Pixels, depth: int | None = None) -> npt.NDArray[np.uint8]:
@@ -227,7 +231,8 @@ def _decode(
             if share == 0:
                 raise Refused("truncated", "ends before the picture begins")
             notes += (_damage_note(share),)
-        return DecodedImage(_oriented(pixels, image), notes=notes, colourfulness=colour, readable=share)
+        upright, camera = _oriented(pixels, image), taken_by_camera(image)
+        return DecodedImage(upright, notes=notes, colourfulness=colour, readable=share, camera=camera)
 
 
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")

@@ -281,7 +281,9 @@ def _plain(column: pd.Series[str], decimal: str) -> pd.Series[Any]:
 
 
 def _lower(images: pd.DataFrame, name: str) -> pd.Series[str]:
-    return images[name].str.lower() if name in images else pd.Series("", index=images.index)
+    if name not in images:
+        return pd.Series("", index=images.index)
+    return images[name].str.lower().str.replace(r"\s*\|\s*", "|", regex=True)
 
 
 def _why(name: str, candidates: list[str]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from osteon.data.class_names import UNKNOWN
 from osteon.data.delimited import DelimitedText, read_delimited
 from osteon.data.listing import find_file
 from osteon.errors import InputError, require
+from osteon.run import atomic_path
 
 
 def load_table(path: Path) -> pd.DataFrame:
@@ -53,6 +54,21 @@ def read_csv(path: Path, **options: Any) -> tuple[pd.DataFrame, str]:
     text = StringIO(content.text, newline="")
     table = pd.read_csv(text, sep=content.separator, skiprows=content.skipped, decimal=decimal, **options)
     return table, decimal
+
+
+def write_csv(path: str | Path, table: pd.DataFrame, float_format: str | None = None) -> None:
+    """Write a table without its index, whole or not at all, so that each row is one again, whatever its texts hold.
+
+    Args:
+        path: Of the CSV.
+        table: Of any columns.
+        float_format: Of :meth:`pandas.DataFrame.to_csv`.
+    """
+    text = table.to_csv(index=False, lineterminator="\n", float_format=float_format)
+    if "\r" in text:  # as in reports from HL7; alone it is not put in quotes, and would end its row
+        text = table.to_csv(index=False, lineterminator="\n", float_format=float_format, quoting=csv.QUOTE_NONNUMERIC)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def _filled(path: Path) -> DelimitedText:

@@ -6,6 +6,7 @@ which hold no list of their images: what is known of these is kept with the run'
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,12 @@ def _teachers(settings: RunSettings) -> list[RunFolder]:
 
 
 def _owner(named: str) -> list[RunFolder]:
-    """Return the run that weights are of: the folder that they name or lie in; none, if it is not known."""
+    """Return the run that weights are of: the folder that they name, lie in or link to; none, if it is not known."""
     weights = Path(named)
     a_name = named in ("default", "none") or (len(weights.parts) == 1 and not weights.exists())
-    places = () if a_name else (weights, *weights.parents[:_ABOVE])
+    files = (weights, weights.absolute(), Path(os.path.realpath(weights)))
+    above = [path for file in files for path in file.parents[:_ABOVE]]
+    places = () if a_name else (weights, *above)
     return [run for run in map(RunFolder, places) if run.config.is_file() and run.checkpoints.is_dir()][:1]
 
 

@@ -15,8 +15,8 @@ import pandas as pd
 
 from osteon.data.catalogue import SPLITS
 from osteon.data.delimited import DelimitedText, read_delimited, with_point
+from osteon.data.table_file import write_csv
 from osteon.errors import InputError
-from osteon.run import atomic_path
 
 COLUMNS = ("image_id", "study_id", "patient_id", "group_id", "region", "split", "label", "probability")
 OPTIONAL = ("view", "model")
@@ -33,8 +33,7 @@ _MARKS = {",": "A comma", ";": "A semicolon", "\t": "A tab", "|": "A bar"}
 def write_predictions(path: str | Path, predictions: pd.DataFrame, further: Sequence[str] = ()) -> None:
     """Write predictions whole or not at all, probabilities with 9 significant digits; ``further`` columns too."""
     columns = [name for name in dict.fromkeys((*COLUMNS, *OPTIONAL, *further)) if name in predictions]
-    with atomic_path(path) as temporary:
-        predictions[columns].to_csv(temporary, index=False, float_format="%.9g")
+    write_csv(path, predictions[columns], "%.9g")
 
 
 def read_predictions(path: str | Path, further: Sequence[str] = ()) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from osteon.data.table_file import read_csv
 from osteon.errors import InputError, SettingsError
 from osteon.evaluation.predictions import read_predictions
 from osteon.run import RunFolder, read_json
@@ -170,7 +171,7 @@ def read_models_with_thresholds(paths: Sequence[str | Path]) -> tuple[dict[str, 
 
 def _beside(predictions: pd.DataFrame, listing: Path, further: Sequence[str]) -> pd.DataFrame:
     """Add columns of a table of images to predictions of these."""
-    images = pd.read_csv(listing, dtype=str, keep_default_na=False).set_index("image_id", drop=False)
+    images = read_csv(listing, dtype=str, keep_default_na=False)[0].set_index("image_id", drop=False)
     if missing := [name for name in further if name not in images]:
         what, known = f"the images have no column {', '.join(missing)}", ", ".join(map(str, images.columns))
         raise InputError(what, where=listing, hint=f"Columns: {known}")

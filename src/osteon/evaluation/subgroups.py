@@ -122,7 +122,12 @@ def check_subgroups(images: pd.DataFrame, by: Sequence[str]) -> None:
         if subgrouping.column not in images:
             known = ", ".join(map(str, images.columns))
             raise InputError(f"the images have no column {subgrouping.column}", where="by", hint=f"Columns: {known}")
-        subgrouping.of(images[subgrouping.column])
+        _refuse_empty(subgrouping, subgrouping.of(images[subgrouping.column]))
+
+
+def _refuse_empty(subgrouping: Subgrouping, names: pd.Series[str]) -> None:
+    if set(names) == {NOT_KNOWN}:
+        raise InputError("it is empty", where=f"column {subgrouping.column}", hint="Choose a column with values")
 
 
 def by_column(images: pd.DataFrame, settings: EvaluationSettings, scorer: Scorer) -> dict[str, dict[str, Subgroup]]:
@@ -146,9 +151,8 @@ def _by_one(
     images: pd.DataFrame, subgrouping: Subgrouping, settings: EvaluationSettings, scorer: Scorer
 ) -> dict[str, Subgroup]:
     names = subgrouping.of(images[subgrouping.column])
+    _refuse_empty(subgrouping, names)
     order = subgrouping.in_order(names)
-    if order == [NOT_KNOWN]:
-        raise InputError("it is empty", where=f"column {subgrouping.column}", hint="Choose a column with values")
     members = {name: (names == name).to_numpy(dtype=bool) for name in order}
     cases = cases_of(images, scorer.thresholds["image"].value)
     tests = against_the_others(cases, members, settings) if len(order) > 1 else {name: {} for name in order}

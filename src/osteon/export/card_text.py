@@ -131,7 +131,12 @@ def _metrics(card: ModelCard) -> Section:
     titles = ("AUC", "kappa", "sensitivity", "specificity", "precision", "NPV")
     names = tuple(title.lower() for title in titles)
     rows = tuple(
-        (group, str(values["auc"].n), _count(values.get("sensitivity")), *(_text(values.get(name)) for name in names))
+        (
+            group,
+            _cases(values.get("auc")),
+            _count(values.get("sensitivity")),
+            *(_text(values.get(name)) for name in names),
+        )
         for group, values in card.metrics.items()
     )
     measured_on = card.operating_points[0].measured
@@ -167,6 +172,10 @@ def _count(figure: Figure | None) -> str:
     return "0" if figure.value is None else str(figure.n)
 
 
+def _cases(figure: Figure | None) -> str:
+    return "" if figure is None else str(figure.n)
+
+
 def _reasons(rows: dict[str, dict[str, Figure]], names: tuple[str, ...]) -> list[str]:
     """Say why figures that are shown are not there."""
     found = dict.fromkeys(
@@ -182,7 +191,7 @@ def _closer_look(card: ModelCard) -> Section:
     rule = card.closer_look
     if rule is None:
         return Section("closer_look", "")
-    least = 100 / (1 + math.exp(-rule.from_logit))
+    least = 100 / (1 + math.exp(min(-rule.from_logit, 700.0)))  # above, it overflows
     share = "" if rule.share is None else f" ({100 * rule.share:.0f} % of those measured)"
     lines = [
         f"A picture to which the first look gives {least:.2g} % or more before calibration{share} is looked at closer: "

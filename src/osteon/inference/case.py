@@ -31,7 +31,7 @@ class Case:
             decoded image, or what such a file holds.
         name: What it is called in the answer.
         study: The study that it belongs to; empty: a DICOM file's own, else it is a study by itself.
-        region: Body region where known, e.g. ``hand``; empty: a DICOM file's own.
+        region: Body region where known, e.g. ``hand``, several joined by ``|``; empty: a DICOM file's own.
         patient: Tells patients apart; empty: a DICOM file's own, else not known.
     """
 
@@ -149,7 +149,9 @@ def known_by_header(case: Case) -> Case:
         return case
     try:
         source: Any = case.source() if callable(case.source) else case.source
-        data = _bytes(in_home(source) if isinstance(source, str | Path) else source)
+        if not isinstance(source, str | Path | bytes):
+            return case
+        data = _bytes(source if isinstance(source, bytes) else in_home(source))
         if not is_dicom(data):
             return case
         from osteon.data.dicom import read_header
@@ -164,8 +166,8 @@ def known_by_header(case: Case) -> Case:
 
 
 def region_name(name: str) -> str:
-    """Return a region in the catalogues' words; MURA's folders say ``XR_HAND``."""
-    return name.strip().lower().removeprefix("xr_")
+    """Return a region, or several joined by ``|``, in the catalogues' words; MURA's folders say ``XR_HAND``."""
+    return "|".join(part.strip().removeprefix("xr_") for part in name.lower().split("|"))
 
 
 def in_home(path: str | Path) -> Path:

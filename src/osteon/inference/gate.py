@@ -52,6 +52,11 @@ LEAST_SURROUND = 0.2
 LEAST_CROSSING = 0.35
 """Least :func:`brightest_crossing` of a picture that a limb runs out of. FracAtlas starts at 0.36."""
 
+PHOTOGRAPH = Flag(
+    "photograph", "abstain", "was taken with a camera, as its file says: scan the film, or export the radiograph itself"
+)
+"""Of a film or a monitor at best: blurred, aslant, unevenly lit, of other greys."""
+
 SURE = 1.5
 """Log-odds from which it is taken as known which way round greys are; 0.2 % of FracAtlas are nearer to 0."""
 
@@ -81,7 +86,14 @@ class PixelGate:
     picture itself, fitted by ``benchmarks/gate_composed.py``.
     """
 
-    def check(self, pixels: Pixels, *, colourfulness: float | None = None, declared: bool = False) -> GateResult:
+    def check(
+        self,
+        pixels: Pixels,
+        *,
+        colourfulness: float | None = None,
+        declared: bool = False,
+        camera: bool = False,
+    ) -> GateResult:
         """Judge one picture.
 
         Args:
@@ -90,6 +102,7 @@ class PixelGate:
             declared: Whether its source says that it is a radiograph and which way round its greys are, as DICOM files
                 do, and ``pixels`` has bone bright by that. It is not turned then, but doubted where it looks inverted;
                 it may lie within its borders, as slices do, and have text and straight edges in it.
+            camera: Whether its source says that it was taken with a camera (``DecodedImage.camera``).
         """
         if shape := _shape_flags(pixels.shape):
             return GateResult(shape)
@@ -113,7 +126,7 @@ class PixelGate:
                 if odd[0].code == "too_small":
                     return GateResult(odd)
                 doubts, field = (replace(odd[0], code="surround_doubted", severity="abstain"),), None
-        flags = doubts + _colour_flags(colourfulness)
+        flags = doubts + _colour_flags(colourfulness) + (PHOTOGRAPH,) * camera
         flags += _look_flags(np.concatenate([inverted if dark else upright, texture]))
         if not declared:
             flags += _crossing_flags(1 - whole.grey if dark else whole.grey)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from osteon.data.class_names import UNKNOWN
 from osteon.data.delimited import SAVE_AS, read_delimited
+from osteon.data.file_lookup import FileLookup
 from osteon.errors import InputError, Refusal, SettingsError
 from osteon.inference.case import Case, Unreadable, in_home
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+TABLES = (".csv", ".tsv")
 COLUMN = "column:"
 NOTHING, MISSING = "nothing_found", "missing"
 _LAST_PART = re.compile(r"[ _\-][^ _\-]*$")
@@ -24,7 +26,7 @@ def gather(inputs: Sequence[str | Path], *, study_by: str = "none", region: str 
     """Find the images that files, folders, ZIP archives, DICOMDIRs and tables name.
 
     Args:
-        inputs: Paths; of a CSV table, the images in its column ``path``, beside the table unless absolute.
+        inputs: Paths; of a CSV or TSV table, the images in its column ``path``, beside the table unless absolute.
         study_by: ``none``: each picture is a study; ``folder``: those of one folder are; ``name``: those whose names
             are alike up to the last space, underscore or hyphen; ``column:NAME``: by a column of the table. DICOM files
             belong to the study that they name, whatever this says.
@@ -48,7 +50,7 @@ def gather(inputs: Sequence[str | Path], *, study_by: str = "none", region: str 
         path = in_home(given)
         if given == "":  # of a variable of the shell that is not set; as a path it would be this folder
             cases.append(Case(Unreadable(Refusal("''", "no_path", "names no file")), "''"))
-        elif path.suffix.lower() == ".csv" and os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on some
+        elif path.suffix.lower() in TABLES and os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on some
             cases += _of_table(path, column)
             tables += 1
         elif path.suffix.lower() in PICTURES and not os.path.isdir(path):  # noqa: PTH112 - as above
@@ -129,33 +131,55 @@ def _of_folder(path: Path) -> list[Case]:
 
 def _of_table(path: Path, column: str) -> list[Case]:
     try:
-        header, *rows = [row for _, row in read_delimited(path).rows() if any(row)] or [[]]
+        header, *rows = [(line, row) for line, row in read_delimited(path).rows() if any(map(_known, row))] or [(0, [])]
     except (OSError, csv.Error) as error:
         raise InputError(f"cannot be read as a table: {error}", where=path, hint=SAVE_AS) from None
-    names = [name.strip() for name in header]
+    names = [name.strip() for name in header[1]]
     wanted = ["path", *([column] if column else [])]
     missing = [name for name in wanted if name not in names]
     if missing:
         hint = f"It has {', '.join(names) or 'none'}"
         raise SettingsError(f"the table lacks the column {', '.join(missing)}", where=path, hint=hint)
-    return [
-        _of_row(path, number, dict(zip(names, map(_known, row), strict=False)), column)
-        for number, row in enumerate(rows, start=1)
-    ]
+    _check_widths(rows, len(names), path)
+    lookup = FileLookup(path.parent.absolute())
+    return [_of_row(path, line, dict(zip(names, map(_known, row), strict=False)), column, lookup) for line, row in rows]
+
+
+def _check_widths(rows: Sequence[tuple[int, list[str]]], width: int, table: Path) -> None:
+    """Refuse a table with a row of more fields than the header: its images would be put into studies of others.
+
+    Raises:
+        InputError: One has.
+    """
+    for line, row in rows:
+        if any(field.strip() for field in row[width:]):
+            what = f"line {line} has {len(row)} fields, but the header {width}"
+            raise InputError(what, where=table, hint="A value that holds the separator belongs in quotes")
 
 
 def _known(value: str) -> str:
     """Return a value of a table; nothing where it says that nothing is known, as ``NA`` does."""
-    return "" if value.strip().lower() in UNKNOWN else value
+    value = value.strip()
+    return "" if value.lower() in UNKNOWN else value
 
 
-def _of_row(table: Path, number: int, row: dict[str, str], column: str) -> Case:
+def _of_row(table: Path, line: int, row: dict[str, str], column: str, lookup: FileLookup) -> Case:
     study, region = (row.get(column, "") if column else ""), row.get("region", "")
+    study = "" if study.lower() == "none" else study  # as Python writes what is not known
     if not row.get("path"):
-        name = f"{table}, row {number}"
+        name = f"{table}, line {line}"
         return Case(Unreadable(Refusal(name, "no_path", "names no file")), name, study, region)
-    path = table.parent / in_home(row["path"])
-    slashed = table.parent / row["path"].replace("\\", "/")  # of a table that was written on Windows
-    if not os.path.lexists(path) and os.path.lexists(slashed):
-        path = slashed
+    path = _file(table.parent, row["path"], lookup)
     return Case(path, str(path), study, region)
+
+
+def _file(folder: Path, name: str, lookup: FileLookup) -> Path:
+    """Return the file that a table names; as a table of Windows or macOS writes it, where there is none exactly so."""
+    path, slashed = folder / in_home(name), folder / name.replace("\\", "/")
+    for exact in (path, slashed):
+        if os.path.lexists(exact):
+            return exact
+    try:
+        return Path(lookup.find(name) or path)
+    except InputError:  # its folder may not be looked into
+        return path

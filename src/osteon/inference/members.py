@@ -119,8 +119,8 @@ def make_panel(members: Sequence[Member]) -> Panel:
     placed = [table.loc[shared] for table in tables]
     _check_agreement(members, placed)
     rows = placed[0][list(ROWS)].reset_index(drop=True)
-    for member in members:
-        _refuse_leaks(member, rows)
+    for member, table in zip(members, placed, strict=True):  # another's table may not know the patients
+        _refuse_leaks(member, table)
     return Panel(
         names=tuple(member.name for member in members),
         rows=rows,
@@ -169,6 +169,10 @@ def _check_agreement(members: Sequence[Member], placed: Sequence[pd.DataFrame]) 
 
 def _refuse_leaks(member: Member, rows: pd.DataFrame) -> None:
     """Refuse a member that has learnt from images (or patients) that the ensemble is fitted or tested on.
+
+    Args:
+        member: The member.
+        rows: Its own predictions of these images.
 
     Raises:
         InputError: It has, as far as run folders show.

@@ -23,15 +23,16 @@ from osteon.errors import InputError, Refusal
 from osteon.export.model_card import ALL, SYNTHETIC, ModelCard
 from osteon.export.model_file import ModelFile, read_model_file
 from osteon.inference.case import Case as Case
-from osteon.inference.case import Decoded, Source, decode, known_by_header
+from osteon.inference.case import Decoded, Source, decode, known_by_header, region_name
 from osteon.inference.gate_region import unseen_region
 from osteon.inference.heat_map import HeatMap
 from osteon.inference.options import Options, check_target, embedding_gate, error_rate_of
 from osteon.inference.prediction import Prediction, Verdict
 from osteon.inference.runtime import ModelError, Runtime, RuntimeName, Scores, make_runtime
 from osteon.inference.shipped import find_model
-from osteon.inference.spread import available_cores, in_processes, in_turn
-from osteon.inference.views import View, Views, read_views
+from osteon.inference.spread import in_processes, in_turn
+from osteon.inference.views import ORIGINAL, View, Views, read_views
+from osteon.machine import available_cores
 from osteon.transforms.closer_look import Window, closer_square, suspicious_window
 from osteon.transforms.preprocess import Placement, fit_grey, placement
 
@@ -157,8 +158,8 @@ class Predictor:
         Args:
             source: See :class:`Case`; a list (or tuple) of such is spread over the cores (:meth:`predict_each`).
             heat_map: Keep the map too.
-            views: Test-time augmentation: the logits of these views of the square are averaged; the map is that of the
-                untouched picture. They may be written, e.g. ``"horizontal_flip,rotate:5"``.
+            views: Test-time augmentation: the logits of the square and of these views of it are averaged; the map is
+                that of the untouched picture. They may be written, e.g. ``"horizontal_flip,rotate:5"``.
 
         Returns:
             The answer; of a file that cannot be read or is refused by the gate, a refusal with its reason. Of a list,
@@ -167,7 +168,7 @@ class Predictor:
         Raises:
             InputError: An array is not grey pixels; in a list, it is refused like a file that cannot be read.
             ModelError: The model file cannot be run, or does not give what its record says.
-            SettingsError: There is no such view.
+            SettingsError: There is no such view, or it is given twice.
         """
         if isinstance(source, list | tuple):
             return list(self.predict_each(source, heat_map=heat_map, views=views))
@@ -205,7 +206,7 @@ class Predictor:
         cases = map(Case.of_any, _several(sources))
         count = workers or available_cores()
         if processes and count > 1:
-            yield from in_processes(answer, cases, count, self._recipe, options)
+            yield from in_processes(answer, cases, count, self._recipe, options, self._refused)
         else:
             yield from in_turn(answer, cases, count)
 
@@ -228,7 +229,8 @@ class Predictor:
                 return self._refused(case, Refusal(case.name, "unsupported_pixels", error.what))
             log.error("A fault while an image was answered for: %s", type(error).__name__)
             log.debug("Its words may quote a header", exc_info=True)
-            return self._refused(case, Refusal(case.name, "fault", f"a fault of ours: {type(error).__name__}"))
+            refusal = Refusal(case.name, "fault", f"a fault of ours: {type(error).__name__}")
+            return self._refused(_known_by_header(case), refusal)
 
     def _answer(self, case: Case, found: Decoded, *, heat_map: bool, views: Sequence[View]) -> Prediction:
         image = found.image
@@ -239,10 +241,13 @@ class Predictor:
         inverted, field = False, None
         if self._pixel_gate is not None:
             declared = found.polarity_declared
-            judged = self._pixel_gate.check(image.pixels, colourfulness=image.colourfulness, declared=declared)
+            judged = self._pixel_gate.check(
+                image.pixels, colourfulness=image.colourfulness, declared=declared, camera=image.camera
+            )
             inverted, field = judged.inverted, judged.field
             flags += (*judged.flags, *_corrections(judged, height * width))
-            flags += unseen_region(case.region, self.card.data.regions)
+            for region in case.region.split("|"):
+                flags += unseen_region(region, self.card.data.regions)
         rejected = [flag for flag in flags if flag.severity == "reject"]
         if rejected:
             return replace(known, flags=flags, refusal=Refusal(case.name, rejected[0].code, rejected[0].detail))
@@ -300,12 +305,13 @@ class Predictor:
         return HeatMap(cells[:, ::-1] if mirrored else cells, place, self.card.outputs.map or "")
 
     def _look(self, square: NDArray[np.uint8], views: Sequence[View]) -> Scores:
-        return self.runtime.run(np.stack([square, *(view.apply(square) for view in views)]))
+        others = [view.apply(square) for view in views if view != ORIGINAL]  # named too, it would count double
+        return self.runtime.run(np.stack([square, *others]))
 
     def _refused(self, case: Case, refusal: Refusal | None) -> Prediction:
         threshold = self.operating_point.threshold
-        study, patient = case.study or case.name, case.patient
-        return Prediction(case.name, study, case.region, threshold=threshold, refusal=refusal, patient=patient)
+        study, region, patient = case.study or case.name, region_name(case.region), case.patient
+        return Prediction(case.name, study, region, threshold=threshold, refusal=refusal, patient=patient)
 
     def _verdict(self, probability: float, region: str, flags: Sequence[Flag]) -> Verdict:
         """Return the call where the conformal set rules the other class out, else that it is uncertain."""
@@ -324,8 +330,10 @@ class Predictor:
 
 def _several(sources: Iterable[Any]) -> Iterable[Any]:
     """Return sources as they are; of one alone, which could be taken for a series of letters or rows, a list."""
-    picture = isinstance(sources, np.ndarray) and sources.ndim <= 2
-    return [sources] if picture or isinstance(sources, str | bytes | bytearray | memoryview | Path | Case) else sources
+    names = isinstance(sources, np.ndarray) and sources.ndim == 1 and sources.dtype.kind in "OU"  # a column of pandas
+    picture = isinstance(sources, np.ndarray) and sources.ndim <= 2 and not names
+    one = str | bytes | bytearray | memoryview | Path | Case | DecodedImage
+    return [sources] if picture or isinstance(sources, one) else sources
 
 
 def load(model: str | Path | None = None, **options: Unpack[Options]) -> Predictor:
@@ -369,6 +377,13 @@ def predict(
     return load(model, **options).predict(source, heat_map=heat_map)
 
 
+def _known_by_header(case: Case) -> Case:
+    try:
+        return known_by_header(case)
+    except Exception:  # the fault may lie in reading it
+        return case
+
+
 LEAST_READABLE = 0.9
 """Share of a damaged picture that must have been read for an answer; what is missing may show a break."""
 
@@ -377,7 +392,7 @@ def _damage(image: DecodedImage) -> tuple[Flag, ...]:
     if not image.damaged:
         return ()
     unsure = image.readable is None or image.readable < LEAST_READABLE
-    words = image.notes[0] if image.notes else "the file is damaged"
+    words = image.notes[-1] if image.notes else "the file is damaged"  # before it, what else is worth knowing
     return (Flag("damaged", "abstain" if unsure else "warn", words),)
 
 

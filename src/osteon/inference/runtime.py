@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.errors import InputError, SettingsError, require
+from osteon.errors import InputError, OsteonError, SettingsError, require
 from osteon.export.graph_ends import check_shape, output_shapes
 from osteon.export.model_file import ModelFile
 from osteon.machine import EXACT_SUMS, openvino_is_faster, sums_of_8_bits_overflow
@@ -97,17 +97,21 @@ def make_runtime(file: ModelFile, name: RuntimeName = "auto", threads: int = 1) 
     Args:
         file: The model.
         name: ``auto`` takes OpenVINO where it is installed and faster (:func:`osteon.machine.openvino_is_faster`),
-            else ONNX Runtime.
+            else, and where OpenVINO cannot be loaded or cannot run the model, ONNX Runtime.
         threads: Cores for one image.
 
     Raises:
         InputError: The model cannot be run.
-        SettingsError: The runtime is unknown or not installed.
+        SettingsError: The runtime is unknown, not installed, or cannot be loaded.
     """
     int8 = file.card.precision == "int8"
     if name == "auto":
-        installed = importlib.util.find_spec("openvino") is not None
-        name = "openvino" if installed and openvino_is_faster(int8=int8) else "onnxruntime"
+        if importlib.util.find_spec("openvino") is not None and openvino_is_faster(int8=int8):
+            try:
+                return make_runtime(file, "openvino", threads)
+            except OsteonError as error:
+                log.warning("%s; ONNX Runtime is taken instead", error)
+        name = "onnxruntime"
     if name not in ("onnxruntime", "openvino"):
         raise SettingsError(f"there is no runtime {name!r}", where="runtime", hint="auto, onnxruntime or openvino")
     if name == "openvino" and int8 and sums_of_8_bits_overflow():
@@ -115,6 +119,10 @@ def make_runtime(file: ModelFile, name: RuntimeName = "auto", threads: int = 1) 
     make = OpenVino if name == "openvino" else OnnxRuntime
     try:
         return make(file, threads)
+    except ImportError as error:  # e.g. a library that it needs is of another version
+        log.debug("%s", make.name, exc_info=error)
+        what = f"{make.name} is installed, but cannot be loaded: {error}"
+        raise SettingsError(what, where="runtime", hint="Install it again, or take the other runtime") from None
     except (RuntimeError, ValueError) as error:
         raise _cannot_run(make.name, error, file.path) from None
 

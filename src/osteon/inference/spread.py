@@ -56,7 +56,12 @@ def in_turn(answer: Answer, cases: Iterable[Case], workers: int) -> Iterator[Pre
 
 
 def in_processes(
-    answer: Answer, cases: Iterable[Case], workers: int, recipe: dict[str, Any], options: dict[str, Any]
+    answer: Answer,
+    cases: Iterable[Case],
+    workers: int,
+    recipe: dict[str, Any],
+    options: dict[str, Any],
+    refused: Callable[[Case, Refusal], Prediction],
 ) -> Iterator[Prediction]:
     """Answer with so many processes, each with a predictor of its own.
 
@@ -71,6 +76,7 @@ def in_processes(
         workers: How many processes.
         recipe: Arguments of the predictor.
         options: Arguments of its ``predict``.
+        refused: Makes a refusal's answer.
     """
     make = partial(
         ProcessPoolExecutor,
@@ -96,18 +102,15 @@ def in_processes(
                 if not _can_start(make):  # e.g. from a script without a guarded main part
                     yield from map(answer, chain(left, rest))
                     return
-                yield from (_alone(make, case, answer) for case in left)
+                for case in left:
+                    alone = _alone(make, case, answer)
+                    yield alone or refused(case, Refusal(case.name, "fault", "the process that looked at it died"))
                 pool = make(workers)
             else:
                 waiting.popleft()
                 yield found
     finally:
         _end(pool)
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _submitted(pool: Executor, case: Case) -> Future[Prediction]:
@@ -203,14 +206,13 @@ def _can_start(make: Callable[[int], ProcessPoolExecutor]) -> bool:
         _end(pool)
 
 
-def _alone(make: Callable[[int], ProcessPoolExecutor], case: Case, answer: Answer) -> Prediction:
-    """Answer for one case in a process of its own; refuse it if the process dies of it."""
+def _alone(make: Callable[[int], ProcessPoolExecutor], case: Case, answer: Answer) -> Prediction | None:
+    """Answer for one case in a process of its own; None if the process dies of it."""
     pool = make(1)
     try:
         return _result(case, _submitted(pool, case), answer)
     except BrokenProcessPool:
-        refusal = Refusal(case.name, "fault", "the process that looked at it died")
-        return Prediction(case.name, case.study or case.name, case.region, refusal=refusal)
+        return None
     finally:
         _end(pool)
 

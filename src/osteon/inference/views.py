@@ -74,6 +74,7 @@ class View:
                 f"the view {self.kind!r} takes {takes or 'no value'}", hint=f"Written {_usage(self.kind)}"
             )
         if self.value is not None:
+            object.__setattr__(self, "value", float(self.value))  # NumPy's numbers are written otherwise
             self._check_range(self.value, takes)
 
     def _check_range(self, value: float, takes: str) -> None:
@@ -169,11 +170,13 @@ def read_views(views: Views) -> tuple[View, ...]:
     """Return views as they are, and read those that are written.
 
     Raises:
-        SettingsError: One is unknown, or its value is not possible.
+        SettingsError: One is given twice, unknown, or its value is not possible.
     """
     if isinstance(views, str):
         return parse_views(views)
-    return tuple(parse_view(view) if isinstance(view, str) else view for view in views)
+    found = tuple(parse_view(view) if isinstance(view, str) else view for view in views)
+    check_distinct(found)
+    return found
 
 
 def check_distinct(views: Sequence[View]) -> None:

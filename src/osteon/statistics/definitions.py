@@ -32,7 +32,6 @@ class Definition:
         interval: ``wilson`` (a proportion, on the effective sample size), ``bootstrap`` (cluster bootstrap,
             percentile), ``basic`` (cluster bootstrap, reversed percentile) or ``wald`` (cluster-robust).
         needs: What must occur for the figure to be defined.
-        at_threshold: Whether it depends on the threshold.
         best: The value of a perfect model.
     """
 
@@ -40,7 +39,6 @@ class Definition:
     label: str
     interval: Interval
     needs: tuple[Need, ...] = ()
-    at_threshold: bool = False
     best: float = 1.0
 
 
@@ -49,22 +47,22 @@ _BOTH: tuple[Need, ...] = ("positives", "negatives")
 _DEFINITIONS = (
     Definition("auc", "AUC-ROC", "bootstrap", _BOTH),
     Definition("average_precision", "Average precision", "bootstrap", ("positives",)),
-    Definition("accuracy", "Accuracy", "wilson", (), True),
-    Definition("sensitivity", "Sensitivity (recall)", "wilson", ("positives",), True),
-    Definition("specificity", "Specificity", "wilson", ("negatives",), True),
-    Definition("precision", "Precision (PPV)", "wilson", ("positive_calls",), True),
-    Definition("npv", "NPV", "wilson", ("negative_calls",), True),
-    Definition("f1", "F1", "bootstrap", ("positives",), True),
-    Definition("kappa", "Cohen's kappa", "bootstrap", _BOTH, True),
-    Definition("balanced_accuracy", "Balanced accuracy", "bootstrap", _BOTH, True),
-    Definition("mcc", "Matthews correlation", "bootstrap", (*_BOTH, "both_calls"), True),
-    Definition("error", "Prediction error", "wilson", (), True, 0.0),
-    Definition("brier", "Brier score", "bootstrap", (), False, 0.0),
-    Definition("log_loss", "Log loss", "bootstrap", (), False, 0.0),
-    Definition("ece", "ECE, equal mass", "basic", (), False, 0.0),
-    Definition("ece_equal_width", "ECE, equal width", "basic", (), False, 0.0),
-    Definition("calibration_intercept", "Calibration intercept", "wald", (*_BOTH, "spread"), False, 0.0),
-    Definition("calibration_slope", "Calibration slope", "wald", (*_BOTH, "spread"), False, 1.0),
+    Definition("accuracy", "Accuracy", "wilson"),
+    Definition("sensitivity", "Sensitivity (recall)", "wilson", ("positives",)),
+    Definition("specificity", "Specificity", "wilson", ("negatives",)),
+    Definition("precision", "Precision (PPV)", "wilson", ("positive_calls",)),
+    Definition("npv", "NPV", "wilson", ("negative_calls",)),
+    Definition("f1", "F1", "bootstrap", ("positives",)),
+    Definition("kappa", "Cohen's kappa", "bootstrap", _BOTH),
+    Definition("balanced_accuracy", "Balanced accuracy", "bootstrap", _BOTH),
+    Definition("mcc", "Matthews correlation", "bootstrap", (*_BOTH, "both_calls")),
+    Definition("error", "Prediction error", "wilson", (), 0.0),
+    Definition("brier", "Brier score", "bootstrap", (), 0.0),
+    Definition("log_loss", "Log loss", "bootstrap", (), 0.0),
+    Definition("ece", "ECE, equal mass", "basic", (), 0.0),
+    Definition("ece_equal_width", "ECE, equal width", "basic", (), 0.0),
+    Definition("calibration_intercept", "Calibration intercept", "wald", (*_BOTH, "spread"), 0.0),
+    Definition("calibration_slope", "Calibration slope", "wald", (*_BOTH, "spread")),
     *(
         Definition(f"sensitivity_at_specificity_{100 * at:.0f}", f"Sens. at spec. {at:.2f}", "bootstrap", _BOTH)
         for at in OPERATING_POINTS

@@ -60,11 +60,6 @@ class Placement:
         boxes = np.asarray(original, dtype=np.float64)
         return np.concatenate([self.points(boxes[..., :2]), boxes[..., 2:] * self.scale], axis=-1)
 
-    def boxes_back(self, fitted: ArrayLike) -> NDArray[np.float64]:
-        """Map boxes ``(..., 4)`` from the square to the original."""
-        boxes = np.asarray(fitted, dtype=np.float64)
-        return np.concatenate([self.points_back(boxes[..., :2]), boxes[..., 2:] / self.scale], axis=-1)
-
 
 def placement(height: int, width: int, size: int, fit: Fit) -> Placement:
     """Work out where an image lies in its square.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import signal
 import tempfile
@@ -21,6 +20,7 @@ from osteon._version import __version__
 from osteon.data.phantoms.plan import Study, plan_studies
 from osteon.data.phantoms.settings import PhantomSettings
 from osteon.errors import OsteonError, SettingsError
+from osteon.machine import available_cores
 from osteon.progress import track
 from osteon.run import read_json, unwritable, write_json
 
@@ -105,7 +105,7 @@ def _whole_folder(target: Path) -> Iterator[Path]:
 def _pictures(root: Path, studies: Sequence[Study], settings: PhantomSettings, workers: int | None) -> Rows:
     """Render and write every study, in parallel where it pays; rows come in the order of the studies."""
     write = partial(write_study, root, settings=settings)
-    count = workers or os.cpu_count() or 1
+    count = workers or available_cores()
     if count == 1 or (workers is None and len(studies) < FEW_STUDIES):
         return _joined(track(map(write, studies), "Making phantoms", total=len(studies)))
     pool = ProcessPoolExecutor(min(count, len(studies)), mp_context=get_context("spawn"), initializer=_in_worker)
