@@ -18,6 +18,7 @@ from osteon.evaluation.evaluate import evaluate_run
 from osteon.evaluation.limits import limits
 from osteon.evaluation.record import RunRecord
 from osteon.evaluation.report import report_page
+from osteon.export.card_text import markdown
 from osteon.export.export import export_run
 from osteon.inference.initial import read_initial
 from osteon.run import RunFolder
@@ -117,6 +118,8 @@ def test_a_model_file_of_a_pupil_says_who_taught_it_and_on_what(class_folders: P
     assert not any("started from" in text for text in card.notes)
     assert card.data.name == "data, by teachers of 84 of made up"
     assert card.data.licence == "data: not stated; made up: CC BY 4.0"
+    counted = f"{card.data.positives} of the {card.data.images} abnormal"
+    assert f"images of {card.data.name}, {counted}." in markdown(card)
     again = train(
         _settings(tmp_path / "data", **PUPIL, model__weights=str(run.folder.path)), tmp_path / "again", audit=False
     )

@@ -118,7 +118,8 @@ def _purpose(card: ModelCard) -> Section:
 
 def _data(card: ModelCard) -> Section:
     data = card.data
-    lines = [f"Taught on {data.images:,} images of {data.name}, {data.positives:,} of them {card.target}."]
+    of = f"of the {data.images:,}" if ", after " in data.name or ", by " in data.name else "of them"
+    lines = [f"Taught on {data.images:,} images of {data.name}, {data.positives:,} {of} {card.target}."]
     if data.licence or data.attribution:
         lines.append(f"Licence of the data: {data.licence or 'not stated'}. {data.attribution}".strip())
     rows = tuple((name, f"{count:,}") for name, count in sorted(data.regions.items(), key=lambda item: -item[1]))
