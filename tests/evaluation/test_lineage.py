@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,26 @@ def test_a_teacher_that_lies_in_its_run_is_known_to_be_of_it(
     leaking = catalogue.with_images(catalogue.images.assign(split="test"))
     with pytest.raises(SettingsError, match=r"training.teachers: .*first has learnt from \d+ images"):
         refuse_leaks(other, leaking)
+
+
+@pytest.mark.parametrize(("name", "shared", "refused"), [("data", 0, True), ("other", 1, True), ("other", 0, False)])
+def test_patients_of_other_data_are_others_though_they_are_called_alike(
+    trained: Path, class_folders: Path, tmp_path: Path, name: str, shared: int, refused: bool
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "first")
+    table = pd.read_csv(run / "split.csv")
+    table.assign(patient_id=range(len(table))).to_csv(run / "split.csv", index=False)
+    known = Catalogue.read(run / "split.csv")
+    learnt, (kept,) = known.in_split("train"), known.in_split("test")["image_id"].head(1)
+    images = learnt.assign(split="test", image_id="b/" + learnt["image_id"], path="/b/" + learnt["path"])
+    images.loc[images.index[:shared], "image_id"] = kept  # which the run has not learnt from, but knows
+    catalogue = replace(known.with_images(images), name=known.name if name == "data" else name)
+    settings = _settings(class_folders, model__weights=str(run))
+    if refused:
+        with pytest.raises(SettingsError, match=r"has learnt from \d+ patients that this run holds out"):
+            refuse_leaks(settings, catalogue)
+    else:
+        refuse_leaks(settings, catalogue)
 
 
 def test_the_runs_that_weights_go_back_to_are_followed(trained: Path, class_folders: Path, tmp_path: Path) -> None:

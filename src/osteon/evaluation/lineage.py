@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from osteon.config import RunSettings, load_settings
 from osteon.data.catalogue import Catalogue
 from osteon.errors import InputError, OsteonError, SettingsError
@@ -119,7 +117,8 @@ def _parents(run: RunFolder) -> list[RunFolder]:
 def refuse_leaks(settings: RunSettings, catalogue: Catalogue) -> None:
     """Refuse to learn from runs that have learnt, themselves or through others, from what this run validates or tests.
 
-    These are its teachers, and the run whose weights it starts from, if its folder is known.
+    These are its teachers, and the run whose weights it starts from, if its folder is known. Patients of two data sets
+    that have other names and no image in common are others, even where they are called alike, e.g. by numbers.
 
     Args:
         settings: Of the run.
@@ -128,27 +127,35 @@ def refuse_leaks(settings: RunSettings, catalogue: Catalogue) -> None:
     Raises:
         SettingsError: One has, or it is not known what it has learnt from.
     """
-    held_out = catalogue.images[catalogue.images["split"].isin(("valid", "test"))]
     teachers = [folder.path for folder in _teachers(settings)]
     for parent in parents(settings):
         where = "training.teachers" if parent.path in teachers else "model.weights"
         for run in ancestors(parent):
-            _refuse_leak(run, held_out, where)
+            _refuse_leak(run, catalogue, where)
 
 
-def _refuse_leak(run: RunFolder, held_out: pd.DataFrame, where: str) -> None:
+def _refuse_leak(run: RunFolder, catalogue: Catalogue, where: str) -> None:
     try:
-        learnt = Catalogue.read(run.split).in_split("train")
+        known = Catalogue.read(run.split)
     except InputError as error:
         raise SettingsError(
             f"what {run.path} has learnt from is not known: {error}",
             where=where,
             hint="Start where its path leads to it. Of a weights file outside of a run folder nothing is asked",
         ) from None
-    for column, what in (("image_id", "images"), ("path", "files"), ("patient_id", "patients")):
+    learnt = known.in_split("train")
+    held_out = catalogue.images[catalogue.images["split"].isin(("valid", "test"))]
+    compared = {"image_id": "images", "path": "files", "patient_id": "patients"}
+    if known.name != catalogue.name and not _share_images(known, catalogue):
+        del compared["patient_id"]
+    for column, what in compared.items():
         if leaked := set(learnt[column]) & set(held_out[column]) - {""}:
             raise SettingsError(
                 f"{run.path} has learnt from {len(leaked)} {what} that this run holds out, e.g. {min(leaked)}",
                 where=where,
                 hint="It, and what it has learnt from itself, must have the same split",
             )
+
+
+def _share_images(one: Catalogue, other: Catalogue) -> bool:
+    return any(not set(one.images[column]).isdisjoint(other.images[column]) for column in ("image_id", "path"))
