@@ -26,7 +26,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from osteon.inference.predictor import Predictor, available_cores
+from osteon.inference.predictor import Predictor
+from osteon.machine import available_cores
 
 PLAIN = {"heat_map": "false"}  # as the bare predictor
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from osteon.config import load_settings
 from osteon.errors import InputError, SettingsError
-from osteon.run import RunFolder, atomic_path, environment, read_json, write_json
+from osteon.run import RunFolder, atomic_path, environment, read_json, temporary_prefix, write_json
 
 
 def _break_off(target: Path, error: type[BaseException]) -> None:
@@ -33,10 +34,12 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("letters", ["x", "é", "手", "🦴"])
-def test_any_name_that_a_file_can_have_will_do(tmp_path: Path, letters: str) -> None:
+def test_any_name_that_a_file_can_have_will_do(tmp_path: Path, letters: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsdecode", lambda name: os.fsencode(name).decode("utf-8", "surrogatepass"))  # as Windows
     size = len(letters.encode())
     target = tmp_path / (letters * (251 // size) + ".txt")
     assert len(target.name.encode()) > 250
+    assert len(temporary_prefix(target.name).encode()) <= 102
     with atomic_path(target) as temporary:
         temporary.write_text("whole")
     assert list(tmp_path.iterdir()) == [target]

@@ -32,6 +32,12 @@ UNNAMED = ".part"
 """How the name of what is not written whole ends."""
 
 
+def temporary_prefix(name: str) -> str:
+    """Return how a file or folder is called until it is whole: hidden, and not longer than file systems take."""
+    short = name.encode(errors="ignore")[:100].decode(errors="ignore")
+    return f".{short}."
+
+
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target`` that takes its name only if the block succeeds.
@@ -49,8 +55,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         place = None if special else target.parent
-        short = os.fsdecode(os.fsencode(target.name)[:100]).encode(errors="ignore").decode()
-        handle, name = tempfile.mkstemp(prefix=f".{short}.", suffix=UNNAMED, dir=place)
+        handle, name = tempfile.mkstemp(prefix=temporary_prefix(target.name), suffix=UNNAMED, dir=place)
     except OSError as error:
         raise unwritable(error, target) from error
     os.close(handle)

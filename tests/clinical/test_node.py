@@ -351,15 +351,16 @@ def test_destination_that_hangs_up_while_a_document_is_read_gave_no_answer(tmp_p
     (note,) = note_of([save_dicom(tmp_path / "image.dcm", dicom(SMALL))])
     path = save_dicom(tmp_path / "note.dcm", note)
 
+    association = destination(archive)._associate()
+
     def read(path):
         archive._server.active_associations[0].abort()
-        until(lambda: not archive._server.active_associations)
-        time.sleep(0.1)
+        until(lambda: not association.is_established)
         return dcmread(path)
 
     monkeypatch.setattr(senders, "dcmread", read)
     with pytest.raises(NoAnswerError, match="hung up"):
-        list(destination(archive).deliver([path]))
+        destination(archive)._store(association, path)
 
 
 @pytest.mark.parametrize(
@@ -389,6 +390,18 @@ def test_no_answer_is_taken_from_who_waits_for_it(archive):
     association.dimse.msg_queue.put((1, answer))
     time.sleep(0.2)  # it looks every millisecond
     assert association.dimse.get_msg(block=True) == (1, answer)
+    association.release()
+
+
+def test_answer_that_comes_twice_is_none_to_the_next_document(tmp_path, archive):
+    (note,) = note_of([save_dicom(tmp_path / "image.dcm", dicom(SMALL))])
+    path = save_dicom(tmp_path / "note.dcm", note)
+    association = destination(archive)._associate()
+    again = C_STORE()
+    again.MessageIDBeingRespondedTo, again.Status = 1, 0x0000
+    association.dimse.msg_queue.put((1, again))
+    archive.status = 0xA900
+    assert not destination(archive)._store(association, path)
     association.release()
 
 

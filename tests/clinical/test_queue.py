@@ -540,6 +540,12 @@ def test_folder_that_is_no_queue_is_left_as_it_was(tmp_path, name):
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
+def test_folder_that_cannot_even_be_looked_at_is_refused_as_such(tmp_path):
+    with pytest.raises(SettingsError, match="cannot be written to") as found:
+        StudyQueue(tmp_path / ("x" * 300))
+    assert "--queue" in found.value.hint
+
+
 def test_queue_that_may_be_whole_is_not_to_be_moved_away(tmp_path):
     """What a full disk, or a folder in the way, keeps from being opened holds what was acknowledged."""
     resource = pytest.importorskip("resource")

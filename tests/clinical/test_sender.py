@@ -46,9 +46,9 @@ def test_rejected_document_waits_alone_and_twice_as_long_each_time(queue):
     target = Destination(queue, {"2.1": False, "2.2": True})
     sender = Sender(queue.outbox, target, shortest=0.1, longest=10.0)
     sender.start()
-    until(lambda: len(target.times("2.1")) == 3)
+    until(lambda: len(target.times("2.1")) > 2)
     sender.close()
-    first, second, third = target.times("2.1")
+    first, second, third, *_ = target.times("2.1")
     assert second - first >= 0.75 * 0.1
     assert third - second >= 0.75 * 0.2
     assert len(target.times("2.2")) == 1
@@ -63,13 +63,13 @@ def test_destination_that_is_away_is_asked_twice_as_late_each_time_whatever_come
     while len(target.tried) < 3:
         sender.wake()
         time.sleep(0.01)
-    first, second, third = target.times("2.1")
+    first, second, third, *_ = target.times("2.1")
     assert second - first >= 0.75 * 0.1
     assert third - second >= 0.75 * 0.2
     target.answers["2.1"] = True
     until(lambda: queue.counts()["documents_sent"] == 2)
     sender.close()
-    assert [uid for uid, _ in target.tried[3:]] == ["2.1", "2.2"]
+    assert [uid for uid, _ in target.tried[-2:]] == ["2.1", "2.2"]
 
 
 def test_document_that_is_not_answered_for_lets_the_others_go_first(queue):

@@ -233,6 +233,18 @@ def test_a_damaged_member_of_any_packing_leaves_the_others(tmp_path: Path, packi
     assert [(Path(item.path).name, item.reason) for item in found.refusals] == [("bad.dcm", "corrupt")]
 
 
+def test_a_member_that_does_not_fit_in_memory_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise MemoryError
+
+    (study,) = find_studies([archive(tmp_path / "in.zip", **{"x.png": b"anything"})]).studies
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", fail)
+    with pytest.raises(MemoryError):
+        study.instances[0].read()
+
+
 def test_a_member_of_an_unknown_packing_is_not_called_damaged(tmp_path: Path) -> None:
     made = archive(tmp_path / "in.zip", **{"x.png": b"anything"})
     data = bytearray(made.read_bytes())

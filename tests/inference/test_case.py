@@ -46,6 +46,8 @@ def test_a_file_whose_pixels_cannot_be_read_is_known_by_its_header(tmp_path: Pat
         assert known.region == ("elbow" if asked else "hand")
     unnamed = Case(dicom_bytes(StudyInstanceUID="", PixelData=b"\0" * 10), "a", study="mine")
     assert known_by_header(unnamed).study == "mine"
+    held = known_by_header(Case(whole, "b", study="mine", region=asked))
+    assert (held.study, held.patient, held.region) == (whole.study, whole.patient, "elbow" if asked else "hand")
 
 
 def test_what_has_no_header_or_never_had_pixels_stays_as_it_is(tmp_path: Path) -> None:

@@ -325,6 +325,13 @@ def test_leaks_are_seen_through_the_weights_a_run_started_from(tmp_path: Path) -
     assert [item.path for item in ancestors(RunFolder(second))] == [second, first]
     with pytest.raises(InputError, match=r"has learnt, from .*first, from 1 images of the ensemble's test set"):
         make_ensemble(read_members([clean, second]))
+    images = Catalogue.read(first / "split.csv")
+    again = pd.DataFrame({"image_id": ["t1-again"], "path": "t1", "patient_id": "p-t1", "split": "train"})
+    replace(images, images=again).write(first / "split.csv")
+    B.drop(columns="patient_id").to_csv(RunFolder(second).predictions, index=False)
+    for order in ([clean, second], [second, clean]):  # which alone does not know the patients
+        with pytest.raises(InputError, match=r"has learnt, from .*first, from 1 patients .*, e.g. 'p-t1'"):
+            make_ensemble(read_members(order))
 
 
 def test_leaks_are_seen_through_the_teachers_of_a_run(tmp_path: Path) -> None:

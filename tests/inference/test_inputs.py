@@ -137,6 +137,12 @@ def test_spaces_about_values_make_no_other_file_study_or_region(pictures: Path) 
     cases = gather([table], study_by="column:study")
     assert [case.source for case in cases] == [pictures / "a" / "wrist_1.png", pictures / "a" / "wrist_2.png"]
     assert {(case.study, case.region) for case in cases} == {("A", "hand")}
+    spaced = (pictures / "a" / "wrist_1.png").rename(pictures / "a" / " wrist_1.png")
+    table.write_text('path\na/ wrist_1.png\n" a/ wrist_1.png "\n')
+    assert [case.source for case in gather([table])] == [spaced] * 2, "a name that begins with a space is found"
+    spaced = spaced.rename(pictures / " wrist_1.png")
+    table.write_text("path\n wrist_1.png\n")
+    assert [case.source for case in gather([table])] == [spaced]
 
 
 def test_a_row_with_a_comma_too_many_is_not_taken_for_anothers_study(pictures: Path) -> None:

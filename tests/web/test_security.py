@@ -168,6 +168,7 @@ def test_what_no_host_header_can_hold_is_refused_as_a_name(name: str) -> None:
         ("10.0.0.7", "10.0.0.7:8000"),
         ("fe80::7", "[fe80::7]:8000"),
         ("FE80:0:0::7", "[fe80::7]"),
+        ("fe80::7", "[FE80:0:0::7]:8000"),
     ],
 )
 def test_requests_to_an_allowed_name_are_let_in_and_no_others(name: str, header: str) -> None:

@@ -101,12 +101,19 @@ def _refuse_others(folder: Path) -> None:
     if os.path.lexists(folder / DATABASE):
         return
     for room in _ROOMS:
-        if any((folder / room).glob("*")):
+        if _holds_something(folder / room):
             raise SettingsError(
                 f"is no queue, but has files in {room!r}, where a queue keeps its own",
                 where=folder,
                 hint="Choose another folder with --queue",
             )
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(folder.glob("*"))
+    except OSError:  # what keeps us from looking is told where the queue is made
+        return False
 
 
 def _explained(error: OSError | sqlite3.DatabaseError, folder: Path) -> OsteonError:

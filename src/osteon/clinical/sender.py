@@ -208,6 +208,12 @@ class Answers(DIMSEServiceProvider):
         """Return an answer that is waited for; without waiting, nothing."""
         return super().get_msg(block) if block else (None, None)
 
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a request; what came before it, as an answer that came twice, is no answer to it."""
+        while self.peek_msg()[1] is not None:
+            super().get_msg()
+        super().send_msg(primitive, context_id)
+
 
 class Sender:
     """Sends what is in the queue, in a thread of its own.

@@ -221,8 +221,11 @@ def _checked(images: pd.DataFrame, where: Path) -> pd.DataFrame:
 def _studies(studies: pd.Series[str], images: pd.Series[str]) -> pd.Series[str]:
     """Return the studies, where unknown the image itself; one that is called as another study is says what it is."""
     unknown = studies == ""
-    alike = unknown & images.isin(set(studies[~unknown]))
-    return studies.mask(unknown, images.mask(alike, "image " + images))
+    named = studies.mask(unknown, images)
+    if unknown.all() or not unknown.any():  # of most catalogues
+        return named
+    taken = set(studies[~unknown]).intersection(images[unknown])
+    return named.mask(unknown & images.isin(taken), "image " + images) if taken else named
 
 
 def _shared_studies(images: pd.DataFrame) -> pd.Series[bool]:

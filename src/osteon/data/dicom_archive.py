@@ -406,6 +406,8 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits, mo
             data = file.read(limits.bytes + 1 if most is None else most)
     except NotImplementedError:
         raise Refused("unsupported_format", "is packed in a way that cannot be read", "Unpack it first") from None
+    except MemoryError:
+        raise
     except Exception as error:  # each kind of packing raises its own
         raise Refused("corrupt", f"is damaged in its archive ({type(error).__name__})") from None
     return load_bytes(data, limits) if most is None else data

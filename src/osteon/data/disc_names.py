@@ -35,10 +35,12 @@ class DiscFolder:
         if any(not part or part in (".", "..") or "/" in part or "\\" in part for part in parts):
             return None
         place = self.root
-        for part in parts:
-            exact = place / part
-            alike = [] if exact.exists() else self._names(place).get(_plain(part), [])
-            place = place / alike[0] if len(alike) == 1 else exact
+        for number, part in enumerate(parts):
+            alike = [part] if (place / part).exists() else self._names(place).get(_plain(part), [])
+            if len(alike) != 1:  # nor is there anything below it
+                place = place.joinpath(*parts[number:])
+                break
+            place = place / alike[0]
         return place if place.resolve().is_relative_to(self.root) else None
 
     def _names(self, folder: Path) -> dict[str, list[str]]:

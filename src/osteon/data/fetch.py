@@ -20,7 +20,7 @@ import httpx
 
 from osteon.errors import InputError, SettingsError
 from osteon.progress import track
-from osteon.run import unwritable
+from osteon.run import temporary_prefix, unwritable
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ def unpack(archive: Path, target: Path, needs: str) -> None:
             too large, or without the file needed.
         SettingsError: There is no room.
     """
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    work = Path(tempfile.mkdtemp(prefix=temporary_prefix(target.name), suffix=".part", dir=target.parent))
     try:
         with zipfile.ZipFile(archive) as packed:
             members = _checked_members(packed, archive)

@@ -149,6 +149,8 @@ def known_by_header(case: Case) -> Case:
         return case
     try:
         source: Any = case.source() if callable(case.source) else case.source
+        if isinstance(source, Decoded):
+            return case.known_by(source)
         if not isinstance(source, str | Path | bytes):
             return case
         data = _bytes(source if isinstance(source, bytes) else in_home(source))

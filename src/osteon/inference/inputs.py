@@ -142,7 +142,7 @@ def _of_table(path: Path, column: str) -> list[Case]:
         raise SettingsError(f"the table lacks the column {', '.join(missing)}", where=path, hint=hint)
     _check_widths(rows, len(names), path)
     lookup = FileLookup(path.parent.absolute())
-    return [_of_row(path, line, dict(zip(names, map(_known, row), strict=False)), column, lookup) for line, row in rows]
+    return [_of_row(path, line, dict(zip(names, row, strict=False)), column, lookup) for line, row in rows]
 
 
 def _check_widths(rows: Sequence[tuple[int, list[str]]], width: int, table: Path) -> None:
@@ -164,21 +164,23 @@ def _known(value: str) -> str:
 
 
 def _of_row(table: Path, line: int, row: dict[str, str], column: str, lookup: FileLookup) -> Case:
-    study, region = (row.get(column, "") if column else ""), row.get("region", "")
+    study, region = (_known(row.get(column, "")) if column else ""), _known(row.get("region", ""))
     study = "" if study.lower() == "none" else study  # as Python writes what is not known
-    if not row.get("path"):
+    if not _known(row.get("path", "")):
         name = f"{table}, line {line}"
         return Case(Unreadable(Refusal(name, "no_path", "names no file")), name, study, region)
     path = _file(table.parent, row["path"], lookup)
     return Case(path, str(path), study, region)
 
 
-def _file(folder: Path, name: str, lookup: FileLookup) -> Path:
+def _file(folder: Path, written: str, lookup: FileLookup) -> Path:
     """Return the file that a table names; as a table of Windows or macOS writes it, where there is none exactly so."""
-    path, slashed = folder / in_home(name), folder / name.replace("\\", "/")
-    for exact in (path, slashed):
-        if os.path.lexists(exact):
-            return exact
+    name = written.strip()
+    for exact in dict.fromkeys((written, name, name.replace("\\", "/"))):
+        path = folder / in_home(exact)
+        if os.path.lexists(path):
+            return path
+    path = folder / in_home(name)
     try:
         return Path(lookup.find(name) or path)
     except InputError:  # its folder may not be looked into

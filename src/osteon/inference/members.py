@@ -119,8 +119,8 @@ def make_panel(members: Sequence[Member]) -> Panel:
     placed = [table.loc[shared] for table in tables]
     _check_agreement(members, placed)
     rows = placed[0][list(ROWS)].reset_index(drop=True)
-    for member, table in zip(members, placed, strict=True):  # another's table may not know the patients
-        _refuse_leaks(member, table)
+    for member, table in zip(members, placed, strict=True):
+        _refuse_leaks(member, table.assign(patient_id=_patients([table, *placed])))
     return Panel(
         names=tuple(member.name for member in members),
         rows=rows,
@@ -167,12 +167,20 @@ def _check_agreement(members: Sequence[Member], placed: Sequence[pd.DataFrame]) 
                 )
 
 
+def _patients(placed: Sequence[pd.DataFrame]) -> pd.Series[str]:
+    """Return the images' patients, of each image by the first of the tables that knows its patient."""
+    found, *others = (table["patient_id"] for table in placed)
+    for other in others:
+        found = found.mask(found == "", other)
+    return found
+
+
 def _refuse_leaks(member: Member, rows: pd.DataFrame) -> None:
     """Refuse a member that has learnt from images (or patients) that the ensemble is fitted or tested on.
 
     Args:
         member: The member.
-        rows: Its own predictions of these images.
+        rows: These images, their patients as its own predictions name them where they do.
 
     Raises:
         InputError: It has, as far as run folders show.

@@ -28,7 +28,7 @@ from osteon.models.cost import layers, measure
 from osteon.models.hybrid import LocalisingNetwork
 from osteon.models.narrow import Block, blocks
 from osteon.models.network import Network
-from osteon.run import UNNAMED, RunFolder, atomic_path, unwritable
+from osteon.run import UNNAMED, RunFolder, atomic_path, temporary_prefix, unwritable
 from osteon.training.callbacks import Checkpoints, written
 from osteon.training.network import load_network
 from osteon.transforms.augment import standardise
@@ -193,7 +193,7 @@ def _write(out: Path, settings: RunSettings, catalogue: Catalogue, network: Netw
     """Write the run folder under a temporary name, which it then loses: half of one could not be gone on with."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=UNNAMED, dir=out.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(out.name), suffix=UNNAMED, dir=out.parent))
         try:
             folder = RunFolder.create(temporary / out.name, settings)
             catalogue.write(folder.split)

@@ -35,6 +35,8 @@ _SLOT = 0.395
 _TALLEST = 0.32
 _LINE = 0.0128
 _MOST_LINES = 22
+_FOOT_LINES = 6
+"""Lines that there is room for at the foot; more are written smaller."""
 _GRAVITY = {"reject": "Not read", "abstain": "Held back", "warn": "Note"}
 _LOCK = threading.Lock()  # matplotlib's caches of fonts are shared by its figures
 
@@ -70,7 +72,7 @@ def _page(number: int, study: Study, views: Sequence[View], target: str, foot: s
         bottom = top - min(_TALLEST, _SLOT - 0.01 - _LINE * len(lines))
         _draw(figure.add_axes((left, bottom, _WIDTH, top - bottom)), view)
         _write(figure, left, bottom - 0.01, "\n".join(lines), 8)
-    _write(figure, 0.08, 0.065, foot, 7)
+    _write(figure, 0.08, 0.065, foot, 7 * min(1, _FOOT_LINES / len(foot.splitlines())))
     return figure
 
 

@@ -22,7 +22,7 @@ from osteon.data.phantoms.settings import PhantomSettings
 from osteon.errors import OsteonError, SettingsError
 from osteon.machine import available_cores
 from osteon.progress import track
-from osteon.run import read_json, unwritable, write_json
+from osteon.run import read_json, temporary_prefix, unwritable, write_json
 
 MARKER = "PHANTOMS.json"
 ROOT_IN_TABLES = "MURA-v1.1"
@@ -86,7 +86,7 @@ def _whole_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside the target that takes its place only if the block succeeds."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(target.name), suffix=".part", dir=target.parent))
     except OSError as error:
         raise unwritable(error, target) from error
     try:
