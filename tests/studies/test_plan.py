@@ -39,6 +39,8 @@ def test_the_reference_stays_and_steps_towards_others_replace_nothing() -> None:
     step = {"name": "step", "set": {"training.epochs": 3}, "compared": False}
     assert twins(_study({"name": "a"}, step, {"name": "c", "set": {"training.epochs": 3}})) == {}
     assert twins(_study({"name": "a"}, {"name": "c", "set": {"training.epochs": 3}})) == {}
+    started = _study({"name": "default"}, {"name": "c", "after": "default"}, reference="default")
+    assert twins(started) == {}, "of the system, not of the weights that are called so"
 
 
 def test_what_one_system_sets_within_a_group_is_not_set_for_the_next(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_run_is_known_whichever_way_its_paths_are_written(tmp_path: Path, monk
     assert reused.folder.path.resolve() == new.folder.path.resolve()
 
 
-def test_what_comes_after_a_reused_run_goes_on_from_there(tmp_path: Path) -> None:
+def test_what_comes_after_a_reused_run_goes_on_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = _study({"name": "a"}, {"name": "b", "after": "a"}).model_copy(update={"seeds": (0,)})
     first, second = plan(study, tmp_path / "old")
     (tmp_path / "old").mkdir()
@@ -102,6 +104,10 @@ def test_what_comes_after_a_reused_run_goes_on_from_there(tmp_path: Path) -> Non
         assert (parent.state, parent.folder.path) == ("finished", first.folder.path)
         assert child.settings.model.weights == str(first.folder.path), "where its weights are"
     assert (child.state, child.folder.path) == ("finished", second.folder.path)
+    monkeypatch.chdir(first.folder.path.parent)
+    begun = plan(study, tmp_path / "other", reuse=["seed-0"])[1]
+    RunFolder.create(begun.folder.path, begun.settings)
+    assert plan(study, tmp_path / "other", reuse=[first.folder.path])[1].state == "started", "a name is a path, too"
 
 
 def test_all_options_are_those_given_over_the_defaults() -> None:

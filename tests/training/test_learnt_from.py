@@ -183,7 +183,7 @@ def test_folds_are_not_gone_on_with_from_another_file(named: str, class_folders:
 
 def test_a_study_trains_no_further_seeds_from_another_file(class_folders: Path, tmp_path: Path) -> None:
     file = _write(tmp_path / "model.onnx", "made up")
-    systems = [{"name": "plain"}, {"name": "tuned", "set": {"model.weights": file}}]
+    systems = [{"name": "plain"}, {"name": "pupil", "set": {"training.teachers": [file]}}]
     common = {**FAST, "data.path": str(class_folders), "data.duplicates": False}
     about = {"title": "t", "question": "q", "base": "paper", "reference": "plain", "systems": systems, "set": common}
     study = StudyDefinition.model_validate({**about, "seeds": (0, 1)})
@@ -197,6 +197,8 @@ def test_a_study_trains_no_further_seeds_from_another_file(class_folders: Path, 
     with pytest.raises(SettingsError, match="not the one that the run began with"):
         known_data(plan(study, tmp_path / "out"))
     assert known_data(plan(study.model_copy(update={"seeds": (0,)}), tmp_path / "out")), "none is left to train"
+    Path(file).unlink()
+    assert known_data(plan(study, tmp_path / "out")), "its runs fail, and those of other systems go on"
 
 
 def test_a_run_is_not_gone_on_with_by_another_teacher_or_by_none(class_folders: Path, tmp_path: Path) -> None:

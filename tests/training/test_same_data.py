@@ -256,6 +256,15 @@ def test_boxes_belong_to_the_data(table: Path, tmp_path: Path) -> None:
     assert found[0].startswith("1 image has other boxes")
 
 
+def test_names_are_the_same_whatever_spaces_an_earlier_version_kept(table: Path, tmp_path: Path) -> None:
+    edit(table, lambda rows: rows.assign(region="hand | leg", view="frontal|lateral"))
+    run = begun(tmp_path / "run", settings_of(table))
+    for names, found in (("hand | leg", []), ("leg | hand", [f"{N} images have another region"])):
+        pd.read_csv(run.split).assign(region=names, view="frontal |lateral").to_csv(run.split, index=False)
+        differing = differences(DataRecord.of(run), DataRecord.of(begun(tmp_path / names, settings_of(table))))
+        assert [text.partition(" (")[0] for text in differing] == found
+
+
 def test_a_run_is_not_resumed_over_other_files(table: Path, tmp_path: Path) -> None:
     settings = settings_of(table)
     run = train(settings, tmp_path / "run", audit=False).folder

@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from osteon.data.catalogue import Catalogue
-from osteon.errors import OsteonError
+from osteon.errors import InputError, OsteonError
 from osteon.run import RunFolder
 from osteon.studies.plan import PlannedRun
 from osteon.training.learnt_from import refuse_other_files
@@ -50,7 +50,7 @@ def known_data(runs: Sequence[PlannedRun], note: Note = log.info) -> list[RunFol
     Raises:
         OtherDataError: A run is over other data than another, or the data have changed since.
         SettingsError: A run is still to be trained, and a model file that its system learns from has changed since.
-        OsteonError: The data or a teacher cannot be read any more, and a run is still to be trained.
+        OsteonError: The data cannot be read any more, and a run is still to be trained.
     """
     begun = one_of_each(run.folder for run in runs)
     try:
@@ -70,7 +70,8 @@ def _refuse_other_model_files(runs: Sequence[PlannedRun]) -> None:
     left = {run.system for run in runs if run.state != "finished"}
     for run in runs:
         if run.system in left and run.state != "new" and is_split(run.folder):
-            refuse_other_files(Catalogue.read(run.folder.split), run.settings)
+            with contextlib.suppress(InputError):  # one that is gone: the run fails for it, and the others go on
+                refuse_other_files(Catalogue.read(run.folder.split), run.settings)
 
 
 def train_all(

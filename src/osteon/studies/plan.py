@@ -106,7 +106,7 @@ def twins(study: StudyDefinition, overrides: Mapping[str, Any] | None = None) ->
     first: list[tuple[str, RunSettings]] = []
     found: dict[str, str] = {}
     for system in sorted(study.systems, key=lambda item: item.name != study.reference):
-        start = None if system.after is None else Path(system.after)
+        start = None if system.after is None else Path("runs", system.after)  # no name of weights, as "default" is
         settings = _settings(study, system, "", study.seeds[0], dict(overrides or {}), start)
         twin = next((name for name, known in first if _same_training(known, settings)), None)
         if twin is not None:
@@ -164,8 +164,8 @@ def _settings(
     values["seed"] = seed
     if region:
         values["split.train_regions"] = [region]
-    if start is not None:
-        values["model.weights"] = str(start)
+    if start is not None:  # as a path: a folder's name alone might be one of weights
+        values["model.weights"] = os.path.join(start.parent, start.name)  # noqa: PTH118
     try:
         return load_settings(system.preset or study.base, values)
     except SettingsError as error:

@@ -224,6 +224,7 @@ def _write_leaks(catalogue: Catalogue, folder: RunFolder, note: Note) -> None:
     """Write the patients, studies and groups on several sides of the split, and name the first of them."""
     table = leaks(catalogue)
     if table.empty:
+        folder.leaks.unlink(missing_ok=True)  # of a call that was broken off before its split was whole
         return
     write_csv(folder.leaks, table)
     for kind in ("patient", "group"):

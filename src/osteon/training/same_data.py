@@ -19,7 +19,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from osteon.config import RunSettings, keys
-from osteon.data.catalogue import Catalogue
+from osteon.data.catalogue import SEPARATOR, Catalogue, split_names
 from osteon.data.decoding import SourceFile, found
 from osteon.data.images import LIMITS
 from osteon.data.store import ImageStore
@@ -291,6 +291,8 @@ def _rows(record: DataRecord, scope: Scope) -> pd.DataFrame:
     table = images[[]].assign(label=images["label"].astype(str))
     if scope != "shared":
         table = table.join(images[list(TEXTS)]).assign(boxes=_boxes(record.catalogue))
+        for name in ("region", "view"):  # earlier versions kept the spaces of a table's "hand | leg"
+            table[name] = table[name].map(lambda names: SEPARATOR.join(split_names(names)))
     table = table.set_index(images["image_id"])
     return table[(images["split"] == "test").to_numpy()] if scope == "test" else table
 
