@@ -22,9 +22,14 @@ def test_ctrl_c_while_processes_are_waited_for_ends_them_at_once() -> None:
     while not work.running():
         time.sleep(0.01)
     (process,) = multiprocessing.active_children()
-    press = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    press, shut_down = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)), pool.shutdown
+
+    def pressed_meanwhile(**options: bool) -> None:
+        press.start()  # not before: on a busy machine the key would be pressed too early, and end the tests
+        shut_down(**options)
+
+    pool.shutdown = pressed_meanwhile  # type: ignore[method-assign, assignment]
     began = time.monotonic()
-    press.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             _end(pool)
