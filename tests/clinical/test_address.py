@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,10 @@ def test_callers_are_told_by_their_address(caller, networks, within):
     ],
 )
 def test_node_that_knows_who_may_send(host, about):
-    Address(host=host, **about).check()
+    address = Address(host=host, **about)
+    address.check()
+    with pytest.raises(SettingsError):
+        replace(address, calling=("A" * 17,)).check()
 
 
 @pytest.mark.parametrize(
@@ -82,6 +86,8 @@ def test_networks_that_are_none(network):
 @pytest.mark.parametrize("title", ["A", "A" * 16, " A ", "A-1_b"])
 def test_titles(title):
     check_title(title)
+    with pytest.raises(SettingsError):
+        check_title(title + "\\")
 
 
 @pytest.mark.parametrize("title", ["A" * 17, "A\n", "A\\B", "  "])

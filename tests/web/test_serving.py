@@ -123,7 +123,8 @@ def test_a_service_that_is_started_again_gets_its_port_at_once() -> None:
         port = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
             listener.accept()[0].close()  # the end that closes first keeps the address for a minute
-    Place(port=port).listen().close()
+    with Place(port=port).listen() as again:
+        assert again.getsockname()[1] == port
 
 
 def test_it_is_checked_made_quiet_and_told_before_it_serves(

@@ -11,7 +11,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from pydicom.uid import UID
@@ -23,6 +23,15 @@ from osteon.data.files import LIMITS, Limits, Refused, is_dicom, load_bytes
 from osteon.data.formats import OTHER_SUFFIXES
 from osteon.data.images import UnreadableImageError
 from osteon.data.listing import IGNORED, MAP_SUFFIX, is_image_name, list_folder
+from osteon.data.zip_members import (
+    ARCHIVE_LIMITS,
+    ArchiveLimits,
+    check_archive,
+    check_entry,
+    inflated,
+    names_of,
+    read_member,
+)
 from osteon.errors import InputError, Refusal
 
 HEAD = 132
@@ -31,27 +40,6 @@ _ZIP_SUFFIXES = ("", ".zip")
 """Of archives met in folders: office documents are ZIP archives too, and their pictures are nobody's radiographs."""
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
-_ENCRYPTED = 0x1
-_CHANGED = "the archive was changed or damaged"
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveLimits:
-    """Bounds on one ZIP archive.
-
-    Attributes:
-        members: Most entries.
-        bytes: Most bytes that all members together may have once inflated.
-        ratio: How many times larger than in the archive a member may be (a radiograph shrinks to a half or a third, a
-            black one to a hundredth).
-    """
-
-    members: int = 10_000
-    bytes: int = 4 * 1024**3
-    ratio: float = 200.0
-
-
-ARCHIVE_LIMITS = ArchiveLimits()
 
 
 @dataclass(frozen=True)
@@ -91,32 +79,9 @@ class Instance:
         try:
             if self.member is None:
                 return load_bytes(self.path, self.limits)
-            archive = _opened(self.path, _stamp(self.path), os.getpid())
-            entry = archive.infolist()[self.member]
-            if self.name not in _names(self.path, self.member, entry):
-                raise Refused("corrupt", _CHANGED)
-            return _member(archive, entry, self.limits)
+            return read_member(self.path, self.member, self.name, self.limits)
         except Refused as refused:
             raise UnreadableImageError(Refusal(self.name, refused.reason, refused.detail), refused.hint) from None
-        except (OSError, zipfile.BadZipFile, IndexError, ValueError, NotImplementedError):
-            raise UnreadableImageError(Refusal(self.name, "corrupt", _CHANGED)) from None
-
-
-@lru_cache(maxsize=4)
-def _opened(path: Path, stamp: tuple[int, ...], process: int) -> zipfile.ZipFile:
-    """Return an archive to read members of: listing thousands takes longer than to read one, and is done once.
-
-    Args:
-        path: The archive.
-        stamp: Tells it from what is there later.
-        process: Which one reads; a copy of a process would share the place in the file.
-    """
-    return zipfile.ZipFile(path)
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    about = path.stat()
-    return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino
 
 
 @dataclass(frozen=True)
@@ -260,7 +225,7 @@ class _Search:
         try:
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
-                _check_archive(entries, self.archive_limits)
+                check_archive(entries, self.archive_limits)
                 for number, entry in enumerate(entries):
                     self._entry(path, archive, number, entry)
         except Refused as refused:
@@ -272,15 +237,15 @@ class _Search:
         *_, last = parts = entry.filename.split("/")
         if not last or any(part in IGNORED or _is_hidden(part) for part in parts):
             return
-        name, another = _names(path, number, entry)
+        name, another = names_of(path, number, entry)
         name = another if name in self._members else name
         self._members.add(name)
         instance = Instance(name, path, member=number, limits=self.limits)
         try:
-            _check_entry(entry, self.limits, self.archive_limits)
-            head = _member(archive, entry, self.limits, HEAD)
+            check_entry(entry, self.limits, self.archive_limits)
+            head = inflated(archive, entry, self.limits, HEAD)
             if is_dicom(head):
-                self._dicom(instance, _member(archive, entry, self.limits), named=False)
+                self._dicom(instance, inflated(archive, entry, self.limits), named=False)
             elif _is_picture(last):
                 self._add(instance)
         except Refused as refused:
@@ -338,18 +303,8 @@ def _same(one: _Look, other: _Look) -> bool:
     return one.picture is not None and one.picture == other.picture
 
 
-def _names(archive: Path, number: int, entry: zipfile.ZipInfo) -> tuple[str, str]:
-    """Return what a member is called, and what it is if another one is called so."""
-    name = f"{archive}/{_shown(entry.filename)}"
-    return name, f"{name} ({number + 1})"
-
-
 def _is_hidden(part: str) -> bool:
     return part.startswith(".") and part not in (".", "..")
-
-
-def _shown(name: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in name)[-200:]
 
 
 def _files(folder: Path, refuse: Callable[[str, str, str], None]) -> Iterator[Path]:
@@ -378,39 +333,6 @@ def _head(path: Path) -> bytes:
             return file.read(HEAD)
     except (OSError, ValueError):
         return b""
-
-
-def _check_archive(entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
-    if len(entries) > limits.members:
-        raise Refused("too_many_files", f"holds {len(entries):,} files, more than the {limits.members:,} allowed")
-    total = sum(entry.file_size for entry in entries)
-    if total > limits.bytes:
-        detail = f"inflates to {total / 1e6:,.0f} MB, more than the {limits.bytes / 1e6:,.0f} MB allowed"
-        raise Refused("too_many_bytes", detail)
-
-
-def _check_entry(entry: zipfile.ZipInfo, limits: Limits, archive_limits: ArchiveLimits) -> None:
-    if entry.flag_bits & _ENCRYPTED:
-        raise Refused("encrypted", "is encrypted in its archive", "Unpack it first")
-    if entry.file_size > limits.bytes:
-        detail = f"{entry.file_size / 1e6:,.0f} MB, more than the {limits.bytes / 1e6:,.0f} MB allowed"
-        raise Refused("too_many_bytes", detail)
-    if entry.file_size > archive_limits.ratio * max(entry.compress_size, 1) and entry.file_size > 1024**2:
-        raise Refused("too_many_bytes", f"inflates to more than {archive_limits.ratio:.0f} times its size")
-
-
-def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits, most: int | None = None) -> bytes:
-    """Inflate a member, never beyond the limit, whatever its entry says of its size."""
-    try:
-        with archive.open(entry) as file:
-            data = file.read(limits.bytes + 1 if most is None else most)
-    except NotImplementedError:
-        raise Refused("unsupported_format", "is packed in a way that cannot be read", "Unpack it first") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # each kind of packing raises its own
-        raise Refused("corrupt", f"is damaged in its archive ({type(error).__name__})") from None
-    return load_bytes(data, limits) if most is None else data
 
 
 def _referenced(path: Path, limits: Limits) -> Iterator[Sequence[str]]:

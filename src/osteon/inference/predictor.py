@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from osteon.data.flags import Flag
 from osteon.data.images import DecodedImage, UnreadableImageError
 from osteon.errors import InputError, Refusal
-from osteon.export.model_card import ALL, SYNTHETIC, ModelCard
+from osteon.export.model_card import ALL, ModelCard
 from osteon.export.model_file import ModelFile, read_model_file
 from osteon.inference.case import Case as Case
 from osteon.inference.case import Decoded, Source, decode, known_by_header, region_name
@@ -28,6 +28,7 @@ from osteon.inference.gate_region import unseen_region
 from osteon.inference.heat_map import HeatMap
 from osteon.inference.options import Options, check_target, embedding_gate, error_rate_of
 from osteon.inference.prediction import Prediction, Verdict
+from osteon.inference.remarks import corrections, damage, of_model
 from osteon.inference.runtime import ModelError, Runtime, RuntimeName, Scores, make_runtime
 from osteon.inference.shipped import find_model
 from osteon.inference.spread import in_processes, in_turn
@@ -37,7 +38,7 @@ from osteon.transforms.closer_look import Window, closer_square, suspicious_wind
 from osteon.transforms.preprocess import Placement, fit_grey, placement
 
 if TYPE_CHECKING:
-    from osteon.inference.gate import EmbeddingGate, GateResult, PixelGate
+    from osteon.inference.gate import EmbeddingGate, PixelGate
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +238,7 @@ class Predictor:
         height, width = image.pixels.shape
         case = case.known_by(found)
         known = replace(self._refused(case, None), height=height, width=width, picture=found.picture)
-        flags = (*found.flags, *_damage(image), *_of_model(self.card))
+        flags = (*found.flags, *damage(image), *of_model(self.card))
         inverted, field = False, None
         if self._pixel_gate is not None:
             declared = found.polarity_declared
@@ -245,7 +246,7 @@ class Predictor:
                 image.pixels, colourfulness=image.colourfulness, declared=declared, camera=image.camera
             )
             inverted, field = judged.inverted, judged.field
-            flags += (*judged.flags, *_corrections(judged, height * width))
+            flags += (*judged.flags, *corrections(judged, height * width))
             for region in case.region.split("|"):
                 flags += unseen_region(region, self.card.data.regions)
         rejected = [flag for flag in flags if flag.severity == "reject"]
@@ -382,32 +383,3 @@ def _known_by_header(case: Case) -> Case:
         return known_by_header(case)
     except Exception:  # the fault may lie in reading it
         return case
-
-
-LEAST_READABLE = 0.9
-"""Share of a damaged picture that must have been read for an answer; what is missing may show a break."""
-
-
-def _damage(image: DecodedImage) -> tuple[Flag, ...]:
-    if not image.damaged:
-        return ()
-    unsure = image.readable is None or image.readable < LEAST_READABLE
-    words = image.notes[-1] if image.notes else "the file is damaged"  # before it, what else is worth knowing
-    return (Flag("damaged", "abstain" if unsure else "warn", words),)
-
-
-def _of_model(card: ModelCard) -> tuple[Flag, ...]:
-    """Warn of a model that has never seen a patient."""
-    return (Flag("synthetic_model", "warn", SYNTHETIC),) if card.data.synthetic else ()
-
-
-def _corrections(judged: GateResult, pixels: int) -> tuple[Flag, ...]:
-    """Say what was changed about a picture before the network saw it."""
-    flags: tuple[Flag, ...] = ()
-    if judged.inverted:
-        flags = (Flag("inverted", "warn", "its greys are inverted (bone is dark); they were turned round"),)
-    if judged.field is not None:
-        share = 100 - 100 * judged.field.width * judged.field.height / pixels
-        words = f"{share:.0f} % of it is a collimator's bright surround; the field within was looked at"
-        flags += (Flag("surround", "warn", words),)
-    return flags

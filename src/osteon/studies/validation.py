@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -231,24 +231,16 @@ def validate(
     note(f"{card.name} on {asked.runtime}: {len(site.catalogue):,} labelled images of {site.name}")
     many = processes is not None and len(site.catalogue) >= processes
     answers = _answers(predictor, site, folder, workers, processes=many, note=note)
+    stopped = partial(_stopped, site, answers.predictions, folder, note)
     try:
-        try:
-            found = _measured(asked, predictor.file.path, answers, settings)
-        except OsteonError:  # e.g. a column that only images without an answer fill
-            _stopped(site, answers.predictions, folder, note)
-            raise
+        found = _figures(asked, predictor.file.path, answers, settings, stopped)
         if local is not None:
             once = Predictor(predictor.file, runtime=runtime, gate=gate, closer_look=False)
-            try:
-                found = _recalibrated(found, once, local, workers, processes=many)
-            except OsteonError:  # what was measured is kept
-                if folder is not None:
-                    _written(found, folder)
-                raise
+            found = _recalibrated(found, once, local, folder, workers, processes=many)
             note(f"wrote {local}")
         return found if folder is None else _written(found, folder)
     except KeyboardInterrupt:
-        _stopped(site, answers.predictions, folder, note)
+        stopped()
         raise
 
 
@@ -304,6 +296,17 @@ def _stopped(site: SiteData, kept: Sequence[Prediction], folder: Path | None, no
     note(f"stopped after {total}: their answers are in {path}; no figures were made")
 
 
+def _figures(
+    asked: Asked, path: Path, answers: SiteAnswers, settings: DataSettings, stopped: Callable[[], None]
+) -> Validation:
+    """Return what was measured; where nothing can be, e.g. by a column of unanswered images, the answers are kept."""
+    try:
+        return _measured(asked, path, answers, settings)
+    except OsteonError:
+        stopped()
+        raise
+
+
 def _measured(asked: Asked, path: Path, answers: SiteAnswers, settings: DataSettings) -> Validation:
     rows = answers.rows
     table = contract(rows, asked)
@@ -327,14 +330,19 @@ def _measured(asked: Asked, path: Path, answers: SiteAnswers, settings: DataSett
 
 
 def _recalibrated(
-    found: Validation, once: Predictor, local: Path, workers: int | None, *, processes: bool
+    found: Validation, once: Predictor, local: Path, folder: Path | None, workers: int | None, *, processes: bool
 ) -> Validation:
     """Return what was measured with the model written anew; ``once`` looks once at each image."""
     answers = found.answers
-    first = one_look_logits(once, answers, workers=workers, processes=processes)
     site = answers.site
     seen = taught_on(site.catalogue, found.asked.card)
-    done = recalibrate(once.file, found.asked, answers.rows, first, data=site.name, path=local, seen=seen)
+    try:
+        first = one_look_logits(once, answers, workers=workers, processes=processes)
+        done = recalibrate(once.file, found.asked, answers.rows, first, data=site.name, path=local, seen=seen)
+    except OsteonError:  # what was measured is kept
+        if folder is not None:
+            _written(found, folder)
+        raise
     return replace(found, recalibrated=done)
 
 
